@@ -111,7 +111,7 @@ def test_generation_and_round_trip():
 def test_overfits_the_deciding_tokens_of_one_batch():
     """Through generation from the true start, the only prefix that it ever learns to continue."""
     model = gpt(STAR, width=32).float()
-    model._initialise(model)
+    model.initialise(model)
     objective = DecisionOnly(model, STAR)
     batch = rows(STAR, 8)
     optimizer = torch.optim.AdamW(objective.parameters(), lr=3e-3)

@@ -233,7 +233,7 @@ def test_options_without_a_meaning_are_refused():
 @pytest.mark.parametrize(("weighting", "mask"), [("uniform", "causal"), ("mgdm", "full")])
 def test_overfits_one_batch_then_survives_a_round_trip(weighting, mask):
     model = gpt(width=32, layers=1, mask=mask).float()
-    model._initialise(model)
+    model.initialise(model)
     objective, batch = MaskedDiffusion(model, STAR, weighting=weighting, steps=3), rows(count=8)
     optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-2)
     for step in range(1500):

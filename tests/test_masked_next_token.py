@@ -141,7 +141,7 @@ def test_generation_and_round_trip():
 @pytest.mark.parametrize(("corruption", "positions"), [("mask", "uniform"), ("replace", "span")])
 def test_overfits_one_batch_through_its_own_generation(corruption, positions):
     model = gpt(width=32).float()
-    model._initialise(model)
+    model.initialise(model)
     objective = MaskedNextToken(model, TASK, corruption, positions, 0.3)
     batch = rows(8)
     optimizer = torch.optim.AdamW(objective.parameters(), lr=3e-3)

@@ -143,7 +143,7 @@ def test_masks_without_a_meaning_are_refused_by_name():
 )
 def test_overfits_one_batch_through_its_own_generation(objective_type, options):
     model = gpt(width=32).float()
-    model._initialise(model)
+    model.initialise(model)
     objective = objective_type(model, TASK, **options)
     batch = rows(16)
     optimizer = torch.optim.AdamW(objective.parameters(), lr=3e-3)

@@ -162,7 +162,7 @@ def test_inference_without_registers_and_round_trip():
 
 def test_overfits_one_batch_through_its_own_generation():
     model = gpt(width=32).float()
-    model._initialise(model)
+    model.initialise(model)
     objective = RegisterTokens(model, TASK)
     batch = rows(8)
     optimizer = torch.optim.AdamW(objective.parameters(), lr=3e-3)

@@ -156,7 +156,7 @@ def test_evaluation_generation_and_round_trip():
 
 def test_overfits_one_batch_through_its_own_generation():
     model = gpt(width=32).float()
-    model._initialise(model)
+    model.initialise(model)
     objective = ScheduledSampling(model, TASK, 0.5)
     batch = rows(8)
     optimizer = torch.optim.AdamW(objective.parameters(), lr=3e-3)

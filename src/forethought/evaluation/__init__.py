@@ -2,6 +2,7 @@
 
 from forethought.evaluation.diagnose import diagnose
 from forethought.evaluation.examples import Example, show_examples
+from forethought.evaluation.grad_flow import grad_flow
 from forethought.evaluation.verdict import Verdict, verdict
 
-__all__ = ["Example", "Verdict", "diagnose", "show_examples", "verdict"]
+__all__ = ["Example", "Verdict", "diagnose", "grad_flow", "show_examples", "verdict"]

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -94,6 +95,8 @@ def _teacher_forced(means: _Means, objective: Objective, batch: Batch) -> None:
     means.add("decision_accuracy", hits[deciding])
     means.add("decision_margin", margin(logits[deciding], batch.answer[deciding]))
     if objective.teacher_forced:
+        losses = F.cross_entropy(logits.transpose(1, 2).float(), batch.answer, reduction="none")
+        means.add("forced_loss", losses)
         means.add("forced_accuracy", hits.all(1))
         means.add("forced_local_accuracy", hits[~deciding])
         means.add_positions("forced_token_accuracy", hits)

@@ -9,28 +9,34 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from forethought.objectives import NextToken
+from forethought.objectives import NextToken, Objective
 from forethought.tasks import Batch
 
 
 @torch.enable_grad()
-def grad_flow(objective: NextToken, rows: Batch) -> Float[Tensor, "A T"]:
+def grad_flow(objective: Objective, rows: Batch) -> Float[Tensor, "A T"] | None:
     """Norm of the gradient of each answer token's loss by each position's hidden state, mean over rows.
 
     The hidden state is the one that enters the first block. Position t of T = P + A - 1 reads prompt
-    token t or answer token t - P + 1; answer token i is predicted at position P + i - 2 (all from 1), so
+    token t or answer token t - P + 1; answer token i is predicted at position P + i - 1 (all from 1), so
     what stands left of that is what the token asks of earlier positions. Under `Myopic` it is zero.
 
+    None where that has no meaning: an objective that is not `NextToken` or made from it, that reads no
+    answer, or whose teacher-forced pass reads more than these T tokens or reads them more than once.
+
+    Source: Wu et al., "Do language models plan ahead for future tokens?" (2404.00859), for the question.
+
     Args:
-        objective: `NextToken` or `Myopic`, whose one pass reads all tokens in their places.
         rows: the B rows whose norms are averaged.
     """
+    if not (isinstance(objective, NextToken) and objective.teacher_forced):
+        return None
     hidden: list[Tensor] = []
 
     def enter(block: Any, inputs: Any, output: Tensor) -> Tensor:
         # Positions are added to what is returned here, which changes no gradient.
         hidden.append(output.detach().requires_grad_())
-        return hidden[0]
+        return hidden[-1]
 
     rows = rows.to(objective.device)
     handle = objective.model.embedding.register_forward_hook(enter)
@@ -40,6 +46,8 @@ def grad_flow(objective: NextToken, rows: Batch) -> Float[Tensor, "A T"]:
             logits = objective.answer_logits(rows)
     finally:
         handle.remove()
+    if [state.shape[1] for state in hidden] != [rows.prompt.shape[1] + rows.answer.shape[1] - 1]:
+        return None
     losses = F.cross_entropy(logits.transpose(1, 2), rows.answer, reduction="none").sum(0)
     maps = [torch.autograd.grad(loss, hidden, retain_graph=True)[0].norm(dim=2).mean(0) for loss in losses]
     return torch.stack(maps)

@@ -67,14 +67,16 @@ class GPT(nn.Module):
         if positions == "rotary" and width // heads % 2:
             raise Impossible(f"model.width={width}: rotary positions need an even width per head")
         self.mask = mask
+        self.width = width
         self.heads = heads
         self.embedding = nn.Embedding(vocabulary_size, width)
         self.position = nn.Embedding(context_length, width) if positions == "learned" else None
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self._initialise(self)
+        self.initialise(self)
 
-    def _initialise(self, module: nn.Module) -> None:
+    def initialise(self, module: nn.Module) -> None:
+        """Draw new weights for all of the model, or for one more block of it."""
         for name, parameter in module.named_parameters():
             if parameter.ndim == 2:
                 residual = name.endswith(("attention.output.weight", "mlp.output.weight"))
@@ -130,8 +132,8 @@ class GPT(nn.Module):
 
     def new_block(self) -> nn.Module:
         """One more block of this architecture, freshly initialised, for an objective's own heads."""
-        block = Block(self.embedding.embedding_dim, self.heads)
-        self._initialise(block)
+        block = Block(self.width, self.heads)
+        self.initialise(block)
         return block
 
     def run_block(
@@ -157,7 +159,7 @@ class GPT(nn.Module):
     ) -> Float[Tensor, "2 R 1 T E"] | None:
         if self.position is not None:
             return None
-        return rotary(positions, self.embedding.embedding_dim // self.heads)
+        return rotary(positions, self.width // self.heads)
 
     def _seen(
         self, length: int, past: int, prompt_length: int, device: torch.device

@@ -59,7 +59,7 @@ class AnyOrder(Objective):
         self.order = order
         self.teacher_forced = order == "left_to_right"
         size = task.prompt_length + task.answer_length
-        self.next_position = nn.Embedding(size, model.embedding.embedding_dim)
+        self.next_position = nn.Embedding(size, model.width)
         nn.init.normal_(self.next_position.weight, std=0.02)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:

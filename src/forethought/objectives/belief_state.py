@@ -42,7 +42,7 @@ class BeliefState(NextToken):
     def __init__(self, model: Any, task: Task) -> None:
         super().__init__(model, task)
         self.backward_encoder = fresh_twin(model)
-        self.head = TextHead(model.embedding.embedding_dim)
+        self.head = TextHead(model.width)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         prefixes, suffixes = self.encode(batch)
@@ -139,6 +139,6 @@ def fresh_twin(model: Any) -> nn.Module:
     for module in twin.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()  # the norms of a model that was trained before
-    twin._initialise(twin)
+    twin.initialise(twin)
     twin.embedding = model.embedding
     return twin

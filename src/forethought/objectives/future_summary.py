@@ -50,7 +50,7 @@ class FutureSummary(NextToken):
         super().__init__(model, task)
         self.window = window
         self.weight = weight
-        self.summary = nn.Linear(model.embedding.embedding_dim, len(task.vocabulary), bias=False)
+        self.summary = nn.Linear(model.width, len(task.vocabulary), bias=False)
         nn.init.normal_(self.summary.weight, std=0.02)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:

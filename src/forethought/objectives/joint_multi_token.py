@@ -62,7 +62,7 @@ class JointMultiToken(NextToken):
                 f"objective.horizon={horizon}: the answer has {task.answer_length} tokens; "
                 f"expected at most {task.answer_length}"
             )
-        width = model.embedding.embedding_dim
+        width = model.width
         if width % heads:
             raise Impossible(f"objective.heads={heads}: expected a divisor of model.width={width}")
         self.horizon = horizon

@@ -70,7 +70,7 @@ class LookaheadInsertion(NextToken):
         self.span = span
         self.force = force
         self.end, self.begin = len(task.vocabulary), len(task.vocabulary) + 1
-        self.added = nn.Embedding(2, model.embedding.embedding_dim)
+        self.added = nn.Embedding(2, model.width)
         nn.init.normal_(self.added.weight, std=0.02)
 
     @classmethod

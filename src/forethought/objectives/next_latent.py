@@ -70,7 +70,7 @@ class NextLatent(NextToken):
         self.horizon = horizon
         self.latent_weight = latent_weight
         self.kl_weight = kl_weight
-        width = model.embedding.embedding_dim
+        width = model.width
         inner = max(1, round(proj_factor * 2 * width))
         self.dynamics = nn.Sequential(
             nn.LayerNorm(2 * width),

@@ -54,7 +54,7 @@ class PlanTokens(NextToken):
     ) -> None:
         super().__init__(model, task)
         self.tokens, self.alpha, self.beta = tokens, alpha, beta
-        width, heads = model.embedding.embedding_dim, getattr(model, "heads", 1)
+        width, heads = model.width, getattr(model, "heads", 1)
         self.plan = nn.Embedding(tokens, width)
         self.project = nn.Linear(width, latent_width, bias=False)
         self.autoencoder = Autoencoder(task, width, heads, tokens, latent_width)

@@ -55,7 +55,7 @@ class SequentialMultiToken(NextToken):
                 f"expected at most {task.answer_length}"
             )
         self.chain_weight = chain_weight
-        width = model.embedding.embedding_dim
+        width = model.width
         self.chain = nn.ModuleList(Link(width, model.new_block()) for _ in range(horizon - 1))
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:

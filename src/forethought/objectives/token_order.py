@@ -49,7 +49,7 @@ class TokenOrder(NextToken):
         super().__init__(model, task)
         self.window = window
         self.weight = weight
-        self.order = nn.Linear(model.embedding.embedding_dim, len(task.vocabulary), bias=False)
+        self.order = nn.Linear(model.width, len(task.vocabulary), bias=False)
         nn.init.normal_(self.order.weight, std=0.02)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from forethought.report.columns import COLUMNS, MORE_COLUMNS
 from forethought.report.findings import finding
 from forethought.report.groups import Group, Sweep
+from forethought.report.myopia import myopia_gaps
 from forethought.report.varying import settings
 from forethought.report.wording import share, steps, value
 from forethought.results import Example, Results
@@ -76,8 +77,10 @@ def _label(run: Results, group: str) -> str:
 
 
 def _findings(sweep: Sweep) -> str:
+    gaps = myopia_gaps(sweep)
     lines = [
-        f'<li class="{_mood(group)}"><b>{escape(group.label)}</b> {_sentence(group)}.</li>'
+        f'<li class="{_mood(group)}"><b>{escape(group.label)}</b> {_sentence(finding(group))}'
+        f"{'; ' + _sentence(gaps[group.label]) if group.label in gaps else ''}.</li>"
         for group in sweep.groups
     ]
     first, rest = lines[:_MOST_FINDINGS], lines[_MOST_FINDINGS:]
@@ -85,8 +88,8 @@ def _findings(sweep: Sweep) -> str:
     return f"<ul class=findings>{''.join(first)}</ul>{more if rest else ''}"
 
 
-def _sentence(group: Group) -> str:
-    return escape(finding(group)).replace(" %", "&nbsp;%")
+def _sentence(words: str) -> str:
+    return escape(words).replace(" %", "&nbsp;%")
 
 
 def _mood(group: Group) -> str:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from forethought.report.columns import COLUMNS
 from forethought.report.groups import Sweep, group, load
+from forethought.report.myopia import myopia_gaps
 from forethought.results import Results
 
 WIDTH = 100  # where there is no terminal to ask
@@ -26,6 +27,8 @@ def print_table(results: Path | Sequence[Results], console: Console | None = Non
     sweep = load(results) if isinstance(results, Path) else group(results)
     console = console or Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(_table(sweep))
+    for name, gap in myopia_gaps(sweep).items():
+        console.print(f"{escape(name)}: {gap}", highlight=False)
     for run in sweep.unfinished:
         reason = escape(run.reason or "no reason was left")
         console.print(f"[red]{run.status}[/] {escape(run.cell)}: {reason}", highlight=False)

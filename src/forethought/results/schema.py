@@ -55,4 +55,9 @@ class Results(BaseModel):
     metrics: dict[str, float] = Field(
         default_factory=dict, description="flat, names as in docs/METRICS.md; absent where meaningless"
     )
+    grad_flow: list[list[float]] | None = Field(
+        None,
+        description="a row for each answer token: norm of the gradient of its teacher-forced loss by the "
+        "hidden state of every position of prompt and answer (`evaluation.grad_flow`); null where meaningless",
+    )
     examples: list[Example] = Field(default_factory=list)

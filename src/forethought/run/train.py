@@ -17,7 +17,7 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.trainer.states import TrainerStatus
 
-from forethought.evaluation import Example, Verdict, diagnose, show_examples, verdict
+from forethought.evaluation import Example, Verdict, diagnose, grad_flow, show_examples, verdict
 from forethought.results import write_curves
 from forethought.run.build import Config, Parts, build, checkpoint_of
 from forethought.run.checkpoint import model_weights, read_checkpoint
@@ -27,6 +27,7 @@ from forethought.run.progress import Progress, Report
 from forethought.tasks import Batch, Data, derive
 
 _EXAMPLES = 8
+_GRAD_FLOW_ROWS = 256
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Outcome:
     verdict: Verdict
     decision_positions: list[int]
     metrics: dict[str, float]
+    grad_flow: list[list[float]] | None
     examples: list[Example]
 
 
@@ -169,6 +171,7 @@ def _test(parts: Parts, data: Data, progress: Progress, state: dict[str, Any]) -
     temperature = settings.evaluation.temperature
     rows = data.test(settings.evaluation.test_samples)
     metrics = diagnose(objective, rows, temperature)
+    reach = grad_flow(objective.eval(), rows[:_GRAD_FLOW_ROWS])
     return Outcome(
         device=parts.hardware.describe(),
         parameters=sum(p.numel() for p in objective.parameters() if p.requires_grad),
@@ -179,5 +182,6 @@ def _test(parts: Parts, data: Data, progress: Progress, state: dict[str, Any]) -
         verdict=verdict(metrics, settings.solve_threshold),
         decision_positions=[int(i) + 1 for i in parts.task.decision_mask(rows).all(0).nonzero()],
         metrics={f"test/{name}": value for name, value in metrics.items()},
+        grad_flow=None if reach is None else [[float(f"{x:.4g}") for x in row] for row in reach.tolist()],
         examples=show_examples(objective, rows[:_EXAMPLES], temperature),
     )

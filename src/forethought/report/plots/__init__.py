@@ -13,6 +13,7 @@ from forethought.report.plots import (
     clever_hans,
     errors,
     example,
+    grad_flow,
     heat_map,
     learning,
     solve_rate,
@@ -22,7 +23,7 @@ from forethought.report.plots.style import STYLE
 
 PLOTS: dict[str, ModuleType] = {
     module.__name__.rsplit(".", 1)[1]: module
-    for module in (heat_map, clever_hans, example, solve_rate, accuracy, errors, strata, learning)
+    for module in (heat_map, clever_hans, example, solve_rate, accuracy, errors, strata, grad_flow, learning)
 }
 """In the order of the page. `draw(sweep)` returns a figure, or None if there is nothing to draw."""
 
