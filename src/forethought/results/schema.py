@@ -58,6 +58,6 @@ class Results(BaseModel):
     grad_flow: list[list[float]] | None = Field(
         None,
         description="a row for each answer token: norm of the gradient of its teacher-forced loss by the "
-        "hidden state of every position of prompt and answer (`evaluation.grad_flow`); null where meaningless",
+        "hidden state at every position (`evaluation.grad_flow`); null where meaningless",
     )
     examples: list[Example] = Field(default_factory=list)

@@ -15,10 +15,10 @@ from forethought.report.wording import shorten
 
 TITLE = "How far back a token's loss reaches"
 CAPTION = (
-    "Norm of the gradient of each answer token's loss (row) by the hidden state at each position of the prompt "
-    "and the answer (column), the model reading the true answer; each row as a share of its largest, median over "
-    "seeds. Left of the last dark field of a row is what the token asks of earlier positions; under myopic "
-    "training nothing may reach there, and the field is grey."
+    "Norm of the gradient of each answer token's loss (row) by the hidden state at each position of the "
+    "prompt and the answer (column), the model reading the true answer; each row as a share of its largest, "
+    "median over seeds. Left of a row's end is what the token asks of earlier positions; under myopic "
+    "training nothing reaches there, and the fields are grey."
 )
 
 _MOST_MAPS = 12
