@@ -6,7 +6,11 @@ import pytest
 import torch
 
 from forethought.models import GPT
+from forethought.objectives import NextToken
+from forethought.objectives.token_order import TokenOrder
+from forethought.run.muon import Muon
 from forethought.run.optimizer import AdamW, split_by_decay
+from forethought.tasks import PathStar
 
 
 def adamw(**changed):
@@ -75,3 +79,68 @@ def test_one_update_against_the_formula():
     for name, parameter in model.named_parameters():
         kept = before[name] * (1 - 0.1 * 0.5) if id(parameter) in decays else before[name]
         torch.testing.assert_close(parameter.detach(), kept - 0.1, atol=1e-6, rtol=1e-5)
+
+
+TASK = PathStar(degree=2, path_length=3, num_nodes=6)
+
+
+def muon(**changed):
+    return Muon(**vars(adamw(weight_decay=0.0, **changed)), matrix_lr=0.2, momentum=0.9)
+
+
+def objective(kind=NextToken, width=8):
+    torch.manual_seed(0)
+    size = TASK.prompt_length + TASK.answer_length
+    return kind(GPT(len(TASK.vocabulary), size, layers=1, width=width, heads=2), TASK)
+
+
+def train(module, optimizer, schedule, steps, first=0):
+    for step in range(first, first + steps):
+        loss = module.loss(TASK.sample(8, torch.Generator().manual_seed(step)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+
+def test_muon_takes_the_matrices_inside_and_nothing_else():
+    module = objective(TokenOrder)
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    matrices, rest = muon()(module, 100)["optimizer"].parts
+    taken = {names[id(p)] for group in matrices.param_groups for p in group["params"]}
+    assert taken == {
+        f"model.blocks.0.{part}.weight"
+        for part in ("attention.input", "attention.output", "mlp.input", "mlp.output")
+    }
+    left = {names[id(p)] for group in rest.param_groups for p in group["params"]}
+    assert left == set(names.values()) - taken  # the embedding and TOP's output layer among them
+
+
+def test_muon_s_first_update_is_orthogonal_and_as_large_as_adamw_s():
+    module = objective()
+    weight = module.model.blocks[0].attention.output.weight
+    before = weight.detach().clone()
+    built = muon(warmup_steps=0)(module, 100)
+    train(module, built["optimizer"], built["lr_scheduler"]["scheduler"], 1)
+    singular = torch.linalg.svdvals(before - weight.detach())
+    # 0.2 sqrt(max(rows, columns)) times the rate, by five rough Newton-Schulz steps.
+    expected = 0.2 * 0.2 * math.sqrt(8)
+    assert singular[:-1].min() > 0.5 * expected  # the smallest may have been near nothing
+    assert singular.max() < 1.5 * expected
+
+
+def test_muon_goes_on_from_a_checkpoint_as_if_never_stopped():
+    calm = objective()
+    built = muon(schedule="cosine")(calm, 30)
+    train(calm, built["optimizer"], built["lr_scheduler"]["scheduler"], 20)
+    stopped = objective()
+    first = muon(schedule="cosine")(stopped, 30)
+    train(stopped, first["optimizer"], first["lr_scheduler"]["scheduler"], 12)
+    resumed = objective()
+    resumed.load_state_dict(stopped.state_dict())
+    second = muon(schedule="cosine")(resumed, 30)
+    second["optimizer"].load_state_dict(first["optimizer"].state_dict())
+    second["lr_scheduler"]["scheduler"].load_state_dict(first["lr_scheduler"]["scheduler"].state_dict())
+    train(resumed, second["optimizer"], second["lr_scheduler"]["scheduler"], 8, first=12)
+    for name, parameter in calm.named_parameters():
+        assert torch.equal(parameter, resumed.get_parameter(name)), name

@@ -17,6 +17,8 @@ from forethought.errors import InputError
 from forethought.report import median_steps, print_table, wilson, write_report
 from forethought.report.findings import finding
 from forethought.report.groups import group
+from forethought.report.myopia import myopia_gaps
+from forethought.report.plots import grad_flow
 from forethought.report.plots.graph_layout import layered
 from forethought.report.varying import varying
 from forethought.report.wording import odds, share, spread
@@ -255,6 +257,54 @@ def test_findings() -> None:
     )
     assert "undertrained" in finding(group([run("undertrained")]).groups[0])
     assert finding(group([failed()]).groups[0]) == "the run did not finish"
+
+
+def myopic_pair(seed: int, gap: float = 0.25) -> list[Results]:
+    """A next-token run and its myopic counterpart, whose loss is `gap` higher."""
+    pair = [run("shortcut", seed), run("undertrained", seed, "myopic")]
+    for each, loss in zip(pair, (0.5, 0.5 + gap), strict=True):
+        each.metrics["test/forced_loss"] = loss + seed
+        each.grad_flow = [[0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+    pair[0].grad_flow = [[1.0, 0.5, 2.0, 0.0], [0.1, 3.0, 0.0, 1.0]]
+    return pair
+
+
+def test_myopia_gap_is_paired_over_seeds() -> None:
+    """Losses differ by more from seed to seed than the gap; a seed that only one of the two has is left out."""
+    runs = [*myopic_pair(0), *myopic_pair(1, 0.75), *myopic_pair(2, 0.5), myopic_pair(3)[1]]
+    found = myopia_gaps(group(runs))
+    assert list(found) == ["myopic"]
+    assert found["myopic"].startswith("myopia gap 0.500 nats a token (0.250 to 0.750 over 3 seeds)")
+    assert "accuracy 1 % against 50 %" in found["myopic"]
+    assert "myopic: myopia gap 0.500 nats" in " ".join(table(runs).split())
+
+
+def test_myopia_gap_compares_only_like_with_like() -> None:
+    wide = {"model.layers": 6}
+    plain, myopic = run("shortcut"), run("shortcut", 0, "myopic", config=wide)
+    for each in (plain, myopic):
+        each.metrics["test/forced_loss"] = 1.0
+    assert myopia_gaps(group([plain, myopic])) == {}
+    other = run("shortcut", config=wide)
+    other.metrics["test/forced_loss"] = 0.5
+    assert len(myopia_gaps(group([plain, myopic, other]))) == 1
+    assert myopia_gaps(group(repairs())) == {}
+
+
+def test_maps_of_gradient_flow_are_drawn(tmp_path: Path) -> None:
+    runs = [*myopic_pair(0), *myopic_pair(1)]
+    path = write_report(save(tmp_path, runs))
+    assert (tmp_path / "report" / "plots" / "grad_flow.png").stat().st_size > 1000
+    assert "How far back a token" in path.read_text()
+    figure = grad_flow.draw(group(runs))
+    assert figure is not None
+    by_title = {axes.get_title(): axes.images[0].get_array() for axes in figure.axes if axes.images}
+    assert by_title["next_token"].tolist() == [
+        [0.5, 0.25, 1.0, None],
+        [pytest.approx(0.1 / 3), 1.0, None, 1 / 3],
+    ]
+    assert by_title["myopic"].tolist() == [[None, None, 1.0, None], [None, None, None, 1.0]]
+    assert grad_flow.draw(group(repairs())) is None
 
 
 def test_terminal_table_fits_and_lists_failures() -> None:

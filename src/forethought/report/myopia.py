@@ -5,7 +5,8 @@ from __future__ import annotations
 from statistics import median
 
 from forethought.report.groups import Group, Sweep
-from forethought.report.wording import spread
+from forethought.report.varying import settings
+from forethought.report.wording import spread, value
 
 _LOSS = "test/forced_loss"
 
@@ -38,7 +39,8 @@ def _objective(group: Group) -> str | None:
 
 
 def _rest(group: Group) -> tuple[tuple[str, str], ...]:
-    return tuple((key, str(entry)) for key, entry in group.settings.items() if key != "objective")
+    same = settings(group.runs[0]).items()
+    return tuple(sorted((key, value(entry)) for key, entry in same if key.split(".")[0] != "objective"))
 
 
 def _gaps(myopic: Group, plain: Group) -> list[float]:

@@ -1,4 +1,4 @@
-"""The optimiser: AdamW with a schedule counted in steps."""
+"""AdamW with a schedule counted in steps, and clipping."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -34,14 +34,21 @@ class AdamW:
 
     def __call__(self, module: nn.Module, max_steps: int) -> dict[str, Any]:
         """What `LightningModule.configure_optimizers` returns."""
-        decayed, others = split_by_decay(module)
-        groups = [
-            {"params": decayed, "weight_decay": self.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(self.betas[0], self.betas[1]), fused=True)
+        optimizer = self.optimizer(module)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.factor(step, max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
+        decayed, others = split_by_decay(module)
+        return self.adamw(
+            [
+                {"params": decayed, "weight_decay": self.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ]
+        )
+
+    def adamw(self, groups: list[dict[str, Any]]) -> torch.optim.AdamW:
+        return torch.optim.AdamW(groups, lr=self.lr, betas=(self.betas[0], self.betas[1]), fused=True)
 
     def factor(self, step: int, max_steps: int) -> float:
         """Learning rate of optimiser step `step` (from 0), as a multiple of `lr`."""
