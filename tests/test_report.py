@@ -270,7 +270,7 @@ def myopic_pair(seed: int, gap: float = 0.25) -> list[Results]:
 
 
 def test_myopia_gap_is_paired_over_seeds() -> None:
-    """Losses differ by more from seed to seed than the gap; a seed that only one of the two has is left out."""
+    """Losses differ by more over seeds than the gap; a seed that only one of the two has is left out."""
     runs = [*myopic_pair(0), *myopic_pair(1, 0.75), *myopic_pair(2, 0.5), myopic_pair(3)[1]]
     found = myopia_gaps(group(runs))
     assert list(found) == ["myopic"]

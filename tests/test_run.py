@@ -82,11 +82,14 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("objective", ["next_token", "teacherless", "masked_next_token"])
+@pytest.mark.parametrize(
+    "changed",
+    ["objective=next_token", "objective=teacherless", "objective=masked_next_token", "optimizer=muon"],
+)
 @pytest.mark.parametrize("stop", [1, 7, 10, 13, 20])
-def test_resuming_is_exact(tmp_path, monkeypatch, stop, objective):
+def test_resuming_is_exact(tmp_path, monkeypatch, stop, changed):
     """Stopped after any step, then resumed: weights and every figure bit for bit those of a calm run."""
-    settings = config(f"objective={objective}", "task.train_samples=40")
+    settings = config(changed, "task.train_samples=40")
     calm = train(settings, tmp_path / "calm")
 
     plain = Progress.on_train_batch_end
