@@ -171,22 +171,25 @@ class Composer:
         name = cell_name(settings, choices)
         return Cell(name, settings["sweep"] if sweep else None, choices, overrides, settings, folder)
 
-    def run(self, task: TaskFunction, cells: list[Cell]) -> None:
+    def run(self, task: TaskFunction, cells: Sequence[Sequence[str]]) -> list[Any]:
         """Run cells through Hydra: a single one here, those of a sweep through the launcher.
 
-        What goes wrong inside a cell is for the task to record; a launcher may still lose a cell.
+        Returns what the task returned for each cell or, where the launcher is the pool, how the cell's
+        process ended. What goes wrong inside a cell is for the task to record.
+
+        Args:
+            cells: the overrides of each.
         """
         if not self.is_sweep:
-            self.hydra.run(self.flags.config_name or CONFIG_NAME, task, self.overrides)
-            return
+            done = self.hydra.run(self.flags.config_name or CONFIG_NAME, task, self.overrides)
+            return [done.return_value]
         config = self.compose(self.overrides, RunMode.MULTIRUN)
         context = HydraContext(self.hydra.config_loader, Callbacks(config))
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=task, config=config
         )
-        returns: Sequence[JobReturn] = launcher.launch([cell.overrides for cell in cells], initial_job_idx=0)
-        for job in returns:
-            _ = job.return_value  # raises what the task raised
+        returns: Sequence[JobReturn] = launcher.launch(cells, initial_job_idx=0)
+        return [job.return_value for job in returns]  # raises what a task raised
 
 
 def _refuse(message: str) -> NoReturn:

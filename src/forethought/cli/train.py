@@ -14,7 +14,17 @@ from forethought.cli.compose import Composer, choices_of, plain
 from forethought.cli.show import one_line, print_results
 from forethought.errors import Impossible, InputError
 from forethought.results import read_results
-from forethought.sweep import GRID_FILE, Cell, Grid, Locked, add_to_grid, cell_name, cell_status, read_grid
+from forethought.sweep import (
+    GRID_FILE,
+    Cell,
+    Ended,
+    Grid,
+    Locked,
+    add_to_grid,
+    cell_name,
+    cell_status,
+    read_grid,
+)
 
 
 def train(arguments: list[str]) -> int:
@@ -110,7 +120,7 @@ def _single(composer: Composer, plan: Plan) -> int:
     if plan.finished:
         print("finished before; nothing is run again")
     else:
-        composer.run(task, plan.waiting)
+        composer.run(task, [cell.overrides for cell in plan.waiting])
     folder = (plan.finished or plan.waiting)[0].folder
     results = read_results(folder)
     if results is None or results.status == "failed":
@@ -131,7 +141,9 @@ def _sweep(composer: Composer, plan: Plan) -> int:
     for name, reason in plan.impossible.items():
         print(f"  left out: {name}: {reason}")
     if plan.waiting:
-        composer.run(task, plan.waiting)
+        ends = composer.run(task, [cell.overrides for cell in plan.waiting])
+        for cell, end in zip(plan.waiting, ends, strict=True):
+            _record_if_lost(cell, end)
     states = [cell_status(cell.folder) for cell in known]
     finished = [state for state in states if state.state == "finished"]
     elsewhere = [state for state in states if state.state == "running"]
@@ -147,14 +159,22 @@ def _sweep(composer: Composer, plan: Plan) -> int:
     return 0 if len(finished) + len(elsewhere) == len(known) else 1
 
 
+def _record_if_lost(cell: Cell, end: object) -> None:
+    """A process that was killed could not say so itself."""
+    if isinstance(end, Ended) and end.exit_code:
+        from forethought.run import record_failure
+
+        record_failure(cell, str(end))
+
+
 def _mention_offline_runs(folder: Path, cells: str) -> None:
     pattern = f"{cells}wandb/offline-run-*"
     if next(folder.glob(pattern), None) is not None:
         print(f"W&B has these runs on disk; send them with: wandb sync {folder}/{pattern}")
 
 
-def task(config: DictConfig) -> None:
-    """What Hydra calls for each cell, in whatever process its launcher chose."""
+def task(config: DictConfig) -> bool:
+    """What Hydra calls for each cell, in whatever process its launcher chose; False if the cell failed."""
     from forethought.run import run_cell
 
     runtime = HydraConfig.get()
@@ -174,9 +194,11 @@ def task(config: DictConfig) -> None:
             results = run_cell(cell, report=_live if sys.stdout.isatty() else None)
             print(f"{_CLEAR}{_done(folder)} {cell.name}  {one_line(results)}", flush=True)
         else:
-            run_cell(cell, progress_bar=True)
+            results = run_cell(cell, progress_bar=True)
+        return results.status == "finished"
     except Locked:
         print(f"{cell.name}: another process is at work on it")
+        return True
 
 
 _CLEAR = "\r\x1b[K" if sys.stdout.isatty() else ""

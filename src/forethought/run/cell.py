@@ -15,7 +15,7 @@ from forethought.results import RESULTS_FILE, Results, read_results, write_atomi
 from forethought.run.build import construct
 from forethought.run.progress import Report
 from forethought.run.train import train
-from forethought.sweep import Cell, lock
+from forethought.sweep import Cell, Locked, lock
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,16 @@ def run_cell(cell: Cell, report: Report | None = None, progress_bar: bool = Fals
         _write(cell, results)
         log.info("%s %s", results.status, results.reason or results.verdict)
         return results
+
+
+def record_failure(cell: Cell, reason: str) -> None:
+    """Leave a failed result for a cell whose own process left none, unless another is at work on it."""
+    try:
+        with lock(cell.folder):
+            if not (cell.folder / RESULTS_FILE).exists():
+                _write(cell, _unfinished(cell, "failed", reason, time.perf_counter()))
+    except Locked:
+        pass
 
 
 def _write(cell: Cell, results: Results) -> None:

@@ -26,14 +26,20 @@ def sweep_status(sweep: Path) -> list[CellStatus]:
     return [cell_status(sweep / name) for name in read_grid(sweep)]
 
 
+def last_step(folder: Path) -> int:
+    """Optimiser steps up to the last evaluation that the run has written down."""
+    rows = read_curves(folder / "metrics.csv")
+    return int(rows[-1]["step"]) if rows else 0
+
+
 def cell_status(folder: Path) -> CellStatus:
     results = read_results(folder)
     if results is not None and results.status == "finished":
         accuracy = results.metrics.get("test/accuracy", float("nan"))
         detail = f"{results.verdict}, accuracy {accuracy:.3f}, {results.wall_seconds:.0f} s"
         return CellStatus(folder.name, "finished", detail)
-    rows = read_curves(folder / "metrics.csv")
-    reached = f"step {rows[-1]['step']:.0f}" if rows else "no evaluation yet"
+    step = last_step(folder)
+    reached = f"step {step}" if step else "no evaluation yet"
     if is_locked(folder):
         return CellStatus(folder.name, "running", reached)
     if results is not None and results.status == "failed":
