@@ -5,38 +5,15 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import STAR, gpt, negative_log, random_gpt, randomised, rows, spread
 
 from forethought.errors import Impossible
-from forethought.models import GPT
 from forethought.objectives.belief_state import BeliefState
 from forethought.tasks import Addition, PathStar
 
-TASK = PathStar(degree=2, path_length=4, num_nodes=8)
 
-
-def build(task=TASK, **changed):
-    torch.manual_seed(0)
-    values = {"layers": 2, "width": 16, "heads": 2, **changed}
-    length = task.prompt_length + task.answer_length
-    model = GPT(vocabulary_size=len(task.vocabulary), context_length=length, **values)
-    objective = BeliefState(model, task).double()
-    for parameter in objective.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return objective
-
-
-def spread(module):
-    """Large matrices and no biases, so that rows are answered differently."""
-    for name, parameter in module.named_parameters():
-        if parameter.ndim == 2:
-            torch.nn.init.normal_(parameter, std=1.0)
-        else:
-            torch.nn.init.constant_(parameter, float(name.endswith("norm.weight")))
-    return module
-
-
-def rows(count=3, task=TASK):
-    return task.sample(count, torch.Generator().manual_seed(2))
+def build(task=STAR, **changed):
+    return randomised(BeliefState(gpt(task, **changed), task).double())
 
 
 def slow_head(head, prefix, suffix):
@@ -50,11 +27,6 @@ def slow_head(head, prefix, suffix):
     return x[: len(prefix)], x[len(prefix) :]
 
 
-def log_likelihood(weights, state, token):
-    logits = weights @ state
-    return (logits[token] - logits.exp().sum().log()).item()
-
-
 @torch.no_grad()
 def slow_loss(objective, batch):
     task, weights = objective.task, objective.model.embedding.weight
@@ -66,22 +38,22 @@ def slow_loss(objective, batch):
                 prefix = objective.model(torch.tensor([z[:t]]), start)[0, -1]
                 suffix = objective.backward_encoder(torch.tensor([z[s:][::-1]]))[0, -1]
                 after, before = slow_head(objective.head, prefix, suffix)
-                total.append(-log_likelihood(weights, after, z[t]))
-                total.append(-log_likelihood(weights, before, z[s - 1]))
+                total.append(negative_log(weights @ after, z[t]))
+                total.append(negative_log(weights @ before, z[s - 1]))
     return sum(total) / len(total)
 
 
 @pytest.mark.parametrize(
     ("task", "mask", "positions"),
     [
-        (TASK, "causal", "learned"),
-        (TASK, "prefix", "rotary"),
+        (STAR, "causal", "learned"),
+        (STAR, "prefix", "rotary"),
         (Addition(digits=2), "prefix", "learned"),
     ],
 )
 def test_loss(task, mask, positions):
     objective = build(task, mask=mask, positions=positions)
-    batch = rows(2, task)
+    batch = rows(task, 2)
     assert objective.loss(batch).item() == pytest.approx(slow_loss(objective, batch))
 
 
@@ -111,7 +83,7 @@ def test_gradient_is_that_of_all_pairs_at_once():
 def kept(objective, loss, length):
     """Bytes kept for the backward pass beyond what the encoders keep."""
     task = PathStar(degree=1, path_length=length, num_nodes=40)
-    objective.task, batch = task, rows(2, task)
+    objective.task, batch = task, rows(task, 2)
     states = tuple(torch.randn(2, length, 16, dtype=torch.float64, requires_grad=True) for _ in range(2))
     objective.encode = lambda _: states
     storages = {}
@@ -139,11 +111,8 @@ def test_memory_is_linear_in_the_states():
 
 
 def test_backward_encoder_shares_the_token_embedding_and_nothing_else():
-    torch.manual_seed(0)
-    model = GPT(vocabulary_size=12, context_length=40, layers=2, width=64, heads=2)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    objective = BeliefState(model, TASK)
+    model = random_gpt(width=64)
+    objective = BeliefState(model, STAR)
     own = dict(objective.backward_encoder.named_parameters())
     for name, parameter in model.named_parameters():
         assert (own[name] is parameter) == (name == "embedding.weight")
@@ -155,15 +124,17 @@ def test_backward_encoder_shares_the_token_embedding_and_nothing_else():
     assert (own["blocks.1.attention.input.bias"] == 0).all()
     after = list(objective.parameters())
     assert len(after) == len(set(map(id, after)))
+    objective.load_state_dict(objective.state_dict())
+    assert objective.backward_encoder.embedding is model.embedding
 
 
 def test_the_head_reads_nothing_of_the_gap():
     """A prefix state changes with the answer tokens in it, a suffix state with those in it: no others."""
-    objective, batch, length = build(), rows(1), TASK.answer_length
+    objective, batch, length = build(), rows(count=1), STAR.answer_length
     states = objective.encode(batch)
     for i in range(length):
         answer = batch.answer.clone()
-        answer[0, i] = (answer[0, i] + 1) % TASK.num_nodes
+        answer[0, i] = (answer[0, i] + 1) % STAR.num_nodes
         other = objective.encode(type(batch)(batch.prompt, answer))
         before, after = ((a - b).abs().amax(2)[0] > 0 for a, b in zip(states, other, strict=True))
         assert before.tolist() == [i < n for n in range(length)]
@@ -171,20 +142,20 @@ def test_the_head_reads_nothing_of_the_gap():
 
 
 def test_prompt_tokens_carry_no_loss_and_are_in_no_suffix():
-    objective, batch = build(), rows(1)
+    objective, batch = build(), rows(count=1)
     seen = []
     objective.model.logits = lambda x, plain=objective.model.logits: (seen.append(x.shape), plain(x))[1]
     objective.backward_encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].tolist()))
     objective.loss(batch)
-    assert seen[0] == [[TASK.dummy, *batch.answer[0].tolist()[:0:-1]]]
+    assert seen[0] == [[STAR.dummy, *batch.answer[0].tolist()[:0:-1]]]
     assert [shape[:3] for shape in seen[1:]] == [(2, 1, 4), (2, 1, 3), (2, 1, 2), (2, 1, 1)]
 
 
 @torch.no_grad()
 def test_answer_logits_have_an_empty_suffix_and_the_true_prefix():
-    objective, batch = build(), rows(2)
+    objective, batch = build(), rows(count=2)
     logits = objective.answer_logits(batch)
-    end = objective.backward_encoder(torch.tensor([[TASK.dummy]]))[0, 0]
+    end = objective.backward_encoder(torch.tensor([[STAR.dummy]]))[0, 0]
     for row, (prompt, answer) in enumerate(zip(batch.prompt.tolist(), batch.answer.tolist(), strict=True)):
         for i in range(len(answer)):
             prefix = objective.model(torch.tensor([prompt + answer[:i]]))[0, -1]
@@ -195,49 +166,21 @@ def test_answer_logits_have_an_empty_suffix_and_the_true_prefix():
 @pytest.mark.parametrize("mask", ["causal", "prefix"])
 @torch.no_grad()
 def test_generation(mask):
-    objective, batch = spread(build(mask=mask)), rows(16)
-    end = objective.backward_encoder(torch.tensor([[TASK.dummy]]))[0, 0]
+    objective, batch = spread(build(mask=mask), std=1.0), rows(count=16)
+    end = objective.backward_encoder(torch.tensor([[STAR.dummy]]))[0, 0]
     for given in (None, batch.answer[:, :2]):
         fast = objective.generate(batch.prompt, 4, given=given)
         assert torch.equal(fast, objective.generate(batch.prompt, 4, given=given))
         for row, prompt in enumerate(batch.prompt.tolist()):
             answer = [] if given is None else given[row].tolist()
             while len(answer) < 4:
-                prefix = objective.model(torch.tensor([prompt + answer]), TASK.prompt_length)[0, -1]
+                prefix = objective.model(torch.tensor([prompt + answer]), STAR.prompt_length)[0, -1]
                 after, _ = slow_head(objective.head, prefix, end)
                 answer.append((objective.model.embedding.weight @ after).argmax().item())
             assert fast[row].tolist() == answer
         assert len(fast.unique(dim=0)) > 2  # the rows are not all answered alike
 
 
-@torch.no_grad()
-def test_state_dict_round_trip():
-    trained, other = build(), build(positions="learned")
-    for parameter in other.parameters():
-        parameter.normal_()
-    assert not torch.equal(other.answer_logits(rows()), trained.answer_logits(rows()))
-    other.load_state_dict(trained.state_dict())
-    assert torch.equal(other.answer_logits(rows()), trained.answer_logits(rows()))
-    assert torch.equal(other.generate(rows().prompt, 4), trained.generate(rows().prompt, 4))
-    assert other.backward_encoder.embedding is other.model.embedding
-
-
 def test_a_mask_without_a_meaning_is_refused_by_name():
     with pytest.raises(Impossible, match=r"model\.mask=full: BeliefState"):
         build(mask="full")
-
-
-def test_overfits_one_batch_through_its_own_generation():
-    torch.manual_seed(0)
-    length = TASK.prompt_length + TASK.answer_length
-    model = GPT(vocabulary_size=12, context_length=length, layers=2, width=32, heads=2)
-    objective, batch = BeliefState(model, TASK), rows(8)
-    optimizer = torch.optim.AdamW(objective.parameters(), lr=3e-3)
-    for step in range(1000):
-        loss = objective.loss(batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if step % 25 == 0 and torch.equal(objective.generate(batch.prompt, 4), batch.answer):
-            return
-    raise AssertionError(f"not learned by heart; the loss stands at {loss.item()}")

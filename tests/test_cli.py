@@ -7,10 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers import CONF
 
 from forethought.cli.main import run
-
-CONF = Path(__file__).parents[1] / "conf"
 
 
 def in_new_process(code):

@@ -1,10 +1,10 @@
 """Every choice in conf/ goes with every other: found by itself, run for a few steps."""
 
 import itertools
-from pathlib import Path
 
 import pytest
 import torch
+from helpers import choices
 
 from forethought.cli.compose import Composer
 from forethought.errors import Impossible
@@ -13,9 +13,8 @@ from forethought.results import read_results
 from forethought.run import check, load_run, run_cell
 from forethought.tasks import Data
 
-CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ("task", "model", "objective")
-CHOICES = {group: sorted(path.stem for path in (CONF / group).glob("*.yaml")) for group in GROUPS}
+CHOICES = {group: choices(group) for group in GROUPS}
 SMALL = ["experiment=smoke", "max_steps=4", "eval_every=2", "log_every=2"]
 
 

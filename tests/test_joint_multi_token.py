@@ -4,30 +4,19 @@ import math
 
 import pytest
 import torch
+from helpers import STAR, gpt, logits_seen, negative_log, randomised, rows
 from pydantic import ValidationError
 
 from forethought.errors import Impossible
-from forethought.models import GPT
 from forethought.objectives.joint_multi_token import JointMultiToken
 from forethought.objectives.next_token import NextToken
-from forethought.tasks import PathStar
+from forethought.tasks import Batch
 
-TASK = PathStar(degree=2, path_length=4, num_nodes=8)
-P, A, D = TASK.prompt_length, TASK.answer_length, 16
-
-
-def joint(width=D, mask="causal", std=0.3, horizon=3, **options):
-    torch.manual_seed(0)
-    model = GPT(len(TASK.vocabulary), P + A, layers=2, width=width, heads=2, mask=mask)
-    objective = JointMultiToken(model, TASK, horizon, **options).double()
-    if std:
-        for parameter in objective.parameters():
-            torch.nn.init.normal_(parameter, std=std)
-    return objective
+P, A, D = STAR.prompt_length, STAR.answer_length, 16
 
 
-def rows(count=3):
-    return TASK.sample(count, torch.Generator().manual_seed(2))
+def joint(mask="causal", horizon=3, **options):
+    return randomised(JointMultiToken(gpt(width=D, mask=mask), STAR, horizon, **options))
 
 
 def slow_state(objective, hidden, tokens, gamma, heads):
@@ -53,8 +42,7 @@ def slow_loss(objective, batch, horizon, gamma, heads):
             hidden = objective.model(torch.tensor([prompt + answer[:start]]), P)[0, -1]
             for target in range(start, min(start + horizon, A)):
                 state = slow_state(objective, hidden, answer[start:target], gamma, heads)
-                logits = objective.model.logits(state)
-                total += (logits.exp().sum().log() - logits[answer[target]]).item()
+                total += negative_log(objective.model.logits(state), answer[target])
     return total / (len(batch) * A)
 
 
@@ -62,15 +50,15 @@ def slow_loss(objective, batch, horizon, gamma, heads):
 @pytest.mark.parametrize(("horizon", "gamma", "heads"), [(2, 0.5, 1), (4, 0.5, 2), (3, 2.0, 1)])
 def test_loss(mask, horizon, gamma, heads):
     objective = joint(mask=mask, horizon=horizon, hidden_scale=gamma, heads=heads)
-    expected = slow_loss(objective, rows(2), horizon, gamma, heads)
-    assert objective.loss(rows(2)).item() == pytest.approx(expected)
+    expected = slow_loss(objective, rows(count=2), horizon, gamma, heads)
+    assert objective.loss(rows(count=2)).item() == pytest.approx(expected)
 
 
 def test_the_bottleneck():
     """What predicts token i of the window hangs on its own position's hidden state and on tokens < i."""
     objective = joint(horizon=4)
     hidden = torch.randn(1, A, D, dtype=torch.double, requires_grad=True)
-    read = torch.randint(TASK.num_nodes, (1, A, 3))
+    read = torch.randint(STAR.num_nodes, (1, A, 3))
     states = objective.states(hidden, read)
     for position in range(A):
         for i in range(4):
@@ -79,7 +67,7 @@ def test_the_bottleneck():
             assert reached.nonzero().tolist() == [[position]]
     for token in range(3):
         other = read.clone()
-        other[0, 1, token] = (other[0, 1, token] + 1) % TASK.num_nodes
+        other[0, 1, token] = (other[0, 1, token] + 1) % STAR.num_nodes
         changed = (objective.states(hidden, other) - states).abs().amax(3)[0] > 0
         assert changed.nonzero().tolist() == [[1, i] for i in range(token + 1, 4)]
 
@@ -88,21 +76,14 @@ def test_the_bottleneck():
 def test_prompt_tokens_carry_no_loss_and_no_later_token_is_read(mask):
     """y_i is read by whatever predicts a later token, and by nothing else."""
     objective = joint(mask=mask, horizon=4)
-
-    def logits(batch):
-        seen = []
-        plain = objective.model.logits
-        objective.model.logits = lambda states: (seen.append(plain(states)), seen[-1])[1]
-        objective.loss(batch)
-        objective.model.logits = plain
-        return seen[0]
-
-    batch = rows(1)
-    assert logits(batch).shape == (1, A, 4, len(TASK.vocabulary))
+    batch = rows(count=1)
+    (before,) = logits_seen(objective, batch)
+    assert before.shape == (1, A, 4, len(STAR.vocabulary))
     for i in range(A):
         answer = batch.answer.clone()
-        answer[0, i] = (answer[0, i] + 1) % TASK.num_nodes
-        changed = (logits(batch) - logits(type(batch)(batch.prompt, answer))).abs().amax(3)[0] > 0
+        answer[0, i] = (answer[0, i] + 1) % STAR.num_nodes
+        (after,) = logits_seen(objective, Batch(batch.prompt, answer))
+        changed = (before - after).abs().amax(3)[0] > 0
         for position in range(A):
             for ahead in range(min(4, A - position)):
                 assert changed[position, ahead] == (position + ahead > i)
@@ -111,35 +92,12 @@ def test_prompt_tokens_carry_no_loss_and_no_later_token_is_read(mask):
 def test_fetch_is_dropped_at_inference():
     objective = joint()
     batch = rows()
-    plain = NextToken(objective.model, TASK)
+    plain = NextToken(objective.model, STAR)
     objective.fetch = None
     assert torch.equal(objective.answer_logits(batch), plain.answer_logits(batch))
     for given in (None, batch.answer[:, :2]):
         answer = objective.generate(batch.prompt, A, given)
         assert torch.equal(answer, plain.generate(batch.prompt, A, given))
-
-
-def test_state_dict_round_trip():
-    objective, other = joint(), joint(std=0.1)
-    batch = rows()
-    assert other.loss(batch) != objective.loss(batch)
-    other.load_state_dict(objective.state_dict())
-    assert torch.equal(other.loss(batch), objective.loss(batch))
-    assert torch.equal(other.generate(batch.prompt, A), objective.generate(batch.prompt, A))
-
-
-def test_overfits_one_batch_through_its_own_generation():
-    objective = joint(width=32, std=None).float()
-    batch = rows(8)
-    optimizer = torch.optim.AdamW(objective.parameters(), lr=3e-3)
-    for step in range(500):
-        loss = objective.loss(batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if step % 10 == 0 and torch.equal(objective.generate(batch.prompt, A), batch.answer):
-            return
-    raise AssertionError(f"not learned by heart; the loss stands at {loss.item()}")
 
 
 def test_refusals():

@@ -7,15 +7,13 @@ import statistics
 
 import pytest
 import torch
+from helpers import SHORT_STAR, STAR, gpt, learns, next_logits, random_gpt, rows
 
 from forethought.errors import Impossible
-from forethought.models import GPT
 from forethought.objectives import NextToken
 from forethought.objectives.policy_gradient import PolicyGradient
 from forethought.objectives.sampling import sample_answers
 from forethought.tasks import Batch, PathStar
-
-TASK = PathStar(degree=2, path_length=2, num_nodes=3)
 
 
 class Parity(PathStar):
@@ -28,27 +26,15 @@ class Parity(PathStar):
 PARITY = Parity(degree=2, path_length=2, num_nodes=3)
 
 
-def gpt(task=TASK, std=0.3, **changed):
-    """With all weights from N(0, std), which makes outputs differ; with std=None initialised to train."""
-    torch.manual_seed(0)
-    values = {"layers": 1, "width": 16, "heads": 2, **changed}
-    length = task.prompt_length + task.answer_length
-    model = GPT(vocabulary_size=len(task.vocabulary), context_length=length, **values).double()
-    for parameter in model.parameters() if std else ():
-        torch.nn.init.normal_(parameter, std=std)
-    return model
-
-
-def rows(count=3, task=TASK):
-    return task.sample(count, torch.Generator().manual_seed(2))
+def small(task=SHORT_STAR, std=0.3, **changed):
+    return random_gpt(task, std, layers=1, **changed)
 
 
 def token_log_likelihoods(model, prompt, answer, temperature):
     """log π of each answer token, reading everything anew for each."""
     values = []
     for i, token in enumerate(answer):
-        read = torch.tensor([prompt + answer[:i]])
-        logits = model.logits(model(read, len(prompt)))[0, -1] / temperature
+        logits = next_logits(model, prompt, answer[:i]) / temperature
         values.append(logits[token] - logits.exp().sum().log())
     return values
 
@@ -79,18 +65,18 @@ def slow_loss(model, old, drawn, samples, temperature, advantage, clip):
 @pytest.mark.parametrize("mask", ["causal", "prefix"])
 @pytest.mark.parametrize("advantage", ["leave_one_out", "group"])
 def test_loss_of_answers_from_an_older_model(mask, advantage):
-    model = gpt(PARITY, mask=mask)
+    model = small(PARITY, mask=mask)
     options = {"samples": 5, "temperature": 0.7, "advantage": advantage, "clip": 0.1}
     objective = PolicyGradient(model, PARITY, refresh=2, **options)
-    objective.loss(rows())
+    objective.loss(rows(SHORT_STAR))
     old = copy.deepcopy(model)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     torch.manual_seed(1)
-    drawn = sample_answers(NextToken(old, PARITY), rows().prompt, 5, 0.7)
+    drawn = sample_answers(NextToken(old, PARITY), rows(SHORT_STAR).prompt, 5, 0.7)
     torch.manual_seed(1)
-    loss = objective.loss(rows())
+    loss = objective.loss(rows(SHORT_STAR))
     expected, clipped = slow_loss(model, old, drawn, **options)
     assert loss.item() == pytest.approx(expected, rel=1e-5)  # 1e-6 beside the std
     assert 0 < clipped < drawn.answer.numel()
@@ -98,12 +84,12 @@ def test_loss_of_answers_from_an_older_model(mask, advantage):
 
 def test_on_policy_gradient_is_reinforce():
     """`refresh=1`: the loss is 0, its gradient that of -Â log π, each token written out."""
-    model = gpt(PARITY)
+    model = small(PARITY)
     objective = PolicyGradient(model, PARITY, samples=4)
     torch.manual_seed(1)
-    drawn = sample_answers(objective, rows().prompt, 4, 1.0)
+    drawn = sample_answers(objective, rows(SHORT_STAR).prompt, 4, 1.0)
     torch.manual_seed(1)
-    loss = objective.loss(rows())
+    loss = objective.loss(rows(SHORT_STAR))
     assert loss.item() == pytest.approx(0, abs=1e-12)
     found = torch.autograd.grad(loss, list(model.parameters()))
     total = []
@@ -119,16 +105,16 @@ def test_on_policy_gradient_is_reinforce():
 
 def test_gradient_is_that_of_the_expected_reward():
     """Over many samples, against all 49 answers weighted by their probability."""
-    temperature, batch = 0.7, rows(2)
-    model = gpt(std=0.2)
-    objective = PolicyGradient(model, TASK, samples=5000, temperature=temperature)
+    temperature, batch = 0.7, rows(SHORT_STAR, 2)
+    model = small(std=0.2)
+    objective = PolicyGradient(model, SHORT_STAR, samples=5000, temperature=temperature)
     reward = torch.zeros(())
-    for answer in itertools.product(range(len(TASK.vocabulary)), repeat=TASK.answer_length):
+    for answer in itertools.product(range(len(SHORT_STAR.vocabulary)), repeat=SHORT_STAR.answer_length):
         answers = torch.tensor([answer]).expand(2, -1)
-        for row in (TASK.check(batch.prompt, answers) == 0).nonzero().flatten().tolist():
+        for row in (SHORT_STAR.check(batch.prompt, answers) == 0).nonzero().flatten().tolist():
             prompt = batch.prompt[row].tolist()
             reward = reward + sum(token_log_likelihoods(model, prompt, list(answer), temperature)).exp() / 2
-    expected = torch.autograd.grad(-reward / TASK.answer_length, list(model.parameters()))
+    expected = torch.autograd.grad(-reward / SHORT_STAR.answer_length, list(model.parameters()))
     torch.manual_seed(3)
     found = torch.autograd.grad(objective.loss(batch), list(model.parameters()))
     expected, found = (torch.cat([part.flatten() for part in parts]) for parts in (expected, found))
@@ -136,8 +122,8 @@ def test_gradient_is_that_of_the_expected_reward():
 
 
 def test_the_true_answer_is_never_read():
-    objective = PolicyGradient(gpt(PARITY), PARITY, samples=4)
-    batch = rows()
+    objective = PolicyGradient(small(PARITY), PARITY, samples=4)
+    batch = rows(SHORT_STAR)
 
     def gradient(batch):
         torch.manual_seed(1)
@@ -156,21 +142,21 @@ def test_equal_rewards_teach_nothing(advantage, reward):
             return torch.full_like(answer[:, 0], 1 - reward)
 
     task = Same(degree=2, path_length=2, num_nodes=3)
-    objective = PolicyGradient(gpt(task), task, samples=4, advantage=advantage)
-    objective.loss(rows()).backward()
+    objective = PolicyGradient(small(task), task, samples=4, advantage=advantage)
+    objective.loss(rows(SHORT_STAR)).backward()
     assert all(parameter.grad.abs().max() == 0 for parameter in objective.parameters())
 
 
 def test_prompt_tokens_and_the_frozen_copy_carry_no_loss():
-    model = gpt(PARITY)
+    model = small(PARITY)
     objective = PolicyGradient(model, PARITY, samples=4, refresh=2)
-    objective.loss(rows())
+    objective.loss(rows(SHORT_STAR))
     with torch.no_grad():
         model.blocks[0].mlp.output.bias.add_(0.1)
     seen = []
     model.logits = lambda hidden, plain=model.logits: (seen.append(hidden.shape[1]), plain(hidden))[1]
-    objective.loss(rows()).backward()
-    assert seen == [TASK.answer_length]
+    objective.loss(rows(SHORT_STAR)).backward()
+    assert seen == [SHORT_STAR.answer_length]
     assert all(parameter.grad is None for parameter in objective.frozen.parameters())
     assert all(parameter.grad is not None for parameter in model.parameters())
     trained = [name for name, parameter in objective.named_parameters() if parameter.requires_grad]
@@ -187,13 +173,13 @@ def test_the_copy_is_refreshed_every_so_many_steps_and_across_a_checkpoint():
         for _ in range(count):
             with torch.no_grad():
                 objective.model.norm.bias.add_(0.1)
-            objective.loss(rows())
+            objective.loss(rows(SHORT_STAR))
             history.append(stale(objective))
         return history
 
-    first = PolicyGradient(gpt(PARITY), PARITY, samples=2, refresh=3)
+    first = PolicyGradient(small(PARITY), PARITY, samples=2, refresh=3)
     assert step(first, 5) == [False, True, True, False, True]
-    second = PolicyGradient(gpt(PARITY, std=0.1), PARITY, samples=2, refresh=3)
+    second = PolicyGradient(small(PARITY, std=0.1), PARITY, samples=2, refresh=3)
     second.load_state_dict(first.state_dict())
     assert stale(second)
     assert step(second, 3) == step(first, 3) == [True, False, True]
@@ -202,53 +188,29 @@ def test_the_copy_is_refreshed_every_so_many_steps_and_across_a_checkpoint():
 
 
 @torch.no_grad()
-def test_generation_reads_no_copy_and_survives_a_checkpoint():
-    batch = rows()
-    objective = PolicyGradient(gpt(), TASK, samples=4, refresh=2)
+def test_generation_reads_no_copy():
+    batch = rows(SHORT_STAR)
+    objective = PolicyGradient(small(), SHORT_STAR, samples=4, refresh=2)
     answer = objective.generate(batch.prompt, 2)
     assert answer.shape == (3, 2)
-    assert torch.equal(answer, NextToken(gpt(), TASK).generate(batch.prompt, 2))
+    assert torch.equal(answer, NextToken(small(), SHORT_STAR).generate(batch.prompt, 2))
     for parameter in objective.frozen.parameters():
         parameter.zero_()
     assert torch.equal(objective.generate(batch.prompt, 2), answer)
-    other = PolicyGradient(gpt(std=0.1), TASK, samples=4, refresh=2)
-    other.load_state_dict(objective.state_dict())
-    assert torch.equal(other.generate(batch.prompt, 2), answer)
-
-
-def overfits(objective, batch, steps, lr):
-    optimizer = torch.optim.AdamW(objective.parameters(), lr=lr)
-    for step in range(steps):
-        loss = objective.loss(batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if step % 10 == 0:
-            answer = objective.generate(batch.prompt, objective.task.answer_length)
-            if torch.equal(answer, batch.answer):
-                return True
-    return False
-
-
-def test_overfits_one_batch_from_scratch():
-    """By reward alone; the answers are short, or none of the first samples would be right."""
-    model = gpt(std=None, width=32, layers=2).float()
-    assert overfits(PolicyGradient(model, TASK, samples=32), rows(8), 300, lr=3e-3)
 
 
 @pytest.mark.parametrize("options", [{}, {"advantage": "group", "refresh": 4}], ids=["reinforce", "grpo"])
 def test_overfits_one_batch_from_a_next_token_model(options):
     """Where `init_from` starts: some answers are right now and then, and reward does the rest."""
-    task = PathStar(degree=2, path_length=4, num_nodes=8)
-    model, batch = gpt(task, std=None, width=32, layers=2).float(), rows(8, task)
-    assert not overfits(NextToken(model, task), batch, 60, lr=3e-3)
-    objective = PolicyGradient(model, task, samples=32, **options)
-    assert overfits(objective, batch, 200, lr=1e-3), objective.diagnostics(batch)
+    model, batch = gpt(width=32), rows(STAR, 8)
+    assert not learns(NextToken(model, STAR), batch, 60)
+    objective = PolicyGradient(model, STAR, samples=32, **options)
+    assert learns(objective, batch, 200, lr=1e-3), objective.diagnostics(batch)
 
 
 def test_what_means_nothing_is_refused_by_name():
     with pytest.raises(Impossible, match=r"model\.mask=full: PolicyGradient"):
-        PolicyGradient(gpt(mask="full"), TASK, samples=4)
+        PolicyGradient(small(mask="full"), SHORT_STAR, samples=4)
     for wrong in ({"samples": 1}, {"samples": 4, "temperature": 0.0}, {"samples": 4, "advantage": "none"}):
         with pytest.raises(ValueError, match=list(wrong)[-1]):
-            PolicyGradient(gpt(), TASK, **wrong)
+            PolicyGradient(small(), SHORT_STAR, **wrong)

@@ -2,26 +2,18 @@
 
 import pytest
 import torch
+from helpers import SHORT_STAR, next_logits, random_gpt, rows
 
-from forethought.models import GPT
 from forethought.objectives import NextToken
 from forethought.objectives.sampling import log_likelihood, sample_answers, sampled_metrics
-from forethought.tasks import PathStar
-
-TASK = PathStar(degree=2, path_length=2, num_nodes=3)
 
 
 def objective(std=0.3):
-    torch.manual_seed(0)
-    length = TASK.prompt_length + TASK.answer_length
-    model = GPT(len(TASK.vocabulary), length, layers=1, width=16, heads=2).double()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=std)
-    return NextToken(model, TASK)
+    return NextToken(random_gpt(SHORT_STAR, std, layers=1), SHORT_STAR)
 
 
 def prompts(count=4):
-    return TASK.sample(count, torch.Generator().manual_seed(2)).prompt
+    return rows(SHORT_STAR, count).prompt
 
 
 def test_samples_follow_the_model():
@@ -39,10 +31,9 @@ def slow_metrics(policy, prompt, answers, temperature):
     """For one prompt: share right, mean entropy, share not seen before."""
     right, entropies, seen = 0, [], []
     for answer in answers:
-        right += TASK.check(prompt[None], torch.tensor([answer])).item() == 0
+        right += SHORT_STAR.check(prompt[None], torch.tensor([answer])).item() == 0
         for i in range(len(answer)):
-            read = torch.tensor([prompt.tolist() + answer[:i]])
-            p = (policy.model.logits(policy.model(read))[0, -1] / temperature).softmax(0)
+            p = (next_logits(policy.model, prompt.tolist(), answer[:i]) / temperature).softmax(0)
             entropies.append(-sum(share * share.log() for share in p).item())
         seen += [answer] if answer not in seen else []
     return right / len(answers), sum(entropies) / len(entropies), len(seen) / len(answers)

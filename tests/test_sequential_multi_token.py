@@ -2,30 +2,19 @@
 
 import pytest
 import torch
+from helpers import STAR, gpt, logits_seen, negative_log, randomised, rows
 from pydantic import ValidationError
 
 from forethought.errors import Impossible
-from forethought.models import GPT
 from forethought.objectives.next_token import NextToken
 from forethought.objectives.sequential_multi_token import SequentialMultiToken
-from forethought.tasks import PathStar
+from forethought.tasks import Batch
 
-TASK = PathStar(degree=2, path_length=4, num_nodes=8)
-P, A = TASK.prompt_length, TASK.answer_length
-
-
-def chain(width=16, mask="causal", std=0.3, horizon=3, **options):
-    torch.manual_seed(0)
-    model = GPT(len(TASK.vocabulary), P + A, layers=2, width=width, heads=2, mask=mask)
-    objective = SequentialMultiToken(model, TASK, horizon, **options).double()
-    if std:
-        for parameter in objective.parameters():
-            torch.nn.init.normal_(parameter, std=std)
-    return objective
+P, A = STAR.prompt_length, STAR.answer_length
 
 
-def rows(count=3):
-    return TASK.sample(count, torch.Generator().manual_seed(2))
+def chain(mask="causal", horizon=3, **options):
+    return randomised(SequentialMultiToken(gpt(mask=mask), STAR, horizon, **options))
 
 
 def scaled(vector, norm):
@@ -55,44 +44,35 @@ def slow_loss(objective, batch, horizon, weight):
         for n in range(1, horizon + 1):
             for position in range(P, P + A - n + 1):  # from 1: the last prompt token is the P-th
                 logits = objective.model.logits(slow_states(objective, sequence, n, position)[position - 1])
-                nll = logits.exp().sum().log() - logits[sequence[position + n - 1]]
-                total += nll.item() * (1 if n == 1 else weight / (horizon - 1))
+                nll = negative_log(logits, sequence[position + n - 1])
+                total += nll * (1 if n == 1 else weight / (horizon - 1))
     return total / (len(batch) * A)
 
 
 @pytest.mark.parametrize("mask", ["causal", "prefix"])
 @pytest.mark.parametrize(("horizon", "weight"), [(1, 0.3), (2, 0.3), (4, 0.7)])
 def test_loss(mask, horizon, weight):
-    objective = chain(mask=mask, horizon=horizon, chain_weight=weight)
-    assert objective.loss(rows(2)).item() == pytest.approx(slow_loss(objective, rows(2), horizon, weight))
+    objective, batch = chain(mask=mask, horizon=horizon, chain_weight=weight), rows(count=2)
+    expected = slow_loss(objective, batch, horizon, weight)
+    assert objective.loss(batch).item() == pytest.approx(expected)
 
 
 def test_without_weight_it_is_next_token_prediction():
     objective = chain(chain_weight=0.0)
     assert objective.loss(rows()).item() == pytest.approx(
-        NextToken(objective.model, TASK).loss(rows()).item()
+        NextToken(objective.model, STAR).loss(rows()).item()
     )
 
 
 @pytest.mark.parametrize("mask", ["causal", "prefix"])
 def test_a_module_reads_the_tokens_before_its_own_and_no_others(mask):
     """The logits that predict y_j, wherever they stand in the chain, change with y_1 … y_{j-1} alone."""
-    objective = chain(mask=mask)
-
-    def logits(batch):
-        seen = []
-        plain = objective.model.logits
-        objective.model.logits = lambda hidden: (seen.append(plain(hidden)), seen[-1])[1]
-        objective.loss(batch)
-        objective.model.logits = plain
-        return seen
-
-    batch = rows(1)
+    objective, batch = chain(mask=mask), rows(count=1)
     for i in range(A):
         answer = batch.answer.clone()
-        answer[0, i] = (answer[0, i] + 1) % TASK.num_nodes
-        pairs = zip(logits(batch), logits(type(batch)(batch.prompt, answer)), strict=True)
-        for n, (before, after) in enumerate(pairs, 1):
+        answer[0, i] = (answer[0, i] + 1) % STAR.num_nodes
+        other = logits_seen(objective, Batch(batch.prompt, answer))
+        for n, (before, after) in enumerate(zip(logits_seen(objective, batch), other, strict=True), 1):
             changed = ((before - after).abs().amax(2)[0] > 0).tolist()
             assert changed == [j > i for j in range(n - 1, A)]
 
@@ -115,36 +95,13 @@ def test_prompt_positions_carry_no_loss():
 def test_the_modules_are_dropped_at_inference():
     objective = chain()
     batch = rows()
-    plain = NextToken(objective.model, TASK)
+    plain = NextToken(objective.model, STAR)
     assert torch.equal(objective.answer_logits(batch), plain.answer_logits(batch))
     for given in (None, batch.answer[:, :2]):
         answer = objective.generate(batch.prompt, A, given)
         assert torch.equal(answer, plain.generate(batch.prompt, A, given))
     objective.chain = None
     assert torch.equal(objective.generate(batch.prompt, A), plain.generate(batch.prompt, A))
-
-
-def test_state_dict_round_trip():
-    objective, other = chain(), chain(std=0.1)
-    batch = rows()
-    assert other.loss(batch) != objective.loss(batch)
-    other.load_state_dict(objective.state_dict())
-    assert torch.equal(other.loss(batch), objective.loss(batch))
-    assert torch.equal(other.generate(batch.prompt, A), objective.generate(batch.prompt, A))
-
-
-def test_overfits_one_batch_through_its_own_generation():
-    objective = chain(width=32, std=None).float()
-    batch = rows(8)
-    optimizer = torch.optim.AdamW(objective.parameters(), lr=3e-3)
-    for step in range(500):
-        loss = objective.loss(batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if step % 10 == 0 and torch.equal(objective.generate(batch.prompt, A), batch.answer):
-            return
-    raise AssertionError(f"not learned by heart; the loss stands at {loss.item()}")
 
 
 def test_refusals():

@@ -88,3 +88,15 @@ def choose(logits: Float[Tensor, "*N V"], temperature: float) -> Int[Tensor, "*N
         return logits.argmax(-1)
     probabilities = (logits.float() / temperature).softmax(-1)
     return torch.multinomial(probabilities.flatten(0, -2), 1).view(logits.shape[:-1])
+
+
+def check_horizon(horizon: int, task: Task) -> None:
+    """
+    Raises:
+        Impossible: more tokens to predict from one position than the answer has.
+    """
+    if horizon > task.answer_length:
+        raise Impossible(
+            f"objective.horizon={horizon}: the answer has {task.answer_length} tokens; "
+            f"expected at most {task.answer_length}"
+        )

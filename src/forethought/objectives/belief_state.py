@@ -11,7 +11,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from forethought.objectives.base import choose
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -65,12 +64,7 @@ class BeliefState(NextToken):
         """States of the prefixes that hold 0 … A-1 answer tokens, and of the suffixes that hold as many."""
         end = torch.full_like(batch.answer[:, :1], self.task.dummy)
         suffixes = self.backward_encoder(torch.cat([end, batch.answer.flip(1)[:, :-1]], 1))
-        return self.prefixes(batch), suffixes
-
-    def prefixes(self, batch: Batch) -> Float[Tensor, "B A D"]:
-        length = batch.prompt.shape[1]
-        tokens = torch.cat([batch.prompt, batch.answer[:, :-1]], 1)
-        return self.model(tokens, length)[:, length - 1 :]
+        return self.answer_hidden(batch), suffixes
 
     def prefix_loss(
         self,
@@ -84,29 +78,10 @@ class BeliefState(NextToken):
         targets = torch.stack([following[:, None].expand_as(preceding), preceding])
         return F.cross_entropy(self.model.logits(states).flatten(0, 2), targets.flatten(), reduction="sum")
 
-    def next_logits(self, prefixes: Float[Tensor, "B S D"]) -> Float[Tensor, "B S V"]:
+    def next_logits(self, hidden: Float[Tensor, "B S D"]) -> Float[Tensor, "B S V"]:
         """Logits of the token after each prefix, with the empty suffix."""
-        end = torch.full((1, 1), self.task.dummy, device=prefixes.device)
-        return self.model.logits(self.head(prefixes, self.backward_encoder(end).expand_as(prefixes))[0])
-
-    def answer_logits(self, batch: Batch) -> Float[Tensor, "B A V"]:
-        return self.next_logits(self.prefixes(batch))
-
-    def generate(
-        self,
-        prompt: Int[Tensor, "B P"],
-        length: int,
-        given: Int[Tensor, "B G"] | None = None,
-        temperature: float = 0.0,
-    ) -> Int[Tensor, "B A"]:
-        read = prompt if given is None else torch.cat([prompt, given], 1)
-        answer = [] if given is None else [given]
-        state = self.model.new_state(len(prompt), prompt.shape[1] + length)
-        for _ in range(length - (0 if given is None else given.shape[1])):
-            prefix = self.model(read, prompt.shape[1], state)[:, -1:]
-            read = choose(self.next_logits(prefix), temperature)
-            answer.append(read)
-        return torch.cat(answer, 1)
+        end = torch.full((1, 1), self.task.dummy, device=hidden.device)
+        return self.model.logits(self.head(hidden, self.backward_encoder(end).expand_as(hidden))[0])
 
 
 class TextHead(nn.Module):

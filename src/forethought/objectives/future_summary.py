@@ -54,9 +54,7 @@ class FutureSummary(NextToken):
         nn.init.normal_(self.summary.weight, std=0.02)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        tokens = torch.cat([batch.prompt, batch.answer[:, :-1]], 1)
-        length = batch.prompt.shape[1]
-        hidden = self.model(tokens, length)[:, length - 1 :]
+        hidden = self.answer_hidden(batch)
         next_token = F.cross_entropy(self.model.logits(hidden).flatten(0, 1), batch.answer.flatten())
         bag = self.bags(batch.answer).to(hidden.dtype)
         summary = F.binary_cross_entropy_with_logits(self.summary(hidden), bag, reduction="none")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from forethought.errors import Impossible
 from forethought.models.gpt import Attention
+from forethought.objectives.base import check_horizon
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -57,11 +58,7 @@ class JointMultiToken(NextToken):
         heads: Annotated[int, Field(ge=1)] = 1,
     ) -> None:
         super().__init__(model, task)
-        if horizon > task.answer_length:
-            raise Impossible(
-                f"objective.horizon={horizon}: the answer has {task.answer_length} tokens; "
-                f"expected at most {task.answer_length}"
-            )
+        check_horizon(horizon, task)
         width = model.width
         if width % heads:
             raise Impossible(f"objective.heads={heads}: expected a divisor of model.width={width}")
@@ -75,8 +72,7 @@ class JointMultiToken(NextToken):
                 nn.init.zeros_(parameter)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        answer, end = batch.answer, batch.prompt.shape[1]
-        hidden = self.model(torch.cat([batch.prompt, answer[:, :-1]], 1), end)[:, end - 1 :]
+        answer, hidden = batch.answer, self.answer_hidden(batch)
         # windows[:, j] = y_{j+1} … y_{j+k}; beyond the answer a token that carries no loss.
         windows = F.pad(answer, (0, self.horizon - 1), value=-100).unfold(1, self.horizon, 1)
         logits = self.model.logits(self.states(hidden, windows[:, :, :-1].clamp(min=0)))

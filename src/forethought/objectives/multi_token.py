@@ -11,8 +11,7 @@ from jaxtyping import Float, Int
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from forethought.errors import Impossible
-from forethought.objectives.base import choose
+from forethought.objectives.base import check_horizon, choose
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -61,11 +60,7 @@ class MultiToken(NextToken):
         speculate: bool = False,
     ) -> None:
         super().__init__(model, task)
-        if horizon > task.answer_length:
-            raise Impossible(
-                f"objective.horizon={horizon}: the answer has {task.answer_length} tokens; "
-                f"expected at most {task.answer_length}"
-            )
+        check_horizon(horizon, task)
         self.horizon = horizon
         self.loss_scope = loss_scope
         self.speculate = speculate

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -43,7 +42,6 @@ class Myopic(NextToken):
                 f"model: {type(model).__name__} has no attention whose past can be detached; expected gpt"
             )
 
-    def answer_logits(self, batch: Batch) -> Float[Tensor, "B A V"]:
-        tokens = torch.cat([batch.prompt, batch.answer[:, :-1]], 1)
-        length = batch.prompt.shape[1]
-        return self.model.logits(self.model(tokens, length, myopic=True)[:, length - 1 :])
+    def answer_hidden(self, batch: Batch) -> Float[Tensor, "B A D"]:
+        read = self.inputs(batch.prompt, batch.answer[:, :-1])
+        return self.model(read, batch.prompt.shape[1], myopic=True)[:, -batch.answer.shape[1] :]

@@ -30,9 +30,22 @@ class NextToken(Objective):
         return F.cross_entropy(self.answer_logits(batch).flatten(0, 1), batch.answer.flatten())
 
     def answer_logits(self, batch: Batch) -> Float[Tensor, "B A V"]:
-        tokens = torch.cat([batch.prompt, batch.answer[:, :-1]], 1)
-        length = batch.prompt.shape[1]
-        return self.model.logits(self.model(tokens, length)[:, length - 1 :])
+        return self.next_logits(self.answer_hidden(batch))
+
+    def answer_hidden(self, batch: Batch) -> Float[Tensor, "B A D"]:
+        """Hidden states of the positions whose next token is an answer token."""
+        read = self.inputs(batch.prompt, batch.answer[:, :-1])
+        return self.model(read, batch.prompt.shape[1])[:, -batch.answer.shape[1] :]
+
+    def inputs(
+        self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B S"]
+    ) -> Int[Tensor, "B T"] | Float[Tensor, "B T D"]:
+        """What the model reads to go on from the first S answer tokens."""
+        return torch.cat([prompt, answer], 1)
+
+    def next_logits(self, hidden: Float[Tensor, "B S D"]) -> Float[Tensor, "B S V"]:
+        """Logits of the token after each position."""
+        return self.model.logits(hidden)
 
     def generate(
         self,
@@ -41,11 +54,11 @@ class NextToken(Objective):
         given: Int[Tensor, "B G"] | None = None,
         temperature: float = 0.0,
     ) -> Int[Tensor, "B A"]:
-        read = prompt if given is None else torch.cat([prompt, given], 1)
-        answer = [] if given is None else [given]
-        state = self.model.new_state(len(prompt), prompt.shape[1] + length)
-        for _ in range(length - (0 if given is None else given.shape[1])):
+        answer = prompt[:, :0] if given is None else given
+        read = self.inputs(prompt, answer)
+        state = self.model.new_state(len(prompt), read.shape[1] + length - answer.shape[1])
+        while answer.shape[1] < length:
             hidden = self.model(read, prompt.shape[1], state)[:, -1:]
-            read = choose(self.model.logits(hidden), temperature)
-            answer.append(read)
-        return torch.cat(answer, 1)
+            read = choose(self.next_logits(hidden), temperature)
+            answer = torch.cat([answer, read], 1)
+        return answer

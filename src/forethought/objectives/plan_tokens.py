@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
-from forethought.objectives.base import choose
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -85,31 +84,11 @@ class PlanTokens(NextToken):
     def hidden(self, batch: Batch) -> Float[Tensor, "B S D"]:
         """States of the plan tokens and of the answer tokens read, S = k + A - 1."""
         length = batch.prompt.shape[1]
-        x = torch.cat([self.planned(batch.prompt), self.model.embed(batch.answer[:, :-1])], 1)
-        return self.model(x, length)[:, length:]
+        return self.model(self.inputs(batch.prompt, batch.answer[:, :-1]), length)[:, length:]
 
-    def planned(self, prompt: Int[Tensor, "B P"]) -> Float[Tensor, "B S D"]:
-        """Embeddings of the prompt and of the plan tokens after it, S = P + k."""
-        return torch.cat([self.model.embed(prompt), self.plan.weight.expand(len(prompt), -1, -1)], 1)
-
-    def answer_logits(self, batch: Batch) -> Float[Tensor, "B A V"]:
-        return self.model.logits(self.hidden(batch)[:, self.tokens - 1 :])
-
-    def generate(
-        self,
-        prompt: Int[Tensor, "B P"],
-        length: int,
-        given: Int[Tensor, "B G"] | None = None,
-        temperature: float = 0.0,
-    ) -> Int[Tensor, "B A"]:
-        answer = [prompt[:, :0] if given is None else given]
-        read = torch.cat([self.planned(prompt), self.model.embed(answer[0])], 1)
-        state = self.model.new_state(len(prompt), prompt.shape[1] + self.tokens + length)
-        for _ in range(length - answer[0].shape[1]):
-            hidden = self.model(read, prompt.shape[1], state)[:, -1:]
-            answer.append(choose(self.model.logits(hidden), temperature))
-            read = self.model.embed(answer[-1])
-        return torch.cat(answer, 1)
+    def inputs(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B S"]) -> Float[Tensor, "B T D"]:
+        plan = self.plan.weight.expand(len(prompt), -1, -1)
+        return torch.cat([self.model.embed(prompt), plan, self.model.embed(answer)], 1)
 
 
 class Autoencoder(nn.Module):

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
-from forethought.errors import Impossible
+from forethought.objectives.base import check_horizon
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -49,11 +49,7 @@ class SequentialMultiToken(NextToken):
         self, model: Any, task: Task, horizon: PositiveInt, chain_weight: NonNegativeFloat = 0.3
     ) -> None:
         super().__init__(model, task)
-        if horizon > task.answer_length:
-            raise Impossible(
-                f"objective.horizon={horizon}: the answer has {task.answer_length} tokens; "
-                f"expected at most {task.answer_length}"
-            )
+        check_horizon(horizon, task)
         self.chain_weight = chain_weight
         width = model.width
         self.chain = nn.ModuleList(Link(width, model.new_block()) for _ in range(horizon - 1))

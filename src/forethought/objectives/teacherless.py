@@ -67,9 +67,8 @@ class Teacherless(NextToken):
         return torch.lerp(loss, super().loss(batch), self.next_token_weight)
 
     def one_pass_logits(self, prompt: Int[Tensor, "B P"], length: int) -> Float[Tensor, "B A V"]:
-        dummies = prompt.new_full((len(prompt), length - 1), self.task.dummy)
-        hidden = self.model(torch.cat([prompt, dummies], 1), prompt.shape[1])
-        return self.model.logits(hidden[:, prompt.shape[1] - 1 :])
+        dummies = prompt.new_full((len(prompt), length), self.task.dummy)  # the last is not read
+        return super().answer_logits(Batch(prompt, dummies))
 
     def answer_logits(self, batch: Batch) -> Float[Tensor, "B A V"]:
         if self.teacher_forced:

@@ -53,9 +53,7 @@ class TokenOrder(NextToken):
         nn.init.normal_(self.order.weight, std=0.02)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        tokens = torch.cat([batch.prompt, batch.answer[:, :-1]], 1)
-        length = batch.prompt.shape[1]
-        hidden = self.model(tokens, length)[:, length - 1 :]
+        hidden = self.answer_hidden(batch)
         next_token = F.cross_entropy(self.model.logits(hidden).flatten(0, 1), batch.answer.flatten())
         target = self.scores(batch.answer).softmax(2, dtype=hidden.dtype)
         order = F.cross_entropy(self.order(hidden).flatten(0, 1), target.flatten(0, 1))

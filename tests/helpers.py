@@ -1,0 +1,135 @@
+"""What tests of objectives share: small tasks, small models, slow decoding, and learning by heart."""
+
+from pathlib import Path
+
+import torch
+
+from forethought.models import GPT
+from forethought.tasks import Addition, PathStar
+
+CONF = Path(__file__).parents[1] / "conf"
+
+STAR = PathStar(degree=2, path_length=4, num_nodes=8)
+LONG_STAR = PathStar(degree=2, path_length=5, num_nodes=10)
+SHORT_STAR = PathStar(degree=2, path_length=2, num_nodes=3)  # few enough answers to find one by luck
+SUM = Addition(digits=3)  # its answers repeat digits
+
+
+def choices(group):
+    """Of a group in conf/, found by itself."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def rows(task=STAR, count=3):
+    """The same ones at every call."""
+    return task.sample(count, torch.Generator().manual_seed(2))
+
+
+def gpt(task=STAR, extra=0, seed=0, **changed):
+    """A small model, initialised as for training, with `extra` positions beyond prompt and answer."""
+    torch.manual_seed(seed)
+    length = task.prompt_length + task.answer_length + extra
+    return GPT(len(task.vocabulary), length, **{"layers": 2, "width": 16, "heads": 2, **changed})
+
+
+def randomised(module, std=0.3):
+    """In float64 and with all weights from N(0, std): away from the symmetry of an initialisation."""
+    for parameter in module.double().parameters():
+        torch.nn.init.normal_(parameter, std=std)
+    return module
+
+
+def spread(module, std=0.7):
+    """In float64, with large matrices and no biases, so that rows are answered differently."""
+    for name, parameter in module.double().named_parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=std)
+        else:
+            torch.nn.init.constant_(parameter, float(name.endswith("norm.weight")))
+    return module
+
+
+def random_gpt(task=STAR, std=0.3, **changed):
+    return randomised(gpt(task, **changed), std)
+
+
+def spread_gpt(task=STAR, std=0.7, **changed):
+    return spread(gpt(task, **changed), std)
+
+
+def untied(model):
+    """With an output layer of its own: with random tied embeddings a token would mostly predict itself."""
+    output = torch.randn_like(model.embedding.weight)
+    model.logits = lambda hidden: hidden @ output.T
+    return model
+
+
+def negative_log(logits, token):
+    """-log softmax(logits)[token]."""
+    return (logits.exp().sum().log() - logits[token]).item()
+
+
+def next_logits(model, prompt, read):
+    """Of the token after the lists `prompt` and `read`."""
+    return model.logits(model(torch.tensor([prompt + read]), len(prompt)))[0, -1]
+
+
+@torch.no_grad()
+def slow_next_token(model, prompts, reads, answers):
+    """Mean of -log p(true token | prompt, what was read before it), one token at a time."""
+    total = []
+    for prompt, read, answer in zip(prompts.tolist(), reads.tolist(), answers.tolist(), strict=True):
+        for i, token in enumerate(answer):
+            total.append(negative_log(next_logits(model, prompt, read[:i]), token))
+    return sum(total) / len(total)
+
+
+@torch.no_grad()
+def greedy(model, prompt, length, given=None):
+    """Next-token decoding that reads everything anew for each token."""
+    answers = []
+    for row, tokens in enumerate(prompt.tolist()):
+        answer = [] if given is None else given[row].tolist()
+        while len(answer) < length:
+            answer.append(next_logits(model, tokens, answer).argmax().item())
+        answers.append(answer)
+    return torch.tensor(answers)
+
+
+def carries_loss(objective, batch):
+    """(B, T): the positions at which the loss hangs on what the model gives out."""
+    states = []
+    hook = objective.model.norm.register_forward_hook(
+        lambda norm, inputs, output: states.append(output) or output.retain_grad()
+    )
+    objective.loss(batch).backward()
+    hook.remove()
+    (hidden,) = states
+    return hidden.grad.abs().amax(2) > 0
+
+
+def logits_seen(objective, batch):
+    """What the model's output layer gives out in one loss, call by call."""
+    seen, plain = [], objective.model.logits
+    objective.model.logits = lambda hidden: (seen.append(plain(hidden)), seen[-1])[1]
+    objective.loss(batch)
+    objective.model.logits = plain
+    return seen
+
+
+def by_heart(objective, batch):
+    """Whether its own decoding gives every answer of the batch."""
+    return torch.equal(objective.generate(batch.prompt, batch.answer.shape[1]), batch.answer)
+
+
+def learns(objective, batch, steps, lr=3e-3, learned=by_heart, every=10):
+    """Train on one batch until it is `learned`; whether that happens within so many steps."""
+    optimizer = torch.optim.AdamW(objective.parameters(), lr=lr)
+    for step in range(1, steps + 1):
+        loss = objective.loss(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % every == 0 and learned(objective, batch):
+            return True
+    return False
