@@ -2,7 +2,7 @@
 
 from hydra.core.config_store import ConfigStore
 
-from forethought.cli.pool import PoolLauncher
+from forethought.cli.pool import POOL, PoolLauncher
 
 
 class Pool(PoolLauncher):
@@ -12,6 +12,6 @@ class Pool(PoolLauncher):
 ConfigStore.instance().store(
     group="hydra/launcher",
     name="pool",
-    node={"_target_": "hydra_plugins.forethought_pool.Pool", "workers": None, "stop_after": None},
+    node={"_target_": POOL, "workers": None, "stop_after": None},
     provider="forethought",
 )

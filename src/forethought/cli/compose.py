@@ -24,6 +24,7 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from forethought.cli.pool import POOL, check_pool
 from forethought.errors import InputError
 from forethought.sweep import Cell, cell_name
 
@@ -146,6 +147,8 @@ class Composer:
         config = self.compose(self.overrides, RunMode.MULTIRUN)
         if not str(config.hydra.sweeper._target_).endswith(".BasicSweeper"):
             raise InputError("hydra/sweeper: a sweep is a grid here; expected basic")
+        if str(config.hydra.launcher._target_) == POOL:
+            check_pool(config.hydra.launcher)
         swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
         parser = OverridesParser.create(config_loader=self.hydra.config_loader)
         parsed = parser.parse_overrides([*swept, *config.hydra.overrides.task])

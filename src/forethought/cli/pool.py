@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -17,6 +18,9 @@ from omegaconf import DictConfig
 from forethought.errors import InputError
 from forethought.sweep import Progress, run_jobs
 
+POOL = "hydra_plugins.forethought_pool.Pool"
+"""The class under which Hydra knows it."""
+
 
 class PoolLauncher(Launcher):
     """Runs every cell in a process of its own (`forethought.sweep.pool`).
@@ -27,9 +31,6 @@ class PoolLauncher(Launcher):
     """
 
     def __init__(self, workers: int | None = None, stop_after: int | None = None) -> None:
-        for name, value in (("workers", workers), ("stop_after", stop_after)):
-            if value is not None and value < 1:
-                raise InputError(f"hydra.launcher.{name}={value}: expected at least 1, or null")
         self.workers, self.stop_after = workers, stop_after
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -38,7 +39,8 @@ class PoolLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         node = self.config.hydra
         sweep = Path(str(node.sweep.dir))
-        words = [f"--config-name={node.job.config_name}", *_config_dirs(node), *node.overrides.hydra]
+        own = [word for word in node.overrides.hydra if not re.match(r"[+~]*hydra[/.]launcher", word)]
+        words = [f"--config-name={node.job.config_name}", *_config_dirs(node), *own]
         jobs = [partial(_run, self.task_function, words, list(overrides)) for overrides in job_overrides]
         progress = Progress(sweep, len(jobs))
         ended = run_jobs(
@@ -54,6 +56,17 @@ class PoolLauncher(Launcher):
             JobReturn(overrides=overrides, _return_value=end, status=JobStatus.COMPLETED)
             for overrides, end in zip(job_overrides, ended, strict=True)
         ]
+
+
+def check_pool(options: Any) -> None:
+    """
+    Raises:
+        InputError: an option of `hydra.launcher` that no pool can have.
+    """
+    for name in ("workers", "stop_after"):
+        value = options[name]
+        if value is not None and not (isinstance(value, int) and value >= 1):
+            raise InputError(f"hydra.launcher.{name}={value}: expected a whole number from 1, or null")
 
 
 def slots(hardware: Any, workers: int | None) -> list[dict[str, str]]:

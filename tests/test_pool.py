@@ -1,0 +1,206 @@
+"""The pool: bounded, isolated, and robust against what happens inside a process."""
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from forethought.cli.main import run
+from forethought.results import read_results
+from forethought.sweep import run_jobs, sweep_status
+
+TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "model.heads=2"]
+
+# Jobs are functions of this module, which a process from the server imports.
+
+
+def write(folder, index, seconds=0.0, code=0):
+    begun = time.time()
+    time.sleep(seconds)
+    (Path(folder) / f"{index}").write_text(f"{begun} {time.time()} {os.environ.get('SLOT')} {os.getpid()}")
+    return code
+
+
+def speak(index):
+    print(f"job {index}", end=" ")
+    for word in ("says", "one", "line"):
+        print(word, end=" ", flush=False)
+        time.sleep(0.02)
+    print()
+    return 0
+
+
+def die(sign):
+    os.kill(os.getpid(), sign)
+
+
+def remember():
+    """1 if a job before this one has been here."""
+    remember.before = getattr(remember, "before", -1) + 1
+    return remember.before
+
+
+def test_never_more_processes_than_slots_and_each_has_its_own(tmp_path):
+    jobs = [functools.partial(write, tmp_path, index, 0.3) for index in range(6)]
+    ended = run_jobs(jobs, [{"SLOT": "a"}, {"SLOT": "b"}])
+    assert [each.exit_code for each in ended] == [0] * 6
+    spans = [(tmp_path / str(index)).read_text().split() for index in range(6)]
+    for begun, *_ in spans:
+        at_once = [slot for first, last, slot, _ in spans if float(first) <= float(begun) < float(last)]
+        assert len(at_once) <= 2
+        assert len(set(at_once)) == len(at_once), "a slot serves one job at a time"
+    assert len({process for *_, process in spans}) == 6
+
+
+def test_a_killed_job_costs_only_itself(tmp_path):
+    jobs = [
+        functools.partial(write, tmp_path, 0, 0.2),
+        functools.partial(die, signal.SIGKILL),
+        functools.partial(die, signal.SIGTERM),
+        functools.partial(write, tmp_path, 3, code=7),
+        functools.partial(write, tmp_path, 4),
+    ]
+    ended = run_jobs(jobs, [{}, {}])
+    assert [each.exit_code for each in ended] == [0, -signal.SIGKILL, -signal.SIGTERM, 7, 0]
+    assert "SIGKILL: out of memory" in str(ended[1])
+    assert str(ended[3]) == "its process ended with exit code 7"
+
+
+def test_stops_after_so_many_failures(tmp_path):
+    jobs = [functools.partial(write, tmp_path, index, code=index % 2) for index in range(8)]
+    ended = run_jobs(jobs, [{}], stop_after=2)
+    assert [each.exit_code for each in ended] == [0, 1, 0, 1, None, None, None, None]
+    assert str(ended[-1]) == "not begun"
+
+
+def test_lines_of_two_jobs_never_mix():
+    lines = []
+    run_jobs([functools.partial(speak, index) for index in range(4)], [{}, {}], say=lines.append)
+    assert sorted(lines) == [f"job {index} says one line " for index in range(4)]
+
+
+def test_no_state_is_left_for_the_next_job():
+    assert [each.exit_code for each in run_jobs([remember] * 3, [{}])] == [0, 0, 0]
+
+
+FAULTY = """
+import os, signal
+import torch
+from forethought.objectives import NextToken
+
+
+class Faulty(NextToken):
+    '''Next-token prediction to which something happens in its third step.'''
+
+    def __init__(self, model, task, fault: str):
+        super().__init__(model, task)
+        self.fault, self.steps = fault, 0
+
+    def loss(self, batch):
+        self.steps += 1
+        if self.steps == 3:
+            if self.fault == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.fault == "raises":
+                raise ValueError("no luck\\nand more")
+            if self.fault == "memory":
+                torch.empty(10**14)
+            if self.fault == "infinite":
+                return super().loss(batch) * float("inf")
+        return super().loss(batch)
+"""
+
+
+@pytest.fixture
+def faulty(workplace, monkeypatch):
+    """Command-line words for a sweep of an objective that fails in various ways, and its environment."""
+    Path("faulty.py").write_text(FAULTY)
+    Path("my_conf/objective").mkdir(parents=True)
+    Path("my_conf/objective/faulty.yaml").write_text(
+        "_target_: faulty.Faulty\nlabel: ${.fault}\nfault: none\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(workplace))
+    return ["train", "-m", "--config-dir=my_conf", "objective=faulty", "sweep=s", *TINY]
+
+
+def forethought(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "forethought.cli", *words], capture_output=True, text=True, check=False
+    )
+
+
+def test_whatever_happens_to_a_cell_the_others_finish(faulty):
+    """Killed (as by the kernel when memory is short), an exception, no memory, a loss that is no number."""
+    done = forethought(*faulty, "objective.fault=killed,raises,memory,infinite,none", "seed=0,1")
+    assert done.returncode == 1, done.stderr
+
+    states = {cell.name: cell for cell in sweep_status(Path("multirun/s"))}
+    last = done.stdout[done.stdout.index("2 of 10 cells finished") :]
+    for fault, reason in {
+        "killed": "its process was killed by SIGKILL: out of memory",
+        "raises": "ValueError: no luck",
+        "memory": "RuntimeError",
+        "infinite": "FloatingPointError: the training loss became",
+    }.items():
+        failed = [cell for name, cell in states.items() if f"-{fault}-" in name]
+        assert len(failed) == 2
+        for cell in failed:
+            assert cell.state == "failed"
+            assert cell.detail.startswith(reason)
+            assert cell.name in last
+            assert reason in last
+            assert "\n" not in cell.detail
+    assert [cell.state for name, cell in states.items() if "-none-" in name] == ["finished"] * 2
+    again = forethought(*faulty, "objective.fault=killed,none", "seed=0")
+    assert "1 finished before, 1 to run" in again.stdout
+
+
+def test_a_sweep_can_be_told_to_stop_after_failures(faulty):
+    words = [
+        "objective.fault=raises",
+        "seed=range(6)",
+        "hydra.launcher.workers=1",
+        "hydra.launcher.stop_after=2",
+    ]
+    assert forethought(*faulty, *words).returncode == 1
+    states = [cell.state for cell in sweep_status(Path("multirun/s"))]
+    assert states == ["failed"] * 2 + ["waiting"] * 4
+
+
+def test_a_wrong_number_of_workers_is_one_line(workplace, capsys):
+    for option in ("workers=0", "stop_after=-1", "workers=two", "workers=1.5"):
+        assert run(["train", "-m", *TINY, f"hydra.launcher.{option}", "sweep=s"]) == 2
+        assert f"hydra.launcher.{option}: expected a whole number from 1" in capsys.readouterr().err
+        assert not Path("multirun").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_cells_end_with_their_sweep(workplace, sign):
+    """Killed: nobody goes on in the background. Ctrl-C: every running cell leaves word."""
+    words = ["train", "-m", "seed=0,1,2", *TINY, "max_steps=100000", "sweep=s", "hydra.launcher.workers=2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "forethought.cli", *words], stderr=subprocess.PIPE, start_new_session=True
+    )
+    folder = Path("multirun/s")
+    while process.poll() is None and len(list(folder.glob("*/metrics.csv"))) < 2:
+        time.sleep(0.05)
+    if sign == signal.SIGKILL:
+        process.kill()
+    else:
+        os.killpg(process.pid, sign)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == (-signal.SIGKILL if sign == signal.SIGKILL else 130)
+    deadline = time.monotonic() + 10
+    while any(cell.state == "running" for cell in sweep_status(folder)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert sorted(cell.state for cell in sweep_status(folder)) == ["interrupted"] * 2 + ["waiting"]
+    if sign == signal.SIGINT:
+        assert b"the same command goes on" in error
+        assert b"Traceback" not in error
+        assert len([path for path in folder.glob("*/results.json") if read_results(path.parent)]) == 2
