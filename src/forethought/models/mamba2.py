@@ -65,7 +65,7 @@ class Mamba2(StateSpaceModel):
         expand: PositiveInt = 2,
         head_width: PositiveInt = 32,
         conv_width: PositiveInt = 4,
-        chunk: PositiveInt = 64,
+        chunk: PositiveInt = 32,
         backend: Backend = "auto",
         mask: Literal["causal", "prefix", "full"] = "causal",
     ) -> None:

@@ -182,7 +182,9 @@ def causal_conv(
 ) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B W C"]]:
     """The depthwise convolution of x over its own and the W tokens before, and the window for the next."""
     padded = F.pad(x, (0, 0, conv.kernel_size[0] - 1, 0)) if window is None else torch.cat([window, x], 1)
-    mixed = F.conv1d(padded.mT, conv.weight, conv.bias, groups=conv.groups).mT
+    # As an image one pixel high with its channels last, which spares transposing T and C.
+    image = padded.mT[:, :, None]
+    mixed = F.conv2d(image, conv.weight[:, :, None], conv.bias, groups=conv.groups)[:, :, 0].mT
     return mixed, padded[:, x.shape[1] :]
 
 
