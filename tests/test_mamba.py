@@ -146,3 +146,13 @@ def test_initial_values():
         torch.testing.assert_close(mixer.A_log.exp(), torch.arange(1.0, 6).expand(300, 5))
         logs = F.softplus(mixer.dt_proj.bias).log10()
         assert logs.mean().item() == pytest.approx(-2, abs=0.15)  # log-uniform in [-3, -1]
+
+
+def test_autocast_leaves_the_scan_in_full_precision():
+    inputs = [tensor.detach().float().requires_grad_() for tensor in scan_inputs()]
+    results = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            y, last = selective_scan(*inputs)
+            results.append((y, last, *torch.autograd.grad(y.pow(2).sum() + last.sum(), inputs)))
+    assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))

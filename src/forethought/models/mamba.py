@@ -148,7 +148,8 @@ def selective_scan(
     """
     if initial is None:
         initial = u.new_zeros(len(u), decay.shape[1], u.shape[2])
-    out: tuple[Tensor, Tensor] = SelectiveScan.apply(u, step, decay, write, read, initial)
+    with torch.autocast(u.device.type, enabled=False):
+        out: tuple[Tensor, Tensor] = SelectiveScan.apply(u, step, decay, write, read, initial)
     return out
 
 
@@ -192,7 +193,21 @@ class SelectiveScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor, grad_state: Tensor) -> tuple[Tensor, ...]:
-        u, step, decay, write, read, kept = ctx.saved_tensors
+        # A caller who differentiates under autocast must not have the products below in bf16.
+        with torch.autocast(grad_y.device.type, enabled=False):
+            return SelectiveScan.walk_back(grad_y, grad_state, *ctx.saved_tensors)
+
+    @staticmethod
+    def walk_back(
+        grad_y: Tensor,
+        grad_state: Tensor,
+        u: Tensor,
+        step: Tensor,
+        decay: Tensor,
+        write: Tensor,
+        read: Tensor,
+        kept: Tensor,
+    ) -> tuple[Tensor, ...]:
         inflow, rate = step * u, decay.t().contiguous()
         length = u.shape[1]
         grad_inflow, grad_step = torch.empty_like(u), torch.empty_like(u)
