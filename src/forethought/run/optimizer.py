@@ -74,7 +74,10 @@ class ClipGradients(pl.Callback):
 
 
 def split_by_decay(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Parameters that take weight decay, and those that do not (biases, norms, embeddings)."""
+    """Parameters that take weight decay, and those that do not.
+
+    Biases, norms and embeddings do not, nor does what is marked by `_no_weight_decay`, as in mamba-ssm.
+    """
     exempt = {
         id(parameter)
         for part in module.modules()
@@ -85,6 +88,7 @@ def split_by_decay(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Param
     others: list[nn.Parameter] = []
     for parameter in module.parameters():
         if parameter.requires_grad:
-            takes = parameter.ndim >= 2 and id(parameter) not in exempt
+            marked = getattr(parameter, "_no_weight_decay", False)
+            takes = parameter.ndim >= 2 and id(parameter) not in exempt and not marked
             (decayed if takes else others).append(parameter)
     return decayed, others

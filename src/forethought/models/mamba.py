@@ -1,0 +1,258 @@
+"""Mamba: a selective state space model, on CPUs without any package and on CUDA with mamba-ssm's kernel."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from forethought.models.state_space import (
+    Backend,
+    MixerState,
+    StateSpaceModel,
+    causal_conv,
+    exempt_from_decay,
+    full_precision,
+    kernel_for,
+    require_backend,
+    reset_step_bias,
+)
+from forethought.validation import validated
+
+KERNEL = "mamba_ssm.ops.selective_scan_interface:selective_scan_fn"
+
+TILE_BYTES = 300_000
+"""Rows of a batch are walked together only as far as their states stay in a core's cache."""
+
+SEGMENT = 16
+"""Steps between the states that the forward pass keeps; N = 16 states of them weigh as much as the input."""
+
+
+class Mamba(StateSpaceModel):
+    """Mamba-1: every channel carries N states that decay and take in at a rate each token chooses.
+
+    State dicts move to and from mamba-ssm's `Mamba` (see `StateSpaceModel`).
+
+    Source: Gu & Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2312.00752), §3.
+
+    Args:
+        vocabulary_size: V.
+        context_length: ignored; the state has one size for every length.
+        layers: number of blocks.
+        width: D.
+        state_size: N, states of each channel.
+        expand: E = expand * D channels inside a mixer.
+        conv_width: tokens under the causal convolution.
+        backend: `auto`: mamba-ssm's kernel on CUDA if it can be imported, else plain PyTorch; `torch`;
+            `mamba_ssm`. Decoding with a state is always plain PyTorch: the kernel takes no initial state.
+        mask: a recurrence can only be `causal`.
+
+    Raises:
+        Impossible: another mask.
+        InputError: `backend=mamba_ssm` where that cannot run.
+    """
+
+    @validated
+    def __init__(
+        self,
+        vocabulary_size: PositiveInt,
+        context_length: PositiveInt,
+        layers: PositiveInt,
+        width: PositiveInt,
+        state_size: PositiveInt = 16,
+        expand: PositiveInt = 2,
+        conv_width: PositiveInt = 4,
+        backend: Backend = "auto",
+        mask: Literal["causal", "prefix", "full"] = "causal",
+    ) -> None:
+        require_backend(backend, KERNEL)
+        new_mixer = partial(Mixer, width, state_size, expand, conv_width, backend)
+        super().__init__(vocabulary_size, layers, width, new_mixer, mask)
+
+
+class Mixer(nn.Module):
+    """Convolution and selective scan of one branch, gated by the other; E = expand * D channels each."""
+
+    def __init__(self, width: int, state_size: int, expand: int, conv_width: int, backend: Backend) -> None:
+        super().__init__()
+        inner, self.rank = expand * width, math.ceil(width / 16)
+        self.backend = backend
+        self.A_log = nn.Parameter(torch.empty(inner, state_size))
+        self.D = nn.Parameter(torch.empty(inner))
+        self.in_proj = nn.Linear(width, 2 * inner, bias=False)
+        self.conv1d = nn.Conv1d(inner, inner, conv_width, groups=inner, padding=conv_width - 1)
+        self.x_proj = nn.Linear(inner, self.rank + 2 * state_size, bias=False)
+        self.dt_proj = nn.Linear(self.rank, inner)
+        self.out_proj = nn.Linear(inner, width, bias=False)
+
+    def reset_parameters(self) -> None:
+        """A = -1 … -N in every channel, and steps that start small (Gu & Dao, §3.6)."""
+        decay = torch.arange(1.0, self.A_log.shape[1] + 1, device=self.A_log.device)
+        with torch.no_grad():
+            self.A_log.copy_(decay.log().expand_as(self.A_log))
+        nn.init.ones_(self.D)
+        nn.init.uniform_(self.dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5)
+        reset_step_bias(self.dt_proj.bias)
+        exempt_from_decay(self.A_log, self.D, self.dt_proj.bias)
+
+    def new_state(self, batch: int) -> MixerState:
+        inner, state_size = self.A_log.shape
+        return MixerState(
+            self.D.new_zeros(batch, self.conv1d.kernel_size[0] - 1, inner),
+            self.D.new_zeros(batch, state_size, inner),
+        )
+
+    def forward(self, x: Float[Tensor, "B T D"], state: MixerState | None = None) -> Float[Tensor, "B T D"]:
+        x, gate = self.in_proj(x).chunk(2, 2)
+        x, window = causal_conv(self.conv1d, x, state.window if state else None)
+        x = F.silu(x)
+        states = self.A_log.shape[1]
+        step, write, read = self.x_proj(x).split([self.rank, states, states], 2)
+        # The bias in full precision: bf16 would move the smallest steps by some percent.
+        step = F.softplus(full_precision(F.linear(step, self.dt_proj.weight)) + self.dt_proj.bias)
+        decay = -full_precision(self.A_log).exp()
+        inputs = (full_precision(x), step, decay, full_precision(write), full_precision(read))
+        if state:
+            y, state.ssm = selective_scan(*inputs, state.ssm)
+            state.window = window
+        elif kernel := kernel_for(inputs[0], self.backend, KERNEL):
+            u, delta, a, b, c = inputs
+            y = kernel(u.mT, delta.mT, a, b.mT, c.mT).mT
+        else:
+            y, _ = selective_scan(*inputs)
+        return self.out_proj((y + self.D * x) * F.silu(gate))
+
+
+@torch.compiler.disable  # nothing to gain from unrolling thousands of steps
+def selective_scan(
+    u: Float[Tensor, "B T E"],
+    step: Float[Tensor, "B T E"],
+    decay: Float[Tensor, "E N"],
+    write: Float[Tensor, "B T N"],
+    read: Float[Tensor, "B T N"],
+    initial: Float[Tensor, "B N E"] | None = None,
+) -> tuple[Float[Tensor, "B T E"], Float[Tensor, "B N E"]]:
+    """h_t = exp(step_t A) h_{t-1} + step_t write_t u_t and y_t = read_t · h_t, for every channel of E.
+
+    In the paper's letters: Δ is `step`, A `decay`, B `write`, C `read` (2312.00752, §3.2, alg. 2).
+
+    Returns:
+        y, and h after the last step.
+    """
+    if initial is None:
+        initial = u.new_zeros(len(u), decay.shape[1], u.shape[2])
+    with torch.autocast(u.device.type, enabled=False):
+        out: tuple[Tensor, Tensor] = SelectiveScan.apply(u, step, decay, write, read, initial)
+    return out
+
+
+class SelectiveScan(torch.autograd.Function):
+    """`selective_scan`, one step after the other, in place, for a tile of rows at a time.
+
+    The states of all steps are never held at once: the forward pass keeps one in every `SEGMENT`, and
+    the backward pass computes those between anew. E is the contiguous dimension throughout.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, u: Tensor, step: Tensor, decay: Tensor, write: Tensor, read: Tensor, initial: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        u, step = u.contiguous(), step.contiguous()
+        inflow, rate = step * u, decay.t().contiguous()
+        y, state = torch.empty_like(u), initial.clone()
+        segments = -(-u.shape[1] // SEGMENT) if any(ctx.needs_input_grad) else 0
+        kept = state.new_empty(segments, *state.shape)
+        for rows in _tiles(state):
+            h = state[rows]
+            factor = torch.empty_like(h)
+            ys = []
+            walk = zip(
+                _steps(step[rows], 2),
+                _steps(inflow[rows], 2),
+                _steps(write[rows], 3),
+                _steps(read[rows], 2),
+                strict=True,
+            )
+            for t, (step_t, inflow_t, write_t, read_t) in enumerate(walk):
+                if segments and t % SEGMENT == 0:
+                    kept[t // SEGMENT, rows] = h
+                torch.mul(step_t, rate, out=factor).exp_()
+                h.mul_(factor).addcmul_(write_t, inflow_t)
+                ys.append(torch.bmm(read_t, h))
+            torch.cat(ys, 1, out=y[rows])
+        ctx.save_for_backward(u, step, decay, write, read, kept)
+        return y, state
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_y: Tensor, grad_state: Tensor) -> tuple[Tensor, ...]:
+        # A caller who differentiates under autocast must not have the products below in bf16.
+        with torch.autocast(grad_y.device.type, enabled=False):
+            return SelectiveScan.walk_back(grad_y, grad_state, *ctx.saved_tensors)
+
+    @staticmethod
+    def walk_back(
+        grad_y: Tensor,
+        grad_state: Tensor,
+        u: Tensor,
+        step: Tensor,
+        decay: Tensor,
+        write: Tensor,
+        read: Tensor,
+        kept: Tensor,
+    ) -> tuple[Tensor, ...]:
+        inflow, rate = step * u, decay.t().contiguous()
+        length = u.shape[1]
+        grad_inflow, grad_step = torch.empty_like(u), torch.empty_like(u)
+        grad_write, grad_read = torch.empty_like(write), torch.empty_like(read)
+        grad_initial, grad_rate = grad_state.clone(), torch.zeros_like(rate)
+        for rows in _tiles(grad_initial):
+            g = grad_initial[rows]  # of the loss by h, walked back through time
+            h, product, sum_rate = torch.empty_like(g), torch.empty_like(g), torch.zeros_like(g)
+            # exp(step A), and what is left of the state before by it, for the steps of one segment.
+            factors, left = (g.new_empty(SEGMENT, *g.shape).unbind(0) for _ in range(2))
+            step_t, inflow_t, grad_t = _steps(step[rows], 2), _steps(inflow[rows], 2), _steps(grad_y[rows], 2)
+            write_t, read_t, write_row = _steps(write[rows], 3), _steps(read[rows], 3), _steps(write[rows], 2)
+            to_inflow, to_step, to_write, to_read = ([Tensor()] * length for _ in range(4))
+            for start in reversed(range(0, length, SEGMENT)):
+                segment = range(start, min(start + SEGMENT, length))
+                h.copy_(kept[start // SEGMENT, rows])
+                for t in segment:
+                    factor, rest = factors[t - start], left[t - start]
+                    torch.mul(step_t[t], rate, out=factor).exp_()
+                    torch.mul(h, factor, out=rest)
+                    torch.addcmul(rest, write_t[t], inflow_t[t], out=h)
+                    to_read[t] = torch.bmm(grad_t[t], h.mT)
+                for t in reversed(segment):
+                    g.addcmul_(read_t[t], grad_t[t])
+                    to_write[t] = torch.bmm(inflow_t[t], g.mT)
+                    to_inflow[t] = torch.bmm(write_row[t], g)
+                    torch.mul(g, left[t - start], out=product)  # the gradient by the exponent step A
+                    sum_rate.addcmul_(product, step_t[t])
+                    to_step[t] = product.mul_(rate).sum(1, keepdim=True)
+                    g.mul_(factors[t - start])
+            grad_rate += sum_rate.sum(0)
+            torch.cat(to_inflow, 1, out=grad_inflow[rows])
+            torch.cat(to_step, 1, out=grad_step[rows])
+            torch.cat(to_write, 1, out=grad_write[rows])
+            torch.cat(to_read, 1, out=grad_read[rows])
+        grad_step.addcmul_(grad_inflow, u)
+        return grad_inflow.mul_(step), grad_step, grad_rate.t(), grad_write, grad_read, grad_initial
+
+
+def _tiles(states: Float[Tensor, "B N E"]) -> list[slice]:
+    """The batch in slices of rows whose states fit the cache."""
+    rows = max(1, TILE_BYTES // (states[0].numel() * states.element_size())) if len(states) else 1
+    return [slice(start, start + rows) for start in range(0, len(states), rows)]
+
+
+def _steps(x: Float[Tensor, "B T C"], dim: int) -> tuple[Tensor, ...]:
+    """A row (`dim=2`) or column (`dim=3`) vector for each step."""
+    return x.unsqueeze(dim).unbind(1)

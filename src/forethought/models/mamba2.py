@@ -1,0 +1,180 @@
+"""Mamba-2: state space duality, a selective state space model computed by matrix products in chunks."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from forethought.errors import Impossible
+from forethought.models.state_space import (
+    Backend,
+    MixerState,
+    StateSpaceModel,
+    causal_conv,
+    exempt_from_decay,
+    full_precision,
+    kernel_for,
+    require_backend,
+    reset_step_bias,
+)
+from forethought.validation import validated
+
+KERNEL = "mamba_ssm.ops.triton.ssd_combined:mamba_chunk_scan_combined"
+
+
+class Mamba2(StateSpaceModel):
+    """Mamba-2: as Mamba, but all channels of a head decay alike, so that matrix products do the work.
+
+    State dicts move to and from mamba-ssm's `Mamba2` with one group (see `StateSpaceModel`).
+
+    Source: Dao & Gu, "Transformers are SSMs" (2405.21060), §6 for the scan and §7.1 for the block.
+
+    Args:
+        vocabulary_size: V.
+        context_length: ignored; the state has one size for every length.
+        layers: number of blocks.
+        width: D.
+        state_size: N, states of each channel.
+        expand: E = expand * D channels inside a mixer.
+        head_width: P, channels of a head; a divisor of E.
+        conv_width: tokens under the causal convolution.
+        chunk: steps that are computed as one matrix; of no effect on the result.
+        backend: `auto`: mamba-ssm's kernel on CUDA if it can be imported, else plain PyTorch; `torch`;
+            `mamba_ssm`. Decoding with a state is always plain PyTorch.
+        mask: a recurrence can only be `causal`.
+
+    Raises:
+        Impossible: another mask, or channels that do not divide into heads.
+        InputError: `backend=mamba_ssm` where that cannot run.
+    """
+
+    @validated
+    def __init__(
+        self,
+        vocabulary_size: PositiveInt,
+        context_length: PositiveInt,
+        layers: PositiveInt,
+        width: PositiveInt,
+        state_size: PositiveInt = 32,
+        expand: PositiveInt = 2,
+        head_width: PositiveInt = 32,
+        conv_width: PositiveInt = 4,
+        chunk: PositiveInt = 32,
+        backend: Backend = "auto",
+        mask: Literal["causal", "prefix", "full"] = "causal",
+    ) -> None:
+        if expand * width % head_width:
+            raise Impossible(
+                f"model.head_width={head_width}: expected a divisor of model.expand * model.width = "
+                f"{expand * width}"
+            )
+        require_backend(backend, KERNEL)
+        new_mixer = partial(Mixer, width, state_size, expand, head_width, conv_width, chunk, backend)
+        super().__init__(vocabulary_size, layers, width, new_mixer, mask)
+
+
+class Mixer(nn.Module):
+    """Convolution, scan in H = E / P heads, and a gated norm."""
+
+    def __init__(
+        self,
+        width: int,
+        state_size: int,
+        expand: int,
+        head_width: int,
+        conv_width: int,
+        chunk: int,
+        backend: Backend,
+    ) -> None:
+        super().__init__()
+        self.inner, self.state_size, self.chunk, self.backend = expand * width, state_size, chunk, backend
+        heads, mixed = self.inner // head_width, self.inner + 2 * state_size
+        self.dt_bias = nn.Parameter(torch.empty(heads))
+        self.A_log = nn.Parameter(torch.empty(heads))
+        self.D = nn.Parameter(torch.empty(heads))
+        self.in_proj = nn.Linear(width, self.inner + mixed + heads, bias=False)
+        self.conv1d = nn.Conv1d(mixed, mixed, conv_width, groups=mixed, padding=conv_width - 1)
+        self.norm = nn.RMSNorm(self.inner, eps=1e-5)
+        self.out_proj = nn.Linear(self.inner, width, bias=False)
+
+    def reset_parameters(self) -> None:
+        """A uniform in [-16, -1], and steps that start small, as in mamba-ssm."""
+        with torch.no_grad():
+            nn.init.uniform_(self.A_log, 1, 16).log_()
+        nn.init.ones_(self.D)
+        reset_step_bias(self.dt_bias)
+        exempt_from_decay(self.dt_bias, self.A_log, self.D)
+
+    def new_state(self, batch: int) -> MixerState:
+        heads = len(self.D)
+        return MixerState(
+            self.D.new_zeros(batch, self.conv1d.kernel_size[0] - 1, self.conv1d.in_channels),
+            self.D.new_zeros(batch, heads, self.state_size, self.inner // heads),
+        )
+
+    def forward(self, x: Float[Tensor, "B T D"], state: MixerState | None = None) -> Float[Tensor, "B T D"]:
+        gate, mixed, step = self.in_proj(x).split([self.inner, self.conv1d.in_channels, len(self.D)], 2)
+        mixed, window = causal_conv(self.conv1d, mixed, state.window if state else None)
+        mixed = full_precision(F.silu(mixed))
+        u, write, read = mixed.split([self.inner, self.state_size, self.state_size], 2)
+        u = u.unflatten(2, (len(self.D), -1))
+        step = F.softplus(full_precision(step) + self.dt_bias)
+        decay = -full_precision(self.A_log).exp()
+        if state:
+            y, state.ssm = ssd(u, step, decay, write, read, self.chunk, state.ssm)
+            state.window = window
+        elif kernel := kernel_for(u, self.backend, KERNEL):
+            y = kernel(u, step, decay, write[:, :, None], read[:, :, None], self.chunk)
+        else:
+            y, _ = ssd(u, step, decay, write, read, self.chunk)
+        y = (y + self.D[:, None] * u).flatten(2)
+        return self.out_proj(self.norm(y * F.silu(gate)))
+
+
+def ssd(
+    u: Float[Tensor, "B T H P"],
+    step: Float[Tensor, "B T H"],
+    decay: Float[Tensor, " H"],
+    write: Float[Tensor, "B T N"],
+    read: Float[Tensor, "B T N"],
+    chunk: int,
+    state: Float[Tensor, "B H N P"] | None = None,
+) -> tuple[Float[Tensor, "B T H P"], Float[Tensor, "B H N P"]]:
+    """h_t = exp(step_t A) h_{t-1} + step_t write_t u_tᵀ and y_t = read_t · h_t, for every head.
+
+    Within a chunk, y is a masked attention of read over write; between chunks only h is passed on
+    (2405.21060, §6; there Δ is `step`, A `decay`, B `write`, C `read`).
+
+    Returns:
+        y, and h after the last step.
+    """
+    with torch.autocast(u.device.type, enabled=False):
+        inflow, exponent = (u * step[..., None]).transpose(1, 2), (step * decay).transpose(1, 2)
+        pieces = zip(
+            inflow.split(chunk, 2),
+            exponent.split(chunk, 2),
+            write[:, None].split(chunk, 2),
+            read[:, None].split(chunk, 2),
+            strict=True,
+        )
+        ys = []
+        for x, e, b, c in pieces:
+            since = e.cumsum(2)  # the log of what is left at t of the state before the chunk
+            between = since[..., :, None] - since[..., None, :]
+            future = torch.ones(between.shape[2:], dtype=torch.bool, device=u.device).triu(1)
+            y = (c @ b.mT * between.masked_fill(future, -torch.inf).exp()) @ x
+            until_end = (since[..., -1:] - since).exp()
+            new = b.mT @ (until_end[..., None] * x)
+            if state is not None:
+                y = y + since.exp()[..., None] * (c @ state)
+                new = new + since[..., -1, None, None].exp() * state
+            state = new
+            ys.append(y)
+        assert state is not None
+        return torch.cat(ys, 2).transpose(1, 2), state
