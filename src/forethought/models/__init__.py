@@ -1,5 +1,7 @@
 """Models: one file for each architecture, a plain `nn.Module` from tokens to hidden states."""
 
 from forethought.models.gpt import GPT
+from forethought.models.looped_gpt import LoopedGPT
+from forethought.models.lstm import LSTM
 
-__all__ = ["GPT"]
+__all__ = ["GPT", "LSTM", "LoopedGPT"]
