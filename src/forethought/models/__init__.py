@@ -1,7 +1,8 @@
 """Models: one file for each architecture, a plain `nn.Module` from tokens to hidden states."""
 
 from forethought.models.gpt import GPT
+from forethought.models.infini_gpt import InfiniGPT
 from forethought.models.looped_gpt import LoopedGPT
 from forethought.models.lstm import LSTM
 
-__all__ = ["GPT", "LSTM", "LoopedGPT"]
+__all__ = ["GPT", "LSTM", "InfiniGPT", "LoopedGPT"]
