@@ -28,7 +28,7 @@ def sees_the_past_alone(model, length):
     x = model.embed(tokens).detach().requires_grad_()
     hidden = model(x)
     for i in range(length):
-        (gradient,) = torch.autograd.grad(hidden[0, i].sum(), x, retain_graph=True)
+        (gradient,) = torch.autograd.grad(hidden[0, i].sin().sum(), x, retain_graph=True)
         assert [j for j in range(length) if gradient[0, j].abs().max() > 0] == list(range(i + 1))
 
 

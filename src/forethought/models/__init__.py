@@ -4,5 +4,6 @@ from forethought.models.gpt import GPT
 from forethought.models.infini_gpt import InfiniGPT
 from forethought.models.looped_gpt import LoopedGPT
 from forethought.models.lstm import LSTM
+from forethought.models.pretrained import Pretrained
 
-__all__ = ["GPT", "LSTM", "InfiniGPT", "LoopedGPT"]
+__all__ = ["GPT", "LSTM", "InfiniGPT", "LoopedGPT", "Pretrained"]

@@ -204,7 +204,8 @@ class InfiniAttention(nn.Module):
         mixed, start = [], 0
         while start < x.shape[1]:
             stop = start + self.segment_length - memory.keys.shape[2]
-            mixed.append(self._within(*(part[:, :, start:stop] for part in (q, k, v)), memory))
+            piece = slice(start, stop)
+            mixed.append(self._within(q[:, :, piece], k[:, :, piece], v[:, :, piece], memory))
             start = stop
         return self.output(torch.cat(mixed, 2).transpose(1, 2).flatten(2))
 
