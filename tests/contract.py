@@ -76,6 +76,16 @@ def serves_objective(build, objective_class):
         assert flow[-1, 0] > 0
 
 
+def trains_in_bfloat16(model, tokens):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden = model(tokens)
+        state = model.new_state(len(tokens), tokens.shape[1])
+        for part in tokens.split(1, 1):
+            model(part, 0, state)
+    hidden.float().sin().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
 def builds_on_meta(build):
     with torch.device("meta"):
         assert all(parameter.is_meta for parameter in build().parameters())

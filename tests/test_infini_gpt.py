@@ -107,6 +107,7 @@ def test_contract(update):
     contract.sees_the_past_alone(model(update=update), T)
     contract.decodes_as_in_one_pass(model(update=update), tokens(), P)
     contract.takes_embeddings_and_restores(model(), model(seed=1), tokens())
+    contract.trains_in_bfloat16(model().float(), tokens())
     contract.builds_on_meta(model)
 
 

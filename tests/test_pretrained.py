@@ -84,6 +84,7 @@ def test_contract(checkpoint, family):
     contract.sees_the_past_alone(model(name), T)
     contract.decodes_as_in_one_pass(model(name), tokens(), P, rtol=1e-6, atol=1e-7)
     contract.takes_embeddings_and_restores(model(name), model(name, seed=1), tokens())
+    contract.trains_in_bfloat16(model(name).float(), tokens())
     contract.builds_on_meta(lambda: model(name))
     with torch.device("meta"):
         shapes = {key: weight.shape for key, weight in model(name).state_dict().items()}

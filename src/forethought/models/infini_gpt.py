@@ -225,7 +225,8 @@ class InfiniAttention(nn.Module):
         local = F.scaled_dot_product_attention(
             rotate(q, rotation[:, :, :, past:]), rotate(memory.keys, rotation), memory.values, attn_mask=seen
         )
-        mixed = torch.lerp(local, memory.recall(q), self.gate.sigmoid()[:, None, None])
+        gate = self.gate.sigmoid()[:, None, None]
+        mixed = gate * memory.recall(q) + (1 - gate) * local
         if length == self.segment_length:
             memory.absorb(self.update)
         return mixed
