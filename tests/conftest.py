@@ -19,3 +19,16 @@ def workplace(tmp_path, monkeypatch):
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def gpt2_checkpoint(tmp_path_factory):
+    """The folder of a tiny GPT-2 with random weights, where transformers is installed."""
+    transformers = pytest.importorskip("transformers", reason="needs the extra [pretrained]")
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=30, n_positions=64, n_embd=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0
+    )
+    folder = tmp_path_factory.mktemp("gpt2")
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    return str(folder)

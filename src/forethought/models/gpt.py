@@ -18,7 +18,7 @@ from forethought.validation import validated
 
 @dataclass
 class State:
-    """Keys and values of the tokens read so far, for generation: one (2, B, H, S, D/H) tensor a layer."""
+    """Keys and values of the tokens read so far, for generation: one tensor for each block passed."""
 
     cache: list[Float[Tensor, "2 B H S E"]]
     length: int = 0
@@ -75,12 +75,17 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.initialise(self)
 
+    @property
+    def stack(self) -> list[nn.Module]:
+        """The blocks in the order in which a token passes through them."""
+        return list(self.blocks)
+
     def initialise(self, module: nn.Module) -> None:
         """Draw new weights for all of the model, or for one more block of it."""
         for name, parameter in module.named_parameters():
             if parameter.ndim == 2:
                 residual = name.endswith(("attention.output.weight", "mlp.output.weight"))
-                std = 0.02 / math.sqrt(2 * len(self.blocks)) if residual else 0.02
+                std = 0.02 / math.sqrt(2 * len(self.stack)) if residual else 0.02
                 nn.init.normal_(parameter, std=std)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
@@ -119,7 +124,7 @@ class GPT(nn.Module):
             hidden = hidden + self.position(positions)
         if seen is None:
             seen = self._seen(length, past, prompt_length, x.device)
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(self.stack):
             cache = state.cache[index][:, :, :, : past + length] if state else None
             hidden = block(hidden, seen, rotation, cache, myopic)
         if state:
@@ -181,7 +186,7 @@ class GPT(nn.Module):
         """An empty key/value cache for `batch` sequences of up to `length` tokens."""
         weight = self.embedding.weight
         shape = (2, batch, self.heads, length, weight.shape[1] // self.heads)
-        return State([weight.new_empty(shape) for _ in self.blocks])
+        return State([weight.new_empty(shape) for _ in self.stack])
 
     def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
         return F.linear(hidden, self.embedding.weight)

@@ -83,12 +83,13 @@ def build_settings(config: Config) -> Settings:
 
 def build_objective(config: Config, task: Task) -> Objective:
     """The objective around a freshly initialised model that fits the task."""
-    model = construct(
-        config,
-        "model",
-        vocabulary_size=len(task.vocabulary),
-        context_length=task.prompt_length + task.answer_length + _extra_positions(config, task),
-    )
+    given: dict[str, Any] = {
+        "vocabulary_size": len(task.vocabulary),
+        "context_length": task.prompt_length + task.answer_length + _extra_positions(config, task),
+    }
+    if "token_names" in inspect.signature(locate(config, "model")).parameters:
+        given["token_names"] = task.vocabulary
+    model = construct(config, "model", **given)
     objective: Objective = construct(config, "objective", model=model, task=task)
     objective.make_optimizer = construct(config, "optimizer")
     return objective

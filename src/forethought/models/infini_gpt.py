@@ -1,0 +1,237 @@
+"""A GPT with Infini-attention: it sees its current segment, and a compressed memory of all before."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from forethought.errors import Impossible
+from forethought.models.gpt import MLP, rotary, rotate
+from forethought.validation import validated
+
+
+@dataclass
+class Memory:
+    """What one attention keeps of the tokens read so far; its size does not depend on how many.
+
+    `matrix` (M) and `norm` (z) hold the finished segments, `keys` and `values` the S tokens of the current
+    one, not yet rotated.
+    """
+
+    matrix: Float[Tensor, "B H E E"]
+    norm: Float[Tensor, "B H E"]
+    keys: Float[Tensor, "B H S E"]
+    values: Float[Tensor, "B H S E"]
+
+    def recall(self, queries: Float[Tensor, "B H T E"]) -> Float[Tensor, "B H T E"]:
+        """σ(Q) M / σ(Q) z; zero while the memory is empty."""
+        found = positive(queries)
+        return found @ self.matrix / (found @ self.norm[..., None]).clamp(min=1e-6)
+
+    def absorb(self, update: str) -> None:
+        """M += σ(K)ᵀ V and z += Σ σ(K) over the current segment, which then begins anew.
+
+        With `delta`, V is first rid of what the memory already answers to K.
+        """
+        new = self.values - self.recall(self.keys) if update == "delta" else self.values
+        found = positive(self.keys)
+        self.matrix = self.matrix + found.transpose(2, 3) @ new
+        self.norm = self.norm + found.sum(2)
+        self.keys, self.values = self.keys[:, :, :0], self.values[:, :, :0]
+
+
+@dataclass
+class State:
+    """The memory of every block."""
+
+    memories: list[Memory]
+
+
+class InfiniGPT(nn.Module):
+    """Token ids or embeddings in, hidden states out.
+
+    A GPT whose attention is causal within segments of S tokens. From earlier segments each head reads a
+    matrix M and a vector z of constant size, mixed in by a learned gate β that begins at one half,
+
+        A = sigmoid(β) σ(Q) M / σ(Q) z + (1 - sigmoid(β)) softmax(Q Kᵀ / sqrt(E)) V,   σ = ELU + 1
+
+    and after each segment M += σ(K)ᵀ V, z += Σ σ(K). Positions are rotary, turned within the segment alone:
+    the memory knows none. Initialisation and output layer are GPT's.
+
+    Source: Munkhdalai et al., "Leave No Context Behind: Efficient Infinite Context Transformers with
+    Infini-attention" (2404.07143), §2.1.
+
+    Args:
+        vocabulary_size: V.
+        context_length: of no effect; there is no longest sequence.
+        layers: number of blocks.
+        width: D, an even multiple of `heads`.
+        heads: H.
+        segment_length: S. What is no longer than this is read by causal attention alone.
+        update: of the memory: `linear` as above, or `delta`, which stores V - σ(K) M / σ(K) z for V.
+        mask: `causal` alone.
+
+    Raises:
+        Impossible: another mask, or a width that is no even multiple of `heads`.
+    """
+
+    masks = ("causal",)
+
+    @validated
+    def __init__(
+        self,
+        vocabulary_size: PositiveInt,
+        context_length: PositiveInt,
+        layers: PositiveInt,
+        width: PositiveInt,
+        heads: PositiveInt,
+        segment_length: PositiveInt,
+        update: Literal["linear", "delta"] = "linear",
+        mask: Literal["causal", "prefix", "full"] = "causal",
+    ) -> None:
+        super().__init__()
+        if mask not in self.masks:
+            raise Impossible(
+                f"model.mask={mask}: InfiniGPT reads segment by segment, from left to right; expected causal"
+            )
+        if width % (2 * heads):
+            raise Impossible(f"model.width={width}: expected an even multiple of model.heads={heads}")
+        self.mask = mask
+        self.width = width
+        self.heads = heads
+        self.segment_length = segment_length
+        self.update = update
+        self.embedding = nn.Embedding(vocabulary_size, width)
+        self.blocks = nn.ModuleList(Block(width, heads, segment_length, update) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.initialise(self)
+
+    def initialise(self, module: nn.Module) -> None:
+        """Draw new weights for all of the model, or for one more block of it."""
+        for name, parameter in module.named_parameters():
+            if parameter.ndim == 2:
+                residual = name.endswith(("attention.output.weight", "mlp.output.weight"))
+                std = 0.02 / math.sqrt(2 * len(self.blocks)) if residual else 0.02
+                nn.init.normal_(parameter, std=std)
+            elif name.endswith(("bias", "gate")):
+                nn.init.zeros_(parameter)
+
+    def forward(
+        self,
+        x: Int[Tensor, "B T"] | Float[Tensor, "B T D"],
+        prompt_length: int = 0,
+        state: State | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """Hidden states after the last norm.
+
+        Args:
+            x: token ids, or embeddings (`embed`) where an objective builds its own input.
+            prompt_length: of no effect; segments are counted from the first prompt token on.
+            state: what `new_state` made; `x` then continues the sequence that the state has read.
+        """
+        hidden = x if x.is_floating_point() else self.embed(x)
+        memories = state.memories if state else [self._empty(len(x)) for _ in self.blocks]
+        for block, memory in zip(self.blocks, memories, strict=True):
+            hidden = block(hidden, memory)
+        return self.norm(hidden)
+
+    def embed(self, tokens: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
+        return self.embedding(tokens)
+
+    def new_block(self) -> nn.Module:
+        """One more block of this architecture, freshly initialised, for an objective's own heads."""
+        block = Block(self.width, self.heads, self.segment_length, self.update)
+        self.initialise(block)
+        return block
+
+    def run_block(
+        self, block: nn.Module, hidden: Float[Tensor, "B T D"], prompt_length: int = 0
+    ) -> Float[Tensor, "B T D"]:
+        """A block of `new_block` on top of hidden states, its memory empty at first; then the last norm."""
+        return self.norm(block(hidden, self._empty(len(hidden))))
+
+    def new_state(self, batch: int, length: int) -> State:
+        """Empty memories for `batch` sequences of any length."""
+        return State([self._empty(batch) for _ in self.blocks])
+
+    def _empty(self, batch: int) -> Memory:
+        heads, size = self.heads, self.width // self.heads
+        zeros = self.embedding.weight.new_zeros
+        segment = zeros(batch, heads, 0, size)
+        return Memory(zeros(batch, heads, size, size), zeros(batch, heads, size), segment, segment)
+
+    def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
+        return F.linear(hidden, self.embedding.weight)
+
+
+class Block(nn.Module):
+    """Infini-attention and a four times wider MLP, each behind a norm and around a residual stream."""
+
+    def __init__(self, width: int, heads: int, segment_length: int, update: str) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = InfiniAttention(width, heads, segment_length, update)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp = MLP(width)
+
+    def forward(self, x: Float[Tensor, "B T D"], memory: Memory) -> Float[Tensor, "B T D"]:
+        x = x + self.attention(self.attention_norm(x), memory)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class InfiniAttention(nn.Module):
+    """Local causal attention, mixed head by head with what a memory of earlier segments recalls."""
+
+    def __init__(self, width: int, heads: int, segment_length: int, update: str) -> None:
+        super().__init__()
+        self.heads = heads
+        self.segment_length = segment_length
+        self.update = update
+        self.input = nn.Linear(width, 3 * width)
+        self.gate = nn.Parameter(torch.zeros(heads))
+        self.output = nn.Linear(width, width)
+
+    def forward(self, x: Float[Tensor, "B T D"], memory: Memory) -> Float[Tensor, "B T D"]:
+        """Reads on from where `memory` stands, and leaves it at the end of `x`."""
+        q, k, v = self.input(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed, start = [], 0
+        while start < x.shape[1]:
+            stop = start + self.segment_length - memory.keys.shape[2]
+            piece = slice(start, stop)
+            mixed.append(self._within(q[:, :, piece], k[:, :, piece], v[:, :, piece], memory))
+            start = stop
+        return self.output(torch.cat(mixed, 2).transpose(1, 2).flatten(2))
+
+    def _within(
+        self,
+        q: Float[Tensor, "B H T E"],
+        k: Float[Tensor, "B H T E"],
+        v: Float[Tensor, "B H T E"],
+        memory: Memory,
+    ) -> Float[Tensor, "B H T E"]:
+        """T further tokens of the current segment, at most up to its end."""
+        past = memory.keys.shape[2]
+        memory.keys, memory.values = torch.cat([memory.keys, k], 2), torch.cat([memory.values, v], 2)
+        length = memory.keys.shape[2]
+        rotation = rotary(torch.arange(length, device=q.device), q.shape[3])
+        seen = torch.ones(q.shape[2], length, dtype=torch.bool, device=q.device).tril(past)
+        local = F.scaled_dot_product_attention(
+            rotate(q, rotation[:, :, :, past:]), rotate(memory.keys, rotation), memory.values, attn_mask=seen
+        )
+        gate = self.gate.sigmoid()[:, None, None]
+        mixed = gate * memory.recall(q) + (1 - gate) * local
+        if length == self.segment_length:
+            memory.absorb(self.update)
+        return mixed
+
+
+def positive(x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B H T E"]:
+    """σ = ELU + 1, the feature map of linear attention (Katharopoulos et al., 2006.16236)."""
+    return F.elu(x) + 1

@@ -1,0 +1,162 @@
+"""Infini-attention against its recurrence written out in loops, its state and what it refuses."""
+
+import math
+
+import contract
+import pytest
+import torch
+
+from forethought.errors import Impossible
+from forethought.models import GPT, InfiniGPT
+from forethought.objectives.any_order import AnyOrder
+from forethought.objectives.myopic import Myopic
+from forethought.objectives.register_tokens import RegisterTokens
+
+V, T, P, S = 11, 11, 6, 4
+
+
+def model(seed=0, **changed):
+    torch.manual_seed(seed)
+    values = {"layers": 2, "width": 16, "heads": 2, "segment_length": S, **changed}
+    infini = InfiniGPT(**{"vocabulary_size": V, "context_length": T, **values}).double()
+    for parameter in infini.parameters():  # away from the initial symmetry, gates too
+        torch.nn.init.normal_(parameter, std=0.5)
+    return infini
+
+
+def for_task():
+    return model(vocabulary_size=len(contract.TASK.vocabulary), context_length=contract.CONTEXT).float()
+
+
+def tokens(rows=3):
+    return torch.randint(V, (rows, T), generator=torch.Generator().manual_seed(1))
+
+
+def sigma(vector):
+    return torch.tensor([x + 1 if x > 0 else math.exp(x) for x in vector.tolist()]).double()
+
+
+def turned(vector, position):
+    half, out = len(vector) // 2, vector.clone()
+    for c in range(half):
+        angle = position * 10000 ** (-c / half)
+        out[c] = vector[c] * math.cos(angle) - vector[c + half] * math.sin(angle)
+        out[c + half] = vector[c + half] * math.cos(angle) + vector[c] * math.sin(angle)
+    return out
+
+
+def slow_head(q, k, v, beta, update):
+    """One head over one sequence: lists of vectors in, a list of vectors out."""
+    size = len(q[0])
+    matrix, norm = torch.zeros(size, size).double(), torch.zeros(size).double()
+
+    def recall(vector):
+        found = sigma(vector)
+        return found @ matrix / (found @ norm) if norm.any() else torch.zeros(size).double()
+
+    out = []
+    for first in range(0, len(q), S):
+        segment = range(first, min(first + S, len(q)))
+        for i in segment:
+            seen = range(first, i + 1)
+            scores = [turned(q[i], i - first) @ turned(k[j], j - first) / math.sqrt(size) for j in seen]
+            local = sum(w * v[j] for w, j in zip(torch.stack(scores).softmax(0), seen, strict=True))
+            gate = 1 / (1 + math.exp(-beta))
+            out.append(gate * recall(q[i]) + (1 - gate) * local)
+        stored = [v[j] - recall(k[j]) if update == "delta" else v[j] for j in segment]
+        for j, value in zip(segment, stored, strict=True):
+            matrix += sigma(k[j])[:, None] * value
+            norm += sigma(k[j])
+    return out
+
+
+def slow_forward(infini, row):
+    norm = lambda x, m: (x - x.mean()) / (x.var(unbiased=False) + m.eps).sqrt() * m.weight + m.bias  # noqa: E731
+    x = [infini.embedding.weight[token] for token in row]
+    for block in infini.blocks:
+        attention = block.attention
+        qkv = torch.stack([attention.input(norm(h, block.attention_norm)).view(3, 2, 8) for h in x])
+        heads = [
+            slow_head(*qkv[:, :, h].unbind(1), attention.gate[h].item(), infini.update) for h in range(2)
+        ]
+        x = [h + attention.output(torch.cat(parts)) for h, *parts in zip(x, *heads, strict=True)]
+        x = [h + block.mlp(norm(h, block.mlp_norm)[None, None])[0, 0] for h in x]
+    return torch.stack([norm(h, infini.norm) for h in x])
+
+
+@pytest.mark.parametrize("update", ["linear", "delta"])
+@torch.no_grad()
+def test_forward_against_the_recurrence(update):
+    infini, batch = model(update=update), tokens()
+    for row, hidden in zip(batch, infini(batch), strict=True):
+        torch.testing.assert_close(hidden, slow_forward(infini, row), rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+def test_within_one_segment_and_a_closed_gate_it_is_a_gpt():
+    infini = model(segment_length=T)
+    for block in infini.blocks:
+        block.attention.gate.fill_(-1e9)
+    gpt = GPT(V, T, layers=2, width=16, heads=2, positions="rotary").double()
+    gpt.load_state_dict({name: w for name, w in infini.state_dict().items() if not name.endswith("gate")})
+    torch.testing.assert_close(infini(tokens()), gpt(tokens()))
+
+
+@pytest.mark.parametrize("update", ["linear", "delta"])
+def test_contract(update):
+    contract.sees_the_past_alone(model(update=update), T)
+    contract.decodes_as_in_one_pass(model(update=update), tokens(), P)
+    contract.takes_embeddings_and_restores(model(), model(seed=1), tokens())
+    contract.trains_in_bfloat16(model().float(), tokens())
+    contract.builds_on_meta(model)
+
+
+@pytest.mark.parametrize("objective", contract.OBJECTIVES)
+def test_objectives(objective):
+    contract.serves_objective(for_task, objective)
+
+
+def test_the_delta_rule_leaves_what_is_known():
+    """A segment read twice, alone at its place in the memory, changes M no more; linearly it doubles it."""
+    for update, factor in (("linear", 2), ("delta", 1)):
+        memory = model(heads=2)._empty(1)
+        memory.keys, memory.values = torch.randn(2, 1, 2, 1, 8, dtype=torch.float64)
+        segment = memory.keys, memory.values
+        memory.absorb(update)
+        once = memory.matrix
+        memory.keys, memory.values = segment
+        memory.absorb(update)
+        torch.testing.assert_close(memory.matrix, factor * once)
+
+
+def test_the_state_holds_no_more_than_one_segment():
+    infini = model()
+    state, kept = infini.new_state(3, T), []
+    for part in tokens().split(1, 1):
+        infini(part, P, state)
+        kept.append([memory.keys.shape[2] for memory in state.memories])
+    assert kept == [[n % S] * 2 for n in range(1, T + 1)]
+    assert state.memories[0].matrix.shape == (3, 2, 8, 8)
+
+
+def test_initialisation():
+    torch.manual_seed(0)
+    infini = InfiniGPT(50, 20, layers=8, width=128, heads=4, segment_length=4)
+    for name, parameter in infini.named_parameters():
+        if name.endswith(("attention.output.weight", "mlp.output.weight")):
+            assert parameter.std().item() == pytest.approx(0.02 / 4, rel=0.05)
+        elif parameter.ndim == 2:
+            assert parameter.std().item() == pytest.approx(0.02, rel=0.05)
+        else:
+            assert (parameter == float(name.endswith("norm.weight"))).all()
+
+
+def test_refusals():
+    for mask in ("prefix", "full"):
+        with pytest.raises(Impossible, match=f"model.mask={mask}: InfiniGPT reads segment by segment"):
+            model(mask=mask)
+    with pytest.raises(Impossible, match="width=18: expected an even multiple"):
+        model(width=18)
+    for objective in (AnyOrder, RegisterTokens, Myopic):
+        with pytest.raises(Impossible, match="model: InfiniGPT"):
+            objective(for_task(), contract.TASK)

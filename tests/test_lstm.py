@@ -1,0 +1,105 @@
+"""The LSTM against its equations written out, its state and what it refuses."""
+
+import contract
+import pytest
+import torch
+
+from forethought.errors import Impossible
+from forethought.models import LSTM
+from forethought.objectives.any_order import AnyOrder
+from forethought.objectives.myopic import Myopic
+from forethought.objectives.register_tokens import RegisterTokens
+
+V, T, P = 11, 9, 5
+
+
+def model(seed=0, **changed):
+    torch.manual_seed(seed)
+    return LSTM(**{"vocabulary_size": V, "context_length": T, "layers": 2, "width": 8, **changed}).double()
+
+
+def for_task():
+    return model(vocabulary_size=len(contract.TASK.vocabulary), context_length=contract.CONTEXT).float()
+
+
+def tokens(rows=3):
+    return torch.randint(V, (rows, T), generator=torch.Generator().manual_seed(1))
+
+
+def slow_forward(lstm, row):
+    """One sequence, token by token and layer by layer."""
+    weights = dict(lstm.lstm.named_parameters())
+    memory = [(torch.zeros(8).double(), torch.zeros(8).double()) for _ in range(2)]
+    outputs = []
+    for token in row:
+        x = lstm.embedding.weight[token]
+        for layer, (h, c) in enumerate(memory):
+            w = {
+                name: weights[f"{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            }
+            gates = w["weight_ih"] @ x + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"]
+            i, f, g, o = gates[0:8], gates[8:16], gates[16:24], gates[24:32]
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            x = o.sigmoid() * c.tanh()
+            memory[layer] = (x, c)
+        outputs.append(x)
+    return torch.stack(outputs)
+
+
+@torch.no_grad()
+def test_forward_against_the_equations():
+    lstm, batch = model(), tokens()
+    for row, hidden in zip(batch, lstm(batch), strict=True):
+        torch.testing.assert_close(hidden, slow_forward(lstm, row))
+
+
+def test_contract():
+    contract.sees_the_past_alone(model(), T)
+    contract.decodes_as_in_one_pass(model(), tokens(), P)
+    contract.takes_embeddings_and_restores(model(), model(seed=1), tokens())
+    contract.trains_in_bfloat16(model().float(), tokens())
+    contract.builds_on_meta(model)
+
+
+@pytest.mark.parametrize("objective", contract.OBJECTIVES)
+def test_objectives(objective):
+    contract.serves_objective(for_task, objective)
+
+
+def test_the_state_does_not_grow():
+    lstm = model()
+    state = lstm.new_state(3, T)
+    sizes = set()
+    for part in tokens().split(1, 1):
+        lstm(part, P, state)
+        sizes.add(tuple(part.shape for part in state.memory))
+    assert sizes == {((2, 3, 8), (2, 3, 8))}
+
+
+@torch.no_grad()
+def test_a_further_block_is_one_more_layer():
+    lstm, deeper = model(), model(layers=3)
+    block = lstm.new_block().double()
+    added = {name.replace("_l0", "_l2"): weight for name, weight in block.state_dict().items()}
+    deeper.load_state_dict(lstm.state_dict() | {f"lstm.{name}": weight for name, weight in added.items()})
+    torch.testing.assert_close(lstm.run_block(block, lstm(tokens())), deeper(tokens()))
+
+
+def test_initialisation():
+    lstm = model(width=256)
+    assert lstm.embedding.weight.std().item() == pytest.approx(0.1, rel=0.05)
+    for name, parameter in lstm.lstm.named_parameters():
+        if "bias_ih" in name:
+            assert (parameter[256:512] == 1).all()
+            parameter = parameter.detach().clone()
+            parameter[256:512] = 0
+        assert parameter.abs().max() <= 1 / 16
+
+
+def test_refusals():
+    for mask in ("prefix", "full"):
+        with pytest.raises(Impossible, match=f"model.mask={mask}: LSTM reads from left to right"):
+            model(mask=mask)
+    for objective in (AnyOrder, RegisterTokens, Myopic):
+        with pytest.raises(Impossible, match="model: LSTM"):
+            objective(for_task(), contract.TASK)
