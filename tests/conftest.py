@@ -32,3 +32,15 @@ def gpt2_checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gpt2")
     transformers.GPT2LMHeadModel(config).save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture
+def needed(request):
+    """Overrides without which a choice of model has nothing to begin from."""
+
+    def overrides(model):
+        if model != "pretrained":
+            return []
+        return [f"model.name={request.getfixturevalue('gpt2_checkpoint')}"]
+
+    return overrides

@@ -35,18 +35,6 @@ def every_pair():
     return chosen
 
 
-@pytest.fixture
-def needed(request):
-    """Overrides without which a choice of model has nothing to begin from."""
-
-    def overrides(model):
-        if model != "pretrained":
-            return []
-        return [f"model.name={request.getfixturevalue('gpt2_checkpoint')}"]
-
-    return overrides
-
-
 def exercise(task, model, objective, folder, overrides):
     """Train, checkpoint, reload, generate, evaluate."""
     choices = [f"task={task}", f"model={model}", f"objective={objective}"]

@@ -55,7 +55,9 @@ class AnyOrder(Objective):
     ) -> None:
         super().__init__(model, task)
         if not hasattr(model, "visibility"):
-            raise Impossible(f"model: {type(model).__name__} has no positions to shuffle; expected gpt")
+            raise Impossible(
+                f"model: {type(model).__name__} has no positions to shuffle; expected gpt or looped_gpt"
+            )
         self.order = order
         self.teacher_forced = order == "left_to_right"
         size = task.prompt_length + task.answer_length

@@ -39,7 +39,8 @@ class Myopic(NextToken):
         super().__init__(model, task)
         if "myopic" not in inspect.signature(type(model).forward).parameters:
             raise Impossible(
-                f"model: {type(model).__name__} has no attention whose past can be detached; expected gpt"
+                f"model: {type(model).__name__} has no attention whose past can be detached; "
+                "expected gpt or looped_gpt"
             )
 
     def answer_hidden(self, batch: Batch) -> Float[Tensor, "B A D"]:

@@ -56,7 +56,8 @@ class RegisterTokens(NextToken):
         super().__init__(model, task)
         if not hasattr(model, "visibility"):
             raise Impossible(
-                f"model: {type(model).__name__} has no attention mask to hide registers with; expected gpt"
+                f"model: {type(model).__name__} has no attention mask to hide registers with; "
+                "expected gpt or looped_gpt"
             )
         if max_offset > task.answer_length:
             raise Impossible(
