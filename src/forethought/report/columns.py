@@ -1,6 +1,7 @@
 """The columns of the report's table, for the terminal and the page."""
 
 from collections.abc import Callable
+from statistics import median
 from typing import NamedTuple
 
 from forethought.report import wording
@@ -35,6 +36,16 @@ def _spread(metric: str) -> Callable[[Group], str]:
     return lambda group: wording.spread(group.values(metric))
 
 
+def _parameters(group: Group) -> str:
+    counts = {run.parameters for run in group.finished}
+    return wording.steps(counts.pop()) if len(counts) == 1 else "–"
+
+
+def _pace(group: Group) -> str:
+    paces = [1000 * run.wall_seconds / run.steps for run in group.finished if run.steps]
+    return f"{median(paces):.1f}" if paces else "–"
+
+
 COLUMNS = (
     Column("solved", _solved, "seeds whose accuracy reached the threshold, of those that finished"),
     Column(
@@ -65,5 +76,11 @@ MORE_COLUMNS = (
         "wrong hop followed",
         _spread("test/follows_wrong_decision"),
         "hand it a wrong one: share of answers that follow it",
+    ),
+    Column("parameters", _parameters, "trainable ones, those that only training uses included"),
+    Column(
+        "s per 1,000 steps",
+        _pace,
+        "seconds, evaluations included; median over seeds, on whatever ran beside it",
     ),
 )
