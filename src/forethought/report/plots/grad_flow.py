@@ -22,7 +22,7 @@ CAPTION = (
 )
 
 _MOST_MAPS = 12
-_LEAST = 1e-3  # of a row's largest; below it the colours end
+_LEAST = 1e-2  # of a row's largest; below it the colours end
 
 
 def draw(sweep: Sweep) -> Figure | None:
@@ -38,9 +38,12 @@ def draw(sweep: Sweep) -> Figure | None:
     panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=heights)[:, 0]
     for (group, flow), axes in zip(shown, panels, strict=True):
         image = _map(axes, group, flow)
-    figure.colorbar(
+    scale = figure.colorbar(
         image, ax=list(panels), location="bottom", shrink=0.5, aspect=40, label="share of the row's largest"
-    ).outline.set_visible(False)
+    )
+    scale.outline.set_visible(False)
+    scale.ax.minorticks_off()
+    scale.set_ticks([0.01, 0.1, 1], labels=["1 %", "10 %", "100 %"])
     if len(maps) > len(shown):
         figure.suptitle(f"the first {len(shown)} of {len(maps)} groups", fontsize=8.5, color=MUTED)
     return figure
