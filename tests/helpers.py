@@ -1,10 +1,12 @@
-"""What tests of objectives share: small tasks, small models, slow decoding, and learning by heart."""
+"""What tests share: small tasks, small models, slow decoding, learning by heart, where a sweep stands."""
 
+import time
 from pathlib import Path
 
 import torch
 
 from forethought.models import GPT
+from forethought.sweep import sweep_status
 from forethought.tasks import Addition, PathStar
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -133,3 +135,13 @@ def learns(objective, batch, steps, lr=3e-3, learned=by_heart, every=10):
         if step % every == 0 and learned(objective, batch):
             return True
     return False
+
+
+def states_once_settled(sweep):
+    """Of its cells; those of a sweep that was killed end a moment after it."""
+    deadline = time.monotonic() + 10
+    while True:
+        states = [cell.state for cell in sweep_status(sweep)]
+        if "running" not in states or time.monotonic() > deadline:
+            return states
+        time.sleep(0.05)

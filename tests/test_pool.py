@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers import states_once_settled
 
 from forethought.cli.main import run
 from forethought.results import read_results
@@ -196,10 +197,7 @@ def test_cells_end_with_their_sweep(workplace, sign):
         os.killpg(process.pid, sign)
     _, error = process.communicate(timeout=60)
     assert process.returncode == (-signal.SIGKILL if sign == signal.SIGKILL else 130)
-    deadline = time.monotonic() + 10
-    while any(cell.state == "running" for cell in sweep_status(folder)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert sorted(cell.state for cell in sweep_status(folder)) == ["interrupted"] * 2 + ["waiting"]
+    assert sorted(states_once_settled(folder)) == ["interrupted"] * 2 + ["waiting"]
     if sign == signal.SIGINT:
         assert b"the same command goes on" in error
         assert b"Traceback" not in error

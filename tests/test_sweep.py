@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import states_once_settled
 
 from forethought.cli.compose import Composer
 from forethought.cli.main import run
@@ -225,8 +226,8 @@ def test_kill_9_then_resume_is_as_if_nothing_had_happened(workplace, capsys):
         time.sleep(rng.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
+        states = set(states_once_settled(Path("multirun/s")))
     assert killed
-    states = {cell.state for cell in sweep_status(Path("multirun/s"))}
     assert states <= {"finished", "interrupted", "waiting"}
     capsys.readouterr()
     assert run(["resume", "multirun/s"]) == 0
