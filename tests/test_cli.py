@@ -68,6 +68,8 @@ WRONG = [
     ("task.dgree=3", "task.dgree: no such key; expected one of degree, path_length"),
     ("learning_rate=1", "learning_rate: no such key; expected one of task, model"),
     ("+task.foo=1", "task.foo=1: no such key"),
+    ("+model.vocabulary_size=5", "model.vocabulary_size=5: no such key"),
+    ("+model.token_names=[a]", "no such key"),
     ("+foo=1", "foo: no such key"),
     ("objective.horizon=2", "objective.horizon: no such key"),
     ("task.degree=abc", "task.degree=abc: expected a valid integer"),

@@ -109,7 +109,7 @@ def construct(config: Config, group: str, **given: Any) -> Any:
     known = inspect.signature(target).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     for key, value in values.items():
-        if key not in known and not takes_all:
+        if key in given or (key not in known and not takes_all):
             accepted = ", ".join(name for name in known if name not in given)
             raise InputError(f"{group}.{key}={value}: no such key; expected one of {accepted}")
     try:
