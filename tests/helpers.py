@@ -1,5 +1,6 @@
 """What tests share: small tasks, small models, slow decoding, learning by heart, where a sweep stands."""
 
+import signal
 import time
 from pathlib import Path
 
@@ -145,3 +146,8 @@ def states_once_settled(sweep):
         if "running" not in states or time.monotonic() > deadline:
             return states
         time.sleep(0.05)
+
+
+def heeds_ctrl_c():
+    """For `preexec_fn`: tests started in the background, and all that they start, would ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import states_once_settled
+from helpers import heeds_ctrl_c, states_once_settled
 
 from forethought.cli.main import run
 from forethought.results import read_results
@@ -186,7 +186,10 @@ def test_cells_end_with_their_sweep(workplace, sign):
     """Killed: nobody goes on in the background. Ctrl-C: every running cell leaves word."""
     words = ["train", "-m", "seed=0,1,2", *TINY, "max_steps=100000", "sweep=s", "hydra.launcher.workers=2"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "forethought.cli", *words], stderr=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-m", "forethought.cli", *words],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=heeds_ctrl_c,
     )
     folder = Path("multirun/s")
     while process.poll() is None and len(list(folder.glob("*/metrics.csv"))) < 2:

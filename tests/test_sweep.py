@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import states_once_settled
+from helpers import heeds_ctrl_c, states_once_settled
 
 from forethought.cli.compose import Composer
 from forethought.cli.main import run
@@ -238,12 +238,15 @@ def test_kill_9_then_resume_is_as_if_nothing_had_happened(workplace, capsys):
 def test_ctrl_c_leaves_word_and_a_resume_goes_on(workplace):
     words = ["train", *TINY, "max_steps=100000"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "forethought.cli", *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "forethought.cli", *words],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=heeds_ctrl_c,
     )
     while process.poll() is None and not list(Path("outputs").glob("*/metrics.csv")):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate()
+    _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"the same command goes on" in error
     assert b"Traceback" not in error
