@@ -23,6 +23,7 @@ from forethought.sweep import (
     add_to_grid,
     cell_name,
     cell_status,
+    clear,
     read_grid,
 )
 
@@ -192,7 +193,7 @@ def task(config: DictConfig) -> bool:
     try:
         if in_sweep:
             results = run_cell(cell, report=_live if sys.stdout.isatty() else None)
-            print(f"{_CLEAR}{_done(folder)} {cell.name}  {one_line(results)}", flush=True)
+            print(f"{clear()}{_done(folder)} {cell.name}  {one_line(results)}", flush=True)
         else:
             results = run_cell(cell, progress_bar=True)
         return results.status == "finished"
@@ -201,11 +202,8 @@ def task(config: DictConfig) -> bool:
         return True
 
 
-_CLEAR = "\r\x1b[K" if sys.stdout.isatty() else ""
-
-
 def _live(step: int, metrics: dict[str, float]) -> None:
-    print(f"{_CLEAR}  step {step}  validation accuracy {metrics['accuracy']:.3f}", end="", flush=True)
+    print(f"{clear()}  step {step}  validation accuracy {metrics['accuracy']:.3f}", end="", flush=True)
 
 
 def _done(folder: Path) -> str:

@@ -82,13 +82,7 @@ class GPT(nn.Module):
 
     def initialise(self, module: nn.Module) -> None:
         """Draw new weights for all of the model, or for one more block of it."""
-        for name, parameter in module.named_parameters():
-            if parameter.ndim == 2:
-                residual = name.endswith(("attention.output.weight", "mlp.output.weight"))
-                std = 0.02 / math.sqrt(2 * len(self.stack)) if residual else 0.02
-                nn.init.normal_(parameter, std=std)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
+        initialise(module, len(self.stack))
 
     def forward(
         self,
@@ -281,6 +275,16 @@ class MLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         return self.output(F.gelu(self.input(x)))
+
+
+def initialise(module: nn.Module, depth: int) -> None:
+    """GPT-2's initial weights for a module of a model in which a token passes `depth` blocks."""
+    for name, parameter in module.named_parameters():
+        if parameter.ndim == 2:
+            residual = name.endswith(("attention.output.weight", "mlp.output.weight"))
+            nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * depth) if residual else 0.02)
+        elif name.endswith(("bias", "gate")):
+            nn.init.zeros_(parameter)
 
 
 def rotary(positions: Int[Tensor, " T"] | Int[Tensor, "B T"], width: int) -> Float[Tensor, "2 R 1 T E"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +12,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
-from forethought.models.gpt import MLP, rotary, rotate
+from forethought.models.gpt import MLP, initialise, rotary, rotate
 from forethought.validation import validated
 
 
@@ -115,13 +114,7 @@ class InfiniGPT(nn.Module):
 
     def initialise(self, module: nn.Module) -> None:
         """Draw new weights for all of the model, or for one more block of it."""
-        for name, parameter in module.named_parameters():
-            if parameter.ndim == 2:
-                residual = name.endswith(("attention.output.weight", "mlp.output.weight"))
-                std = 0.02 / math.sqrt(2 * len(self.blocks)) if residual else 0.02
-                nn.init.normal_(parameter, std=std)
-            elif name.endswith(("bias", "gate")):
-                nn.init.zeros_(parameter)
+        initialise(module, len(self.blocks))
 
     def forward(
         self,

@@ -259,6 +259,7 @@ def native_ids(name: str, token_names: tuple[str, ...] | None) -> list[int]:
     """Ids in the model's own tokenizer of the task's tokens.
 
     Raises:
+        InputError: the task's tokens are not given.
         Impossible: a token's text is none or several of the tokenizer's.
     """
     if token_names is None:

@@ -44,11 +44,7 @@ class Muon(AdamW):
             momentum=self.momentum,
             adjust_lr_fn="match_rms_adamw",
         )
-        groups = [
-            {"params": rest, "weight_decay": self.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        return Both(muon, self.adamw([group for group in groups if group["params"]]))
+        return Both(muon, self.adamw(rest, others))
 
 
 class Both(torch.optim.Optimizer):

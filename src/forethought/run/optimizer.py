@@ -39,15 +39,13 @@ class AdamW:
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
-        decayed, others = split_by_decay(module)
-        return self.adamw(
-            [
-                {"params": decayed, "weight_decay": self.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ]
-        )
+        return self.adamw(*split_by_decay(module))
 
-    def adamw(self, groups: list[dict[str, Any]]) -> torch.optim.AdamW:
+    def adamw(self, decayed: list[nn.Parameter], others: list[nn.Parameter]) -> torch.optim.AdamW:
+        groups = [
+            {"params": decayed, "weight_decay": self.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
         return torch.optim.AdamW(groups, lr=self.lr, betas=(self.betas[0], self.betas[1]), fused=True)
 
     def factor(self, step: int, max_steps: int) -> float:

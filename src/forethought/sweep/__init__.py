@@ -5,7 +5,7 @@ from forethought.sweep.grid import GRID_FILE, Grid, add_to_grid, read_grid
 from forethought.sweep.identity import cell_name
 from forethought.sweep.lock import Locked, is_locked, lock
 from forethought.sweep.pool import Ended, run_jobs
-from forethought.sweep.progress import Progress
+from forethought.sweep.progress import Progress, clear
 from forethought.sweep.status import CellStatus, cell_status, sweep_status
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "add_to_grid",
     "cell_name",
     "cell_status",
+    "clear",
     "is_locked",
     "lock",
     "read_grid",

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -43,7 +43,6 @@ class _Running:
     slot: dict[str, str]
     process: Any
     lines: Connection
-    open: bool = field(default=True)
 
 
 def run_jobs(
@@ -80,8 +79,8 @@ def run_jobs(
             _listen(running, say)
             if watch is not None:
                 watch(len(upcoming), len(running))
-            for each in [each for each in running if not each.open and not each.process.is_alive()]:
-                each.process.join()
+            for each in [each for each in running if not each.process.is_alive()]:
+                _pass_on(each, say)
                 ended[each.index] = Ended(each.process.exitcode)
                 free.append(each.slot)
                 running.remove(each)
@@ -105,18 +104,22 @@ def _start(context: Any, index: int, slot: dict[str, str], job: Job) -> _Running
 def _listen(running: list[_Running], say: Callable[[str], None]) -> None:
     """Pass on what is printed until a job ends or a tick has passed."""
     deadline = time.monotonic() + _TICK
-    while any(each.open for each in running):
-        ready = wait([each.lines for each in running if each.open], max(0.0, deadline - time.monotonic()))
-        for each in running:
-            if each.lines in ready:
-                try:
-                    say(each.lines.recv())
-                except EOFError:  # also what a killed process leaves
-                    each.open = False
-                    each.process.join(_GRACE)
-                    return
-        if not ready:
+    speaking = {each.lines: each for each in running}
+    while (left := deadline - time.monotonic()) > 0:
+        ready = wait([*speaking, *(each.process.sentinel for each in running)], left)
+        for lines in speaking.keys() & set(ready):
+            _pass_on(speaking[lines], say)
+        if any(each.process.sentinel in ready for each in running):
             return
+
+
+def _pass_on(job: _Running, say: Callable[[str], None]) -> None:
+    """Every line that waits to be read."""
+    try:
+        while job.lines.poll():
+            say(job.lines.recv())
+    except EOFError:  # also what a killed process leaves
+        pass
 
 
 def _end(running: list[_Running]) -> None:

@@ -7,9 +7,14 @@ import sys
 import time
 from pathlib import Path
 
-from forethought.sweep.status import sweep_status
+from forethought.sweep.grid import read_grid
+from forethought.sweep.lock import is_locked
+from forethought.sweep.status import last_step
 
-_CLEAR = "\r\x1b[K"
+
+def clear() -> str:
+    """What removes the live line from a terminal, before anything else is printed; nothing elsewhere."""
+    return "\r\x1b[K" if sys.stdout.isatty() else ""
 
 
 class Progress:
@@ -25,8 +30,7 @@ class Progress:
         self.began = time.monotonic()
 
     def say(self, line: str) -> None:
-        clear = _CLEAR if sys.stdout.isatty() else ""
-        print(clear + line, flush=True)
+        print(clear() + line, flush=True)
 
     def show(self, waiting: int, running: int) -> None:
         """
@@ -34,10 +38,11 @@ class Progress:
             waiting: jobs that have not begun.
             running: jobs that have begun and not ended.
         """
-        now = [cell for cell in sweep_status(self.sweep) if cell.state == "running"]
-        words = ", ".join(f"{cell.name} {cell.detail}" for cell in now)
+        # By their locks: the results of a thousand finished cells are not read every two seconds.
+        now = [name for name in read_grid(self.sweep) if is_locked(self.sweep / name)]
+        words = ", ".join(f"{name} step {last_step(self.sweep / name)}" for name in now)
         line = f"[{self.jobs - waiting - running}/{self.jobs}] {self._left(waiting, running)}{words}"
-        print(_CLEAR + line[: shutil.get_terminal_size().columns - 1], end="", flush=True)
+        print(clear() + line[: shutil.get_terminal_size().columns - 1], end="", flush=True)
 
     def _left(self, waiting: int, running: int) -> str:
         """By the time that the jobs before took; nothing is said before the first is done."""
