@@ -1,4 +1,7 @@
-"""The exceptions a user can cause."""
+"""The exceptions a user can cause, and how they name what would be accepted."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class InputError(Exception):
@@ -14,3 +17,12 @@ class Impossible(InputError):
 
     A sweep leaves such a cell out and says why; any other `InputError` stops it before it begins.
     """
+
+
+def expected_one_of(accepted: Iterable[str], given: str = "") -> str:
+    """`expected one of a, b, c`, then the one that is spelt, or has a word spelt, almost as `given`."""
+    names = list(accepted)
+    words = {word: name for name in reversed(names) for word in (*name.split("_"), name)}
+    close = get_close_matches(given, words, n=1)
+    hint = f"; did you mean {words[close[0]]}?" if close else ""
+    return f"expected one of {', '.join(names)}{hint}" if names else "expected none"

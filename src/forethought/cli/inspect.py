@@ -1,5 +1,6 @@
 """`forethought status` and `forethought report`: read results, never torch."""
 
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -30,5 +31,5 @@ def report(arguments: list[str]) -> int:
 
 def _one_folder(command: str, arguments: list[str]) -> Path:
     if len(arguments) != 1:
-        raise InputError(f"{command} {' '.join(arguments)}: expected one folder of a sweep or run")
+        raise InputError(f"{shlex.join([command, *arguments])}: expected one folder of a sweep or run")
     return Path(arguments[0])

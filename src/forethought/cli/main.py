@@ -3,7 +3,7 @@
 import os
 import sys
 
-from forethought.errors import InputError
+from forethought.errors import InputError, expected_one_of
 
 USAGE = """\
 usage: forethought COMMAND …
@@ -20,6 +20,9 @@ When does next-token prediction stop a sequence model from planning ahead, and w
   report FOLDER                 tables, plots and one HTML page from the results on disk
   --version
 """
+
+COMMANDS = ("train", "status", "resume", "evaluate", "report")
+HELP = ("--help", "-h")
 
 
 def main() -> None:
@@ -46,7 +49,7 @@ def run(arguments: list[str]) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
-    if command in ("--help", "-h"):
+    if command in HELP or (command != "train" and rest and rest[0] in HELP):
         print(USAGE, end="")
         return 0
     if command == "--version":
@@ -74,4 +77,4 @@ def _dispatch(arguments: list[str]) -> int:
         from forethought.cli.inspect import report
 
         return report(rest)
-    raise InputError(f"{command}: no such command; expected train, status, resume, evaluate or report")
+    raise InputError(f"{command}: no such command; {expected_one_of(COMMANDS, command)}")
