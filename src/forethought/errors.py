@@ -11,6 +11,9 @@ class InputError(Exception):
     keeps its traceback.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # what is quoted from a file may have several
+
 
 class Impossible(InputError):
     """Values that are fine by themselves but do not go together.

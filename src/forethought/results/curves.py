@@ -28,7 +28,11 @@ def read_curves(path: Path) -> list[dict[str, float]]:
         return []
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file, strict=True)
-            return [{name: float(value) for name, value in row.items() if value} for row in rows]
-    except (OSError, ValueError, TypeError, csv.Error):
-        raise InputError(f"{path}: no table of numbers; expected a file written by forethought") from None
+            table = list(csv.DictReader(file, strict=True))
+        rows = [{name: float(value) for name, value in row.items() if value} for row in table]
+        whole = all(row["step"].is_integer() for row in rows)
+    except (OSError, ValueError, TypeError, KeyError, csv.Error):
+        whole = False
+    if not whole:
+        raise InputError(f"{path}: no learning curves; expected numbers and a column `step`")
+    return rows
