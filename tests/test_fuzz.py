@@ -15,8 +15,7 @@ from forethought.results import Results, read_curves, read_results
 from forethought.run.checkpoint import read_checkpoint
 from forethought.sweep import read_grid
 
-settings.register_profile("files", deadline=None, max_examples=300)
-settings.load_profile("files")
+fuzz = settings(deadline=None, max_examples=200)
 
 
 def lines(task):
@@ -110,6 +109,7 @@ def read(reader, content, name):
 
 
 @pytest.mark.parametrize("task", [STAR, SUM], ids=["path_star", "addition"])
+@fuzz
 @given(data=st.data())
 def test_task_files(task, data):
     """A row that is accepted is a right one, and is written as it was read."""
@@ -121,6 +121,7 @@ def test_task_files(task, data):
         assert again == list(zip(batch.prompt.tolist(), batch.answer.tolist(), strict=True))
 
 
+@fuzz
 @given(
     line=st.lists(st.sampled_from("0123456789,|/=-"), max_size=40).map("".join),
     swaps=st.lists(st.tuples(st.integers(0, 26), st.integers(-1, 9)), max_size=3),
@@ -140,6 +141,7 @@ def test_graphs_with_other_nodes(line, swaps):
         assert not STAR.check(batch.prompt, batch.answer).any()
 
 
+@fuzz
 @given(content=bytes_like(RESULTS.encode()) | altered(RESULTS))
 @example(content=RESULTS.encode())
 @example(content=b"[" * 100_000)
@@ -151,12 +153,14 @@ def test_results_files(content):
     assert found is not None or content != RESULTS.encode()
 
 
+@fuzz
 @given(content=bytes_like(GRID.encode()) | altered(GRID))
 def test_grid_files(content):
     found = read(lambda path: read_grid(path.parent), content, "grid.json")
     assert found is None or all(isinstance(word, str) for words in found.values() for word in words)
 
 
+@fuzz
 @given(content=bytes_like(CURVES.encode()))
 @example(content=CURVES.encode())
 @example(content=b"step\n1,2,3\n")
@@ -180,6 +184,7 @@ def checkpoint():
 CHECKPOINT = checkpoint()
 
 
+@fuzz
 @given(content=st.binary(max_size=200) | damaged(CHECKPOINT))
 @example(content=CHECKPOINT)
 @example(content=CHECKPOINT[:-1])

@@ -54,9 +54,10 @@ def read_results(folder: Path) -> Results | None:
         return Results.model_validate(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
+        place = ".".join(map(str, first["loc"]))
+        complaint = f"{place}: {first['msg']}" if place else first["msg"]
         raise InputError(
-            f"{path}: {key}: {first['msg']}; expected a file of schema_version 1, written by forethought"
+            f"{path}: {complaint}; expected a file of schema_version 1, written by forethought"
         ) from None
 
 
