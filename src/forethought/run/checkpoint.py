@@ -13,7 +13,8 @@ from torch import nn
 from forethought.errors import InputError
 from forethought.results import write_atomically
 
-Weights = dict[str, torch.Tensor]
+Weights = dict[str, Any]
+"""A `state_dict`: tensors, and what else a module keeps with `get_extra_state`."""
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -51,8 +52,7 @@ def _is_ours(state: Any) -> bool:
         isinstance(state.get("global_step"), int)
         and isinstance(progress, dict)
         and progress.keys() == {"rows", "steps_to_solve", "best_accuracy", "seconds"}
-        and isinstance(weights := state.get("state_dict"), dict)
-        and all(isinstance(tensor, torch.Tensor) for tensor in weights.values())
+        and isinstance(state.get("state_dict"), dict)
     )
 
 
@@ -86,5 +86,7 @@ def check_weights(module: nn.Module, saved: Weights, path: Path) -> None:
             )
 
 
-def _shape(tensor: torch.Tensor | None) -> str:
-    return "no place" if tensor is None else f"shape {tuple(tensor.shape)}"
+def _shape(entry: Any) -> str:
+    if isinstance(entry, torch.Tensor):
+        return f"shape {tuple(entry.shape)}"
+    return "no place" if entry is None else "no shape"
