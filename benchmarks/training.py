@@ -9,8 +9,6 @@ import statistics
 import sys
 import time
 
-import torch
-
 from forethought.cli.compose import Composer
 from forethought.errors import Impossible
 from forethought.run import build
@@ -24,7 +22,7 @@ class Trainee:
 
     def __init__(self, cell):
         parts = build(cell.config)
-        torch.set_num_threads(parts.hardware.threads)
+        parts.hardware.limit_threads()
         self.name = f"{cell.choices['model']} {cell.choices['objective']}"
         self.objective = parts.objective
         self.data = Data(parts.task, parts.settings.seed, parts.settings.batch_size)

@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from forethought.errors import Impossible, InputError
 from forethought.models import GPT
-from forethought.models.gpt import rotary, rotate
+from forethought.models.gpt import attention, rotary, rotate
 
 V, T, P = 11, 9, 5
 
@@ -207,6 +208,23 @@ def test_the_last_positions_under_a_mask_of_ones_own(myopic):
     seen = torch.rand(len(x), T, T).lt(0.5) | torch.eye(T, dtype=torch.bool)
     options = {"seen": seen, "positions": torch.randperm(T), "myopic": myopic}
     torch.testing.assert_close(gpt(x, P, **options, last=4), gpt(x, P, **options)[:, -4:])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_bf16_attention_on_a_cpu(masked):
+    """Written out there, it is what the fused kernel gives, in values and gradients."""
+    seen = torch.rand(3, 1, T, T).lt(0.5) | torch.eye(T, dtype=torch.bool) if masked else None
+    q, k, v = (torch.randn(3, 2, T, 4, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+    fused = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None)
+    written = attention(q, k, v, seen)
+    torch.testing.assert_close(written, fused, atol=0.03, rtol=0.03)
+    weight = torch.randn_like(fused)
+    for expected, found in zip(
+        torch.autograd.grad((fused * weight).sum(), (q, k, v)),
+        torch.autograd.grad((written * weight).sum(), (q, k, v)),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected, atol=0.1, rtol=0.1)
 
 
 def test_the_last_block_computes_the_last_positions_alone():

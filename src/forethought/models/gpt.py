@@ -249,7 +249,7 @@ class Attention(nn.Module):
         if cache is not None:
             cache[0, :, :, -x.shape[1] :], cache[1, :, :, -x.shape[1] :] = k, v
             k, v = cache[0], cache[1]
-        return self._merge(F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None))
+        return self._merge(attention(q, k, v, seen))
 
     def _project(
         self,
@@ -271,6 +271,22 @@ class Attention(nn.Module):
 
     def _merge(self, mixed: Float[Tensor, "B H T E"]) -> Float[Tensor, "B T D"]:
         return self.output(mixed.transpose(1, 2).flatten(2))
+
+
+def attention(
+    q: Float[Tensor, "B H L E"],
+    k: Float[Tensor, "B H S E"],
+    v: Float[Tensor, "B H S E"],
+    seen: Bool[Tensor, "*N L S"] | None,
+) -> Float[Tensor, "B H L E"]:
+    """Scaled dot-product attention; `seen` None: all up to oneself."""
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None)
+    # On a CPU the fused kernel's backward in bf16 takes six times as long as this (docs/PERFORMANCE.md).
+    if seen is None:
+        seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril()
+    scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
+    return scores.masked_fill(~seen, -torch.inf).softmax(3) @ v
 
 
 def _myopic_attention(

@@ -26,6 +26,8 @@ from forethought.run.optimizer import ClipGradients
 from forethought.run.progress import Progress, Report
 from forethought.tasks import Batch, Data, derive
 
+log = logging.getLogger(__name__)
+
 _EXAMPLES = 8
 _GRAD_FLOW_ROWS = 256
 
@@ -69,7 +71,11 @@ def train(
     """
     parts = build(config)
     settings, hardware, objective = parts.settings, parts.hardware, parts.objective
-    torch.set_num_threads(hardware.threads)
+    hardware.limit_threads()
+    if parts.hardware_choice:
+        log.info("hardware: %s", parts.hardware_choice)
+        if progress_bar:
+            print(f"hardware: {parts.hardware_choice}", flush=True)
     data = Data(parts.task, settings.seed, settings.batch_size, hardware.device)
     last = folder / "checkpoints" / "last.ckpt"
     last.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +124,7 @@ class _EachProcess(pl.Callback):
         self.hardware = hardware
 
     def setup(self, trainer: pl.Trainer, objective: pl.LightningModule, stage: str) -> None:
-        torch.set_num_threads(self.hardware.threads)
+        self.hardware.limit_threads()
         if self.hardware.compile:
             objective.model.compile()
         _quieten()
