@@ -41,7 +41,7 @@ def choose(
         InputError: a parameter that does not vary, one asked for twice, or no such metric.
     """
     asked = {
-        axis: full_name(name, levels, f"--{axis}")
+        axis: full_name(name, levels, f"--{axis}", "parameter that varies here")
         for axis, name in (("x", x), ("y", y), ("hue", hue))
         if name is not None
     }
@@ -61,7 +61,7 @@ def choose(
     if "hue" not in asked and free:
         asked["hue"] = free[0]
     if metric is not None:
-        metric = full_name(metric, ["solved", *metrics], "--metric")
+        metric = full_name(metric, ["solved", *metrics], "--metric", "metric")
     return Axes(**asked, metric=None if metric == "solved" else metric)
 
 

@@ -92,4 +92,4 @@ def metric_column(metric: str) -> Column:
         middle, low, high = map(wording.number, (found.median, found.low, found.high))
         return middle if low == high else f"{middle} ({low}–{high})"
 
-    return Column(short(metric), cell, f"{metric}: median and quartiles over seeds")
+    return Column(short(metric).replace("_", " "), cell, f"{metric}: median and quartiles over seeds")

@@ -7,11 +7,11 @@ from difflib import get_close_matches
 from forethought.errors import InputError
 
 
-def full_name(name: str, names: Iterable[str], option: str) -> str:
+def full_name(name: str, names: Iterable[str], option: str, kind: str) -> str:
     """`degree` → `task.degree`, `accuracy` → `test/accuracy`; a full name stands for itself.
 
     Raises:
-        InputError: the option's name stands for none of `names`, or for several.
+        InputError: it stands for none of `names`, each of that kind, or for several.
     """
     names = list(names)
     found = [name] if name in names else [each for each in names if short(each) == name]
@@ -24,7 +24,7 @@ def full_name(name: str, names: Iterable[str], option: str) -> str:
     by_short = {short(each): each for each in reversed(shown)}
     close = get_close_matches(name, [*shown, *by_short], n=5)
     ordered = dict.fromkeys([by_short.get(each, each) for each in close] + shown)
-    raise InputError(f"{option}: {name}: not known here; expected one of {', '.join(ordered) or 'none'}")
+    raise InputError(f"{option}: {name}: no {kind}; expected one of {', '.join(ordered) or 'none'}")
 
 
 def short(name: str) -> str:

@@ -43,11 +43,12 @@ def _table(sweep: Sweep) -> Table:
         table.caption = (
             f"{table.caption};\n{len(sweep.groups)} settings: report/groups.csv has a row for each"
         )
-    columns = (*COLUMNS[:-1], *map(metric_column, filter(None, [sweep.axes.metric])), COLUMNS[-1])
-    for column in columns:
-        last = column is columns[-1]
-        justify, width = ("left", 14) if last else ("right", None)
-        table.add_column(column.title, justify=justify, no_wrap=not last, min_width=width)
+    columns = COLUMNS
+    if sweep.axes.metric is not None:  # there is no room for both
+        columns = (*COLUMNS[:-1], metric_column(sweep.axes.metric))
+    for column in columns[:-1]:
+        table.add_column(column.title, justify="right", no_wrap=True)
+    table.add_column(columns[-1].title, min_width=14)
     for each in groups:
         style = "green" if each.solved and not each.unsolved else ""
         # Text, not markup: a value may hold brackets.
@@ -70,5 +71,5 @@ def _empty(caption: str) -> Table:
     """A table with a first column of names."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, caption_justify="left")
     table.caption = caption
-    table.add_column("", overflow="fold", min_width=16)
+    table.add_column("", overflow="fold", min_width=13)
     return table

@@ -102,7 +102,7 @@ class _Parser:
         return self.comparison()
 
     def comparison(self) -> _Condition:
-        name = full_name(self.word(), self.columns, "--where")
+        name = full_name(self.word(), self.columns, "--where", "column")
         self.named.append(name)
         for sign, compare in _ORDER.items():
             if self.accept(sign):
