@@ -233,6 +233,13 @@ def test_terminal_table_fits_and_lists_failures() -> None:
     assert "ValueError: [red]brackets[/red]" in text
 
 
+def test_narrow_terminal_keeps_the_verdicts() -> None:
+    text = table(repairs(), width=80)
+    assert re.search(r"next_token +0 of 2 +0–66 +50 +50 +– +2 shortcut", text)
+    assert "forced" not in text.splitlines()[1]
+    assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
+
+
 def test_terminal_table_reads_a_folder(tmp_path: Path) -> None:
     assert table(save(tmp_path, repairs())) == table(repairs())
 

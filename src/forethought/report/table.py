@@ -16,6 +16,7 @@ from forethought.report.pairs import Comparison, comparison_table, comparisons, 
 
 WIDTH = 100  # where there is no terminal to ask
 MOST_ROWS = 40
+SPARED = ("decision", "forced")  # where a terminal is narrower; the page has them
 
 
 def print_table(sweep: Sweep, console: Console | None = None) -> None:
@@ -24,7 +25,7 @@ def print_table(sweep: Sweep, console: Console | None = None) -> None:
     Where there are too many groups to read, those of one colour of the plots share a row.
     """
     console = console or Console(width=None if sys.stdout.isatty() else WIDTH)
-    console.print(_table(sweep))
+    console.print(_table(sweep, console.width))
     compared = comparisons(sweep)
     if compared:
         console.print(_compared(compared))
@@ -35,7 +36,7 @@ def print_table(sweep: Sweep, console: Console | None = None) -> None:
         console.print(f"[red]{run.status}[/] {escape(run.cell)}: {reason}", highlight=False)
 
 
-def _table(sweep: Sweep) -> Table:
+def _table(sweep: Sweep, width: int) -> Table:
     few = len(sweep.groups) <= MOST_ROWS
     groups = sweep.groups if few else sweep.merged(sweep.axes.hue)
     table = _empty("chance, accuracy, decision, forced and the interval in per cent; over seeds min–max")
@@ -43,9 +44,9 @@ def _table(sweep: Sweep) -> Table:
         table.caption = (
             f"{table.caption};\n{len(sweep.groups)} settings: report/groups.csv has a row for each"
         )
-    columns = COLUMNS
+    columns = tuple(c for c in COLUMNS if width >= WIDTH or c.title not in SPARED)
     if sweep.axes.metric is not None:  # there is no room for both
-        columns = (*COLUMNS[:-1], metric_column(sweep.axes.metric))
+        columns = (*columns[:-1], metric_column(sweep.axes.metric))
     for column in columns[:-1]:
         table.add_column(column.title, justify="right", no_wrap=True)
     table.add_column(columns[-1].title, min_width=14)
