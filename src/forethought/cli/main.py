@@ -17,7 +17,7 @@ When does next-token prediction stop a sequence model from planning ahead, and w
   status FOLDER                 where each cell of a sweep stands
   resume FOLDER                 go on with a sweep or a run
   evaluate RUN [KEY=VALUE …]    the same diagnostics on other data  task.test_file=graphs.txt
-  report FOLDER                 tables, plots and one HTML page from the results on disk
+  report FOLDER [--where …]     tables, plots and one HTML page from the results on disk
   --version
 """
 
@@ -71,7 +71,7 @@ def _dispatch(arguments: list[str]) -> int:
 
         return evaluate(rest)
     if command == "report":
-        from forethought.cli.inspect import report
+        from forethought.cli.report import report
 
         return report(rest)
     raise InputError(f"{command}: no such command; expected train, status, resume, evaluate or report")
