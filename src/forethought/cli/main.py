@@ -1,6 +1,7 @@
 """`forethought train / status / resume / evaluate / report`."""
 
 import os
+import signal
 import sys
 
 from forethought.errors import InputError
@@ -33,15 +34,18 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """The exit code: 0, 1 if a run failed, 2 for what the user can mend, 130 after Ctrl-C."""
+    """The exit code: 0, 1 if a run failed, 2 for what the user can mend, 128 + n after signal n.
+
+    So Ctrl-C gives 130, and SIGTERM, which Slurm and `kill` send, 143.
+    """
     try:
         return _dispatch(arguments)
     except InputError as error:
         print(f"forethought: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("forethought: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+        return 128 + getattr(stop, "sign", signal.SIGINT)
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -25,6 +25,7 @@ from forethought.sweep import (
     cell_status,
     clear,
     read_grid,
+    stopping_signals,
 )
 
 
@@ -105,6 +106,7 @@ def _plan(cells: list[Cell]) -> Plan:
     return plan
 
 
+@stopping_signals()
 def _carry_out(composer: Composer, cells: list[Cell]) -> int:
     plan = _plan(cells)
     if cells[0].config.get("dry_run"):

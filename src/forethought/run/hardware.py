@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from pydantic import PositiveInt
 
 from forethought.errors import InputError
@@ -60,4 +61,6 @@ class Hardware:
             "devices": self.devices,
             "strategy": "auto" if self.devices == 1 else "ddp_spawn",
             "precision": "bf16-mixed" if self.precision == "bf16" else "32-true",
+            # A run starts its own processes, also inside a Slurm job, where Lightning would leave it to srun.
+            "plugins": [LightningEnvironment()],
         }

@@ -24,6 +24,7 @@ from forethought.run.checkpoint import model_weights, read_checkpoint
 from forethought.run.hardware import Hardware
 from forethought.run.optimizer import ClipGradients
 from forethought.run.progress import Progress, Report
+from forethought.sweep import Stopped, noted
 from forethought.tasks import Batch, Data, derive
 
 _EXAMPLES = 8
@@ -66,6 +67,7 @@ def train(
     Raises:
         InputError: the config cannot be run, or its checkpoint cannot be read.
         FloatingPointError: the loss became NaN or infinite.
+        Stopped: by one of `forethought.sweep.SIGNALS`, after a checkpoint at the step that it came in.
     """
     parts = build(config)
     settings, hardware, objective = parts.settings, parts.hardware, parts.objective
@@ -106,6 +108,8 @@ def train(
         _fit(trainer, objective, Batches(data, first_step), last if first_step else None)
     state = read_checkpoint(last)
     progress.load_state_dict(state["callbacks"]["Progress"])
+    if state["global_step"] < settings.max_steps and not progress.solved:
+        raise Stopped(noted() or signal.SIGTERM)
     # A run killed between its checkpoint and its curves has them in the checkpoint.
     write_curves(folder / "metrics.csv", progress.rows)
     return _test(parts, data, progress, state)
