@@ -106,7 +106,7 @@ def test_noted_signals_go_afterwards_to_whom_they_were_for():
         signal.signal(signal.SIGUSR2, before)
 
 
-@pytest.mark.parametrize(("sign", "step"), zip(SIGNALS, (1, 7, 10), strict=True))
+@pytest.mark.parametrize(("sign", "step"), [*zip(SIGNALS, (1, 7, 10), strict=True)])
 def test_a_signal_costs_no_step(workplace, monkeypatch, capsys, sign, step):
     """Whatever the step, whether evaluated or not, `resume` ends bit for bit where a calm run ends."""
     plain, steps = NextToken.loss, itertools.count(1)

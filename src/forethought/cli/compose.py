@@ -24,7 +24,7 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from forethought.cli.pool import POOL, check_pool
+from forethought.cli.launchers import check_launcher, runs_here
 from forethought.errors import InputError
 from forethought.sweep import Cell, cell_name
 
@@ -127,6 +127,10 @@ class Composer:
     def is_sweep(self) -> bool:
         return bool(self.flags.multirun)
 
+    def runs_here(self) -> bool:
+        """Whether this machine's hardware is that of the cells."""
+        return not self.is_sweep or runs_here(self.compose(self.overrides, RunMode.MULTIRUN).hydra.launcher)
+
     def cells(self) -> list[Cell]:
         """The cells that this command line names, each once.
 
@@ -147,8 +151,7 @@ class Composer:
         config = self.compose(self.overrides, RunMode.MULTIRUN)
         if not str(config.hydra.sweeper._target_).endswith(".BasicSweeper"):
             raise InputError("hydra/sweeper: a sweep is a grid here; expected basic")
-        if str(config.hydra.launcher._target_) == POOL:
-            check_pool(config.hydra.launcher)
+        check_launcher(config.hydra.launcher)
         swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
         parser = OverridesParser.create(config_loader=self.hydra.config_loader)
         parsed = parser.parse_overrides([*swept, *config.hydra.overrides.task])
@@ -177,8 +180,8 @@ class Composer:
     def run(self, task: TaskFunction, cells: Sequence[Sequence[str]]) -> list[Any]:
         """Run cells through Hydra: a single one here, those of a sweep through the launcher.
 
-        Returns what the task returned for each cell or, where the launcher is the pool, how the cell's
-        process ended. What goes wrong inside a cell is for the task to record.
+        Returns what the task returned for each cell or, where a launcher of ours gives it a process of its
+        own, how that was lost, if it was. What goes wrong inside a cell is for the task to record.
 
         Args:
             cells: the overrides of each.
@@ -210,7 +213,7 @@ def explain(error: Exception) -> InputError:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, OmegaConfBaseException) and "not in struct" in str(cause):
         parent, _, key = (cause.full_key or str(cause.key)).rpartition(".")
-        hidden = ("_target_", "label", "hydra")
+        hidden = ("_target_", "_convert_", "label", "hydra")
         siblings = ", ".join(name for name in (cause.parent_node or ()) if name not in hidden)
         return InputError(
             f"{'.'.join(filter(None, [parent, key]))}: no such key; expected one of {siblings or 'none'}"

@@ -6,6 +6,7 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +18,6 @@ from forethought.results import read_results
 from forethought.sweep import (
     GRID_FILE,
     Cell,
-    Ended,
     Grid,
     Locked,
     add_to_grid,
@@ -89,7 +89,7 @@ class Plan:
     impossible: dict[str, str] = field(default_factory=dict)
 
 
-def _plan(cells: list[Cell]) -> Plan:
+def _plan(cells: list[Cell], runs_here: bool) -> Plan:
     plan = Plan()
     for cell in cells:
         results = read_results(cell.folder)
@@ -99,16 +99,21 @@ def _plan(cells: list[Cell]) -> Plan:
         from forethought.run import check  # only here: what is finished is skipped without torch
 
         try:
-            check(cell.config, cell.folder)
+            check(cell.config if runs_here else _on_any_machine(cell.config), cell.folder)
             plan.waiting.append(cell)
         except Impossible as error:
             plan.impossible[cell.name] = str(error)
     return plan
 
 
+def _on_any_machine(config: dict[str, Any]) -> dict[str, Any]:
+    """The machine that submits jobs need not have the GPUs that they will find."""
+    return {**config, "hardware": {**config["hardware"], "accelerator": "cpu"}}
+
+
 @stopping_signals()
 def _carry_out(composer: Composer, cells: list[Cell]) -> int:
-    plan = _plan(cells)
+    plan = _plan(cells, composer.runs_here())
     if cells[0].config.get("dry_run"):
         from forethought.cli.dry_run import print_plan
 
@@ -163,11 +168,11 @@ def _sweep(composer: Composer, plan: Plan) -> int:
 
 
 def _record_if_lost(cell: Cell, end: object) -> None:
-    """A process that was killed could not say so itself."""
-    if isinstance(end, Ended) and end.exit_code:
+    """A process that was killed could not say so itself; then its launcher does, in words."""
+    if isinstance(end, str):
         from forethought.run import record_failure
 
-        record_failure(cell, str(end))
+        record_failure(cell, end)
 
 
 def _mention_offline_runs(folder: Path, cells: str) -> None:
