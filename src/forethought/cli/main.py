@@ -15,7 +15,7 @@ When does next-token prediction stop a sequence model from planning ahead, and w
   train -m [KEY=V1,V2 …]        sweep a grid of runs; running it again resumes it
                                 forethought train -m objective=next_token,teacherless 'seed=range(5)'
   train --help                  the choices of task, model, objective, … and every key
-  status FOLDER                 where each cell of a sweep stands
+  status FOLDER                 where each cell of a sweep stands; --watch: until all is done; --json
   resume FOLDER                 go on with a sweep or a run
   evaluate RUN [KEY=VALUE …]    the same diagnostics on other data  task.test_file=graphs.txt
   report FOLDER                 tables, plots and one HTML page from the results on disk

@@ -15,7 +15,7 @@ from forethought.results import RESULTS_FILE, Results, read_results, write_atomi
 from forethought.run.build import construct
 from forethought.run.progress import Report
 from forethought.run.train import train
-from forethought.sweep import Cell, Locked, lock, noted_signals
+from forethought.sweep import SESSION_FILE, Cell, Locked, lock, noted_signals
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,8 @@ def run_cell(cell: Cell, report: Report | None = None, progress_bar: bool = Fals
         earlier = read_results(cell.folder)
         if earlier is not None and earlier.status == "finished":
             return earlier
-        (cell.folder / RESULTS_FILE).unlink(missing_ok=True)
+        for left_over in (RESULTS_FILE, SESSION_FILE):
+            (cell.folder / left_over).unlink(missing_ok=True)
         log.info("%s", cell.name)
         started = time.perf_counter()
         try:

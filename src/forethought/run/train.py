@@ -24,7 +24,7 @@ from forethought.run.checkpoint import model_weights, read_checkpoint
 from forethought.run.hardware import Hardware
 from forethought.run.optimizer import ClipGradients
 from forethought.run.progress import Progress, Report
-from forethought.sweep import Stopped, noted
+from forethought.sweep import Stopped, begin_session, noted
 from forethought.tasks import Batch, Data, derive
 
 _EXAMPLES = 8
@@ -105,6 +105,7 @@ def train(
             num_sanity_val_steps=0,
             default_root_dir=folder,
         )
+        begin_session(folder, first_step, settings.max_steps)
         _fit(trainer, objective, Batches(data, first_step), last if first_step else None)
     state = read_checkpoint(last)
     progress.load_state_dict(state["callbacks"]["Progress"])

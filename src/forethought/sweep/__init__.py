@@ -6,6 +6,7 @@ from forethought.sweep.identity import cell_name
 from forethought.sweep.lock import Locked, is_locked, lock
 from forethought.sweep.pool import Ended, run_jobs
 from forethought.sweep.progress import Progress, clear
+from forethought.sweep.session import SESSION_FILE, begin_session
 from forethought.sweep.signals import (
     SIGNALS,
     Stopped,
@@ -14,11 +15,13 @@ from forethought.sweep.signals import (
     noted_signals,
     stopping_signals,
 )
-from forethought.sweep.status import CellStatus, cell_status, sweep_status
+from forethought.sweep.status import STATES, CellStatus, cell_status, duration, seconds_left, sweep_status
 
 __all__ = [
     "GRID_FILE",
+    "SESSION_FILE",
     "SIGNALS",
+    "STATES",
     "Cell",
     "CellStatus",
     "Ended",
@@ -27,9 +30,11 @@ __all__ = [
     "Progress",
     "Stopped",
     "add_to_grid",
+    "begin_session",
     "cell_name",
     "cell_status",
     "clear",
+    "duration",
     "is_locked",
     "lock",
     "note_signals",
@@ -37,6 +42,7 @@ __all__ = [
     "noted_signals",
     "read_grid",
     "run_jobs",
+    "seconds_left",
     "stopping_signals",
     "sweep_status",
 ]
