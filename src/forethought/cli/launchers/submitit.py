@@ -85,7 +85,7 @@ class SubmititLauncher(Launcher):
             "name": self.name,
             "timeout_min": self.timeout_min,
             "cpus_per_task": self.cpus_per_task or cpus,
-            "gpus_per_node": gpus if self.gpus_per_node is None else self.gpus_per_node,
+            "gpus_per_node": (gpus if self.gpus_per_node is None else self.gpus_per_node) or None,
             "mem_gb": self.mem_gb,
         }
         own = {f"slurm_{name}": getattr(self, name) for name in _OF_SLURM}
