@@ -126,7 +126,7 @@ elif name == "srun":
 if name in ("sbatch", "scontrol"):
     for task in tasks:
         job, _, index = task.partition("_")
-        slurm = {"SLURM_JOB_ID": job, "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "forethought", "SLURM_PROCID": "0"}
+        slurm = {"SLURM_JOB_ID": job, "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "a", "SLURM_PROCID": "0"}
         if index:
             slurm |= {"SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": index}
         process = subprocess.Popen(
@@ -174,13 +174,20 @@ def test_a_job_that_slurm_preempts_goes_on_where_it_was(faulty, slurm):
     assert (slurm / "requeued").read_text().startswith("77")
     assert "stopped by SIGUSR2" in Path("multirun/s", name, "run.log").read_text()
     asked = (slurm / "script").read_text()
-    for line in ("partition=tiny", "signal=USR2@120", "cpus-per-task=1", "time=240", "mem=8GB", "mail-type=END"):
+    for line in (
+        "partition=tiny",
+        "signal=USR2@120",
+        "cpus-per-task=1",
+        "time=240",
+        "mem=8GB",
+        "mail-type=END",
+    ):
         assert f"#SBATCH --{line}" in asked
     assert "\nhostname\n" in asked
     assert "gpus" not in asked
     Path("at-work").touch()
     calm = [word for word in words if word != "sweep=s"]
-    assert run([*calm, "sweep=calm", "hydra/launcher=basic"]) == 0
+    assert forethought(*calm, "sweep=calm", "hydra/launcher=basic").returncode == 0
     one, other = (read_results(Path("multirun", sweep, name)) for sweep in ("s", "calm"))
     assert one.metrics == other.metrics
 
@@ -209,8 +216,14 @@ def test_slurm_where_there_is_none_is_one_line(workplace, monkeypatch, capsys):
     ("words", "message"),
     [
         ("hydra/launcher=nothing", "expected one of basic, pool, ray, submitit_local, submitit_slurm"),
-        ("hydra/launcher=submitit_slurm hydra.launcher.partion=x", "expected one of cluster, submitit_folder"),
-        ("hydra/launcher=submitit_slurm hydra.launcher.timeout_min=soon", "timeout_min=soon: expected a valid"),
+        (
+            "hydra/launcher=submitit_slurm hydra.launcher.partion=x",
+            "expected one of cluster, submitit_folder",
+        ),
+        (
+            "hydra/launcher=submitit_slurm hydra.launcher.timeout_min=soon",
+            "timeout_min=soon: expected a valid",
+        ),
         ("hydra/launcher=ray hydra.launcher.remote=3", "hydra.launcher.remote"),
     ],
 )

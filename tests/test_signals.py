@@ -82,12 +82,11 @@ def at_work(process, count=1):
 
 
 def test_the_first_signal_stops_and_the_next_ones_wait():
-    with pytest.raises(Stopped, match="SIGUSR1"), stopping_signals():
-        try:
+    with stopping_signals():
+        with pytest.raises(Stopped, match="SIGUSR1"):
             signal.raise_signal(signal.SIGUSR1)
-        finally:
-            for sign in SIGNALS:
-                signal.raise_signal(sign)
+        for sign in SIGNALS:
+            signal.raise_signal(sign)
     assert all(signal.getsignal(sign) == signal.SIG_DFL for sign in SIGNALS)
 
 

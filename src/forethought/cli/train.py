@@ -35,6 +35,8 @@ def train(arguments: list[str]) -> int:
     if composer.only_shows:
         composer.show(task)
         return 0
+    if composer.is_search:
+        return _search(composer)
     return _carry_out(composer, composer.cells())
 
 
@@ -117,7 +119,7 @@ def _carry_out(composer: Composer, cells: list[Cell]) -> int:
     if cells[0].config.get("dry_run"):
         from forethought.cli.dry_run import print_plan
 
-        print_plan(plan.finished, plan.waiting, plan.impossible)
+        print_plan(plan.finished, plan.waiting, plan.impossible, composer.runs_here())
         return 0
     if plan.impossible and not (plan.finished or plan.waiting):
         raise InputError(next(iter(plan.impossible.values())))
@@ -141,6 +143,29 @@ def _single(composer: Composer, plan: Plan) -> int:
 
 
 def _sweep(composer: Composer, plan: Plan) -> int:
+    _run_cells(composer, plan)
+    return _tell(plan.finished + plan.waiting)
+
+
+@stopping_signals()
+def _search(composer: Composer) -> int:
+    from forethought.cli.search import search
+
+    if composer.sweep_config.dry_run:
+        raise InputError("dry_run=true: a search does not know its cells beforehand; expected a grid")
+
+    def run(cells: list[Cell]) -> None:
+        plan = _plan(cells, composer.runs_here())
+        if plan.finished or plan.waiting:
+            _run_cells(composer, plan)
+
+    cells, best = search(composer, run)
+    code = _tell(cells) if cells else 0
+    print(best)
+    return code
+
+
+def _run_cells(composer: Composer, plan: Plan) -> None:
     known = plan.finished + plan.waiting
     folder = known[0].folder.parent
     add_to_grid(folder, {cell.name: [*composer.flag_words, *cell.overrides] for cell in known})
@@ -152,6 +177,11 @@ def _sweep(composer: Composer, plan: Plan) -> int:
         ends = composer.run(task, [cell.overrides for cell in plan.waiting])
         for cell, end in zip(plan.waiting, ends, strict=True):
             _record_if_lost(cell, end)
+
+
+def _tell(known: list[Cell]) -> int:
+    """What became of the cells; the exit code."""
+    folder = known[0].folder.parent
     states = [cell_status(cell.folder) for cell in known]
     finished = [state for state in states if state.state == "finished"]
     elsewhere = [state for state in states if state.state == "running"]

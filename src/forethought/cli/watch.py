@@ -13,7 +13,7 @@ _EVERY = 2.0  # seconds
 
 
 def watch(sweep: Path) -> None:
-    """Returns when no cell has anything left to do, or at Ctrl-C; where there is no terminal, prints once, then."""
+    """Returns when no cell has anything left to do, or at Ctrl-C; without a terminal prints once, then."""
     cells = sweep_status(sweep)
     with Live(_screen(cells), auto_refresh=False) as live:
         try:

@@ -1,4 +1,4 @@
-"""`.session.json`: since when, from which and to which step a run is training, for who asks how long it takes."""
+"""`.session.json`: since when and from which step a run is training, for who asks how long it will take."""
 
 import json
 import time

@@ -48,7 +48,8 @@ def job_of(task: TaskFunction, config: DictConfig) -> Job:
     node = config.hydra
     sources = node.runtime.config_sources
     folders = [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
-    own = [word for word in node.overrides.hydra if not re.match(r"[+~]*hydra[/.]launcher", word)]
+    # Whoever chose the cell and sent it is no concern of the process that it has come to.
+    own = [word for word in node.overrides.hydra if not re.match(r"[+~]*hydra[/.](launcher|sweeper)", word)]
     return Job(task, [f"--config-name={node.job.config_name}", *folders, *own])
 
 

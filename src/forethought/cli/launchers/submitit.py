@@ -75,7 +75,9 @@ class SubmititLauncher(Launcher):
             jobs = executor.map_array(job, [list(overrides) for overrides in job_overrides])
         except FailedJobError as error:
             said = str(error).strip().splitlines()[-1]
-            raise InputError(f"hydra/launcher=submitit_{cluster}: {said}; expected what sbatch takes") from None
+            raise InputError(
+                f"hydra/launcher=submitit_{cluster}: {said}; expected what sbatch takes"
+            ) from None
         print(f"{len(jobs)} jobs of submitit ({cluster}), from {jobs[0].job_id}; waiting for them")
         return lost(job_overrides, [_how_lost(each) for each in jobs])
 
