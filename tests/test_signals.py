@@ -54,7 +54,8 @@ class Slow(NextToken):
     def loss(self, batch):
         self.steps += 1
         if self.steps > 5 and "HURRY" not in os.environ:
-            open(f"at-work-{os.getpid()}", "w").close()
+            with open(f"at-work-{os.getpid()}", "w") as file:
+                file.write(f"{len(batch)} rows")
             time.sleep(0.05)
         return super().loss(batch)
 """
@@ -163,8 +164,9 @@ def test_a_signal_to_a_sweep_reaches_its_cells(slow, monkeypatch):
 @pytest.mark.slow
 def test_a_signal_stops_both_processes_of_a_run_at_one_step(slow, monkeypatch):
     """DDP over gloo: the first process hears of it and tells the others."""
-    process = started(*slow, "hydra.run.dir=run", "hardware=cpu", "hardware.devices=2")
+    process = started(*slow, "hydra.run.dir=run", "hardware=cpu", "hardware.devices=2", "batch_size=16")
     at_work(process, 2)
+    assert [path.read_text() for path in Path().glob("at-work-*")] == ["8 rows"] * 2
     process.terminate()
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
