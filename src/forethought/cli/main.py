@@ -1,6 +1,7 @@
 """`forethought train / status / resume / evaluate / report`."""
 
 import os
+import signal
 import sys
 
 from forethought.errors import InputError
@@ -14,7 +15,7 @@ When does next-token prediction stop a sequence model from planning ahead, and w
   train -m [KEY=V1,V2 …]        sweep a grid of runs; running it again resumes it
                                 forethought train -m objective=next_token,teacherless 'seed=range(5)'
   train --help                  the choices of task, model, objective, … and every key
-  status FOLDER                 where each cell of a sweep stands
+  status FOLDER                 where each cell of a sweep stands; --watch: until all is done; --json
   resume FOLDER                 go on with a sweep or a run
   evaluate RUN [KEY=VALUE …]    the same diagnostics on other data  task.test_file=graphs.txt
   report FOLDER [--where …]     tables, plots and one HTML page from the results on disk
@@ -33,15 +34,18 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """The exit code: 0, 1 if a run failed, 2 for what the user can mend, 130 after Ctrl-C."""
+    """The exit code: 0, 1 if a run failed, 2 for what the user can mend, 128 + n after signal n.
+
+    So Ctrl-C gives 130, and SIGTERM, which Slurm and `kill` send, 143.
+    """
     try:
         return _dispatch(arguments)
     except InputError as error:
         print(f"forethought: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("forethought: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+        return 128 + getattr(stop, "sign", signal.SIGINT)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -59,7 +63,7 @@ def _dispatch(arguments: list[str]) -> int:
 
         return train(rest)
     if command == "status":
-        from forethought.cli.inspect import status
+        from forethought.cli.status import status
 
         return status(rest)
     if command == "resume":

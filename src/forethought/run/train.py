@@ -24,6 +24,7 @@ from forethought.run.checkpoint import model_weights, read_checkpoint
 from forethought.run.hardware import Hardware
 from forethought.run.optimizer import ClipGradients
 from forethought.run.progress import Progress, Report
+from forethought.sweep import Stopped, begin_session, noted
 from forethought.tasks import Batch, Data, derive
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ def train(
     Raises:
         InputError: the config cannot be run, or its checkpoint cannot be read.
         FloatingPointError: the loss became NaN or infinite.
+        Stopped: by one of `forethought.sweep.SIGNALS`, after a checkpoint at the step that it came in.
     """
     parts = build(config)
     settings, hardware, objective = parts.settings, parts.hardware, parts.objective
@@ -109,9 +111,12 @@ def train(
             num_sanity_val_steps=0,
             default_root_dir=folder,
         )
+        begin_session(folder, first_step, settings.max_steps)
         _fit(trainer, objective, Batches(data, first_step), last if first_step else None)
     state = read_checkpoint(last)
     progress.load_state_dict(state["callbacks"]["Progress"])
+    if state["global_step"] < settings.max_steps and not progress.solved:
+        raise Stopped(noted() or signal.SIGTERM)
     # A run killed between its checkpoint and its curves has them in the checkpoint.
     write_curves(folder / "metrics.csv", progress.rows)
     return _test(parts, data, progress, state)
