@@ -133,12 +133,12 @@ def test_a_disk_that_is_full_half_way_through_a_checkpoint(calm, monkeypatch, ca
     """The second one: the first is intact, the run says why it ended, and later goes on."""
     plain = Progress._save
 
-    def with_little_room(self, trainer):
+    def with_little_room(self, trainer, improved):
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         if trainer.global_step == 20:
             resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))
         try:
-            plain(self, trainer)
+            plain(self, trainer, improved)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 

@@ -28,4 +28,6 @@ def expected_one_of(accepted: Iterable[str], given: str = "") -> str:
     words = {word: name for name in reversed(names) for word in (*name.split("_"), name)}
     close = get_close_matches(given, words, n=1)
     hint = f"; did you mean {words[close[0]]}?" if close else ""
-    return f"expected one of {', '.join(names)}{hint}" if names else "expected none"
+    if len(names) < 2:
+        return f"expected {names[0] if names else 'none'}"
+    return f"expected one of {', '.join(names)}{hint}"

@@ -31,12 +31,17 @@ def validated_dataclass(cls: C) -> C:
 def explain(error: ValidationError, prefix: str) -> InputError:
     """The first complaint as one line that names the key, the value and what would be accepted."""
     first: dict[str, Any] = dict(error.errors()[0])
-    key = ".".join([prefix, *(str(part) for part in first["loc"])]).lstrip(".")
+    where, complaints = first["loc"], [first]
+    if len(where) > 1 and isinstance(where[-1], str):  # one of several types, none of which fits
+        where = where[:-1]
+        complaints = [dict(other) for other in error.errors() if other["loc"][:-1] == where]
+    key = ".".join([prefix, *(str(part) for part in where)]).lstrip(".")
     if first["type"] == "value_error":
         return InputError(str(first["ctx"]["error"]))
     if first["type"].startswith("missing"):
         return InputError(f"{key}: a value is needed")
-    return InputError(f"{key}={_as_typed(first['input'])}: {_expected(first)}")
+    accepted = " or ".join(map(_expected, complaints)).replace(" or expected ", " or ")
+    return InputError(f"{key}={_as_typed(first['input'])}: {accepted}")
 
 
 def _expected(complaint: dict[str, Any]) -> str:

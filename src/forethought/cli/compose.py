@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from copy import deepcopy
+from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +18,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -26,11 +30,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from forethought.cli.explain import explain
-from forethought.cli.pool import POOL, check_pool
+from forethought.cli.launchers import check_launcher, runs_here
 from forethought.errors import InputError
 from forethought.sweep import Cell, cell_name
 
 CONFIG_NAME = "config"
+_BASIC, _OPTUNA = ".BasicSweeper", ".OptunaSweeper"
 
 
 def config_folder() -> Path:
@@ -85,6 +90,7 @@ class Composer:
             search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
         GlobalHydra.instance().clear()
         self.hydra = Hydra.create_main_hydra2("forethought", search_path)
+        _prefer_our_files()
 
     @property
     def only_shows(self) -> bool:
@@ -153,6 +159,40 @@ class Composer:
     def is_sweep(self) -> bool:
         return bool(self.flags.multirun)
 
+    def runs_here(self) -> bool:
+        """Whether this machine's hardware is that of the cells."""
+        return not self.is_sweep or runs_here(self.sweep_config.hydra.launcher)
+
+    @cached_property
+    def sweep_config(self) -> DictConfig:
+        """The config that the cells of a sweep share, sweeper and launcher in it.
+
+        Raises:
+            InputError: it does not compose, or sweeper or launcher cannot be.
+        """
+        config = self.compose(self.overrides, RunMode.MULTIRUN)
+        sweeper = str(config.hydra.sweeper._target_)
+        if sweeper.endswith(_OPTUNA) and find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
+            raise InputError("hydra/sweeper=optuna: is missing; expected `pip install forethought[optuna]`")
+        if not sweeper.endswith((_BASIC, _OPTUNA)):
+            raise InputError("hydra/sweeper: no sweeper for this; expected basic (a grid) or optuna")
+        check_launcher(config.hydra.launcher)
+        return config
+
+    @property
+    def is_search(self) -> bool:
+        """Whether the cells are not known before some have run."""
+        return self.is_sweep and str(self.sweep_config.hydra.sweeper._target_).endswith(_OPTUNA)
+
+    def sweeper(self, **options: Any) -> Any:
+        """Hydra's plugin that chooses the cells of a search, with these options changed."""
+        config = deepcopy(self.sweep_config)
+        config.hydra.sweeper.update(options)
+        context = HydraContext(self.hydra.config_loader, Callbacks(config))
+        return Plugins.instance().instantiate_sweeper(
+            hydra_context=context, task_function=_never, config=config
+        )
+
     def cells(self) -> list[Cell]:
         """The cells that this command line names, each once.
 
@@ -173,11 +213,7 @@ class Composer:
 
     def _grid(self) -> Sequence[list[str]]:
         """The product of all comma-separated values, those of an experiment file included."""
-        config = self.compose(self.overrides, RunMode.MULTIRUN)
-        if not str(config.hydra.sweeper._target_).endswith(".BasicSweeper"):
-            raise InputError("hydra/sweeper: a sweep is a grid here; expected basic")
-        if str(config.hydra.launcher._target_) == POOL:
-            check_pool(config.hydra.launcher)
+        config = self.sweep_config
         swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
         parsed = self._parse([*swept, *config.hydra.overrides.task])
         for override in filter(Override.is_sweep_override, parsed):
@@ -211,8 +247,8 @@ class Composer:
     def run(self, task: TaskFunction, cells: Sequence[Sequence[str]]) -> list[Any]:
         """Run cells through Hydra: a single one here, those of a sweep through the launcher.
 
-        Returns what the task returned for each cell or, where the launcher is the pool, how the cell's
-        process ended. What goes wrong inside a cell is for the task to record.
+        Returns what the task returned for each cell or, where a launcher of ours gives it a process of its
+        own, how that was lost, if it was. What goes wrong inside a cell is for the task to record.
 
         Args:
             cells: the overrides of each.
@@ -220,13 +256,24 @@ class Composer:
         if not self.is_sweep:
             done = self.hydra.run(self.flags.config_name or CONFIG_NAME, task, self.overrides)
             return [done.return_value]
-        config = self.compose(self.overrides, RunMode.MULTIRUN)
+        config = self.sweep_config
         context = HydraContext(self.hydra.config_loader, Callbacks(config))
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=task, config=config
         )
         returns: Sequence[JobReturn] = launcher.launch(cells, initial_job_idx=0)
         return [job.return_value for job in returns]  # raises what a task raised
+
+
+def _prefer_our_files() -> None:
+    """Plugins may store nodes under the names of files in conf/hydra; Hydra refuses to have both."""
+    stored = ConfigStore.instance().repo["hydra"]
+    for path in (config_folder() / "hydra").glob("*/*.yaml"):
+        stored.get(path.parent.name, {}).pop(path.name, None)
+
+
+def _never(config: DictConfig) -> None:
+    """A sweeper wants a task, though its launcher here has its own."""
 
 
 def _refuse(message: str) -> NoReturn:

@@ -38,7 +38,7 @@ def explain(error: Exception) -> InputError:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
         parent, _, key = (cause.full_key or str(cause.key)).rpartition(".")
-        hidden = ("_target_", "label", "hydra")
+        hidden = ("_target_", "_convert_", "label", "hydra")
         siblings = [str(name) for name in (cause.parent_node or ()) if name not in hidden]
         path = ".".join(filter(None, [parent, key]))
         return InputError(f"{path}: no such key; {expected_one_of(siblings, key)}")

@@ -6,6 +6,7 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +18,6 @@ from forethought.results import read_results
 from forethought.sweep import (
     GRID_FILE,
     Cell,
-    Ended,
     Grid,
     Locked,
     add_to_grid,
@@ -25,6 +25,7 @@ from forethought.sweep import (
     cell_status,
     clear,
     read_grid,
+    stopping_signals,
 )
 
 
@@ -34,6 +35,8 @@ def train(arguments: list[str]) -> int:
     if composer.only_shows:
         composer.show(task)
         return 0
+    if composer.is_search:
+        return _search(composer)
     return _carry_out(composer, composer.cells())
 
 
@@ -103,7 +106,7 @@ class Plan:
     impossible: dict[str, str] = field(default_factory=dict)
 
 
-def _plan(cells: list[Cell]) -> Plan:
+def _plan(cells: list[Cell], runs_here: bool) -> Plan:
     plan = Plan()
     for cell in cells:
         results = read_results(cell.folder)
@@ -113,19 +116,25 @@ def _plan(cells: list[Cell]) -> Plan:
         from forethought.run import check  # only here: what is finished is skipped without torch
 
         try:
-            check(cell.config, cell.folder)
+            check(cell.config if runs_here else _on_any_machine(cell.config), cell.folder)
             plan.waiting.append(cell)
         except Impossible as error:
             plan.impossible[cell.name] = str(error)
     return plan
 
 
+def _on_any_machine(config: dict[str, Any]) -> dict[str, Any]:
+    """The machine that submits jobs need not have the GPUs that they will find."""
+    return {**config, "hardware": {**config["hardware"], "accelerator": "cpu"}}
+
+
+@stopping_signals()
 def _carry_out(composer: Composer, cells: list[Cell]) -> int:
-    plan = _plan(cells)
+    plan = _plan(cells, composer.runs_here())
     if cells[0].config.get("dry_run"):
         from forethought.cli.dry_run import print_plan
 
-        print_plan(plan.finished, plan.waiting, plan.impossible)
+        print_plan(plan.finished, plan.waiting, plan.impossible, composer.runs_here())
         return 0
     if plan.impossible and not (plan.finished or plan.waiting):
         raise InputError(next(iter(plan.impossible.values())))
@@ -149,6 +158,29 @@ def _single(composer: Composer, plan: Plan) -> int:
 
 
 def _sweep(composer: Composer, plan: Plan) -> int:
+    _run_cells(composer, plan)
+    return _tell(plan.finished + plan.waiting)
+
+
+@stopping_signals()
+def _search(composer: Composer) -> int:
+    from forethought.cli.search import search
+
+    if composer.sweep_config.dry_run:
+        raise InputError("dry_run=true: a search does not know its cells beforehand; expected a grid")
+
+    def run(cells: list[Cell]) -> None:
+        plan = _plan(cells, composer.runs_here())
+        if plan.finished or plan.waiting:
+            _run_cells(composer, plan)
+
+    cells, best = search(composer, run)
+    code = _tell(cells) if cells else 0
+    print(best)
+    return code
+
+
+def _run_cells(composer: Composer, plan: Plan) -> None:
     known = plan.finished + plan.waiting
     folder = known[0].folder.parent
     try:
@@ -163,6 +195,11 @@ def _sweep(composer: Composer, plan: Plan) -> int:
         ends = _run(composer, plan.waiting)
         for cell, end in zip(plan.waiting, ends, strict=True):
             _record_if_lost(cell, end)
+
+
+def _tell(known: list[Cell]) -> int:
+    """What became of the cells; the exit code."""
+    folder = known[0].folder.parent
     states = [cell_status(cell.folder) for cell in known]
     finished = [state for state in states if state.state == "finished"]
     elsewhere = [state for state in states if state.state == "running"]
@@ -194,11 +231,11 @@ def _unwritable(folder: Path, error: OSError) -> InputError:
 
 
 def _record_if_lost(cell: Cell, end: object) -> None:
-    """A process that was killed could not say so itself."""
-    if isinstance(end, Ended) and end.exit_code:
+    """A process that was killed could not say so itself; then its launcher does, in words."""
+    if isinstance(end, str):
         from forethought.run import record_failure
 
-        record_failure(cell, str(end))
+        record_failure(cell, end)
 
 
 def _mention_offline_runs(folder: Path, cells: str) -> None:

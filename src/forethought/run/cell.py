@@ -16,7 +16,7 @@ from forethought.results import RESULTS_FILE, Results, read_results, write_atomi
 from forethought.run.build import construct
 from forethought.run.progress import Report
 from forethought.run.train import train
-from forethought.sweep import Cell, Locked, lock
+from forethought.sweep import SESSION_FILE, Cell, Locked, lock, noted_signals
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +26,15 @@ def run_cell(cell: Cell, report: Report | None = None, progress_bar: bool = Fals
 
     Raises:
         Locked: another process is at it.
-        KeyboardInterrupt: after the results file says so.
+        KeyboardInterrupt: after the results file says so; so, too, with the signals in `SIGNALS`, which
+            wait for the end of a step of training.
     """
-    with lock(cell.folder):
+    with lock(cell.folder), noted_signals():
         earlier = read_results(cell.folder)
         if earlier is not None and earlier.status == "finished":
             return earlier
-        (cell.folder / RESULTS_FILE).unlink(missing_ok=True)
+        for left_over in (RESULTS_FILE, SESSION_FILE):
+            (cell.folder / left_over).unlink(missing_ok=True)
         log.info("%s", cell.name)
         started = time.perf_counter()
         try:
@@ -42,9 +44,10 @@ def run_cell(cell: Cell, report: Report | None = None, progress_bar: bool = Fals
                 results = _results(cell, status="finished", **asdict(outcome))
                 opened.summarise(results)
             _write(cell, results)
-        except KeyboardInterrupt:
-            log.warning("interrupted")
-            _write(cell, _unfinished(cell, "interrupted", "interrupted by the user", started))
+        except KeyboardInterrupt as stop:
+            reason = str(stop) or "stopped by Ctrl-C"
+            log.warning("interrupted: %s", reason)
+            _write(cell, _unfinished(cell, "interrupted", reason, started))
             raise
         except Exception as error:
             log.exception("failed")

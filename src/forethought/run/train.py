@@ -24,7 +24,10 @@ from forethought.run.checkpoint import AtomicCheckpoints, check_weights, model_w
 from forethought.run.hardware import Hardware
 from forethought.run.optimizer import ClipGradients
 from forethought.run.progress import Progress, Report
+from forethought.sweep import Stopped, begin_session, noted
 from forethought.tasks import Batch, Data, derive
+
+log = logging.getLogger(__name__)
 
 _EXAMPLES = 8
 _GRAD_FLOW_ROWS = 256
@@ -66,10 +69,15 @@ def train(
     Raises:
         InputError: the config cannot be run, or its checkpoint cannot be read.
         FloatingPointError: the loss became NaN or infinite.
+        Stopped: by one of `forethought.sweep.SIGNALS`, after a checkpoint at the step that it came in.
     """
     parts = build(config)
     settings, hardware, objective = parts.settings, parts.hardware, parts.objective
-    torch.set_num_threads(hardware.threads)
+    hardware.limit_threads()
+    if parts.hardware_choice:
+        log.info("hardware: %s", parts.hardware_choice)
+        if progress_bar:
+            print(f"hardware: {parts.hardware_choice}", flush=True)
     data = Data(parts.task, settings.seed, settings.batch_size, hardware.device)
     last = folder / "checkpoints" / "last.ckpt"
     last.parent.mkdir(parents=True, exist_ok=True)
@@ -94,22 +102,26 @@ def train(
             callbacks.append(ClipGradients(norm))
         if progress_bar:
             callbacks.append(_Bar())
+        arguments = hardware.trainer_arguments()
+        arguments["plugins"].append(AtomicCheckpoints())
         trainer = pl.Trainer(
-            **hardware.trainer_arguments(),
+            **arguments,
             max_steps=settings.max_steps,
             max_epochs=-1,
             callbacks=callbacks,
             logger=logger or False,
-            plugins=[AtomicCheckpoints()],
             enable_checkpointing=False,
             enable_progress_bar=progress_bar,
             enable_model_summary=progress_bar,
             num_sanity_val_steps=0,
             default_root_dir=folder,
         )
+        begin_session(folder, first_step, settings.max_steps)
         _fit(trainer, objective, Batches(data, first_step), last if first_step else None)
     state = read_checkpoint(last)
     progress.load_state_dict(state["callbacks"]["Progress"])
+    if state["global_step"] < settings.max_steps and not progress.solved:
+        raise Stopped(noted() or signal.SIGTERM)
     # A run killed between its checkpoint and its curves has them in the checkpoint.
     write_curves(folder / "metrics.csv", progress.rows)
     return _test(parts, data, progress, state)
@@ -122,7 +134,7 @@ class _EachProcess(pl.Callback):
         self.hardware = hardware
 
     def setup(self, trainer: pl.Trainer, objective: pl.LightningModule, stage: str) -> None:
-        torch.set_num_threads(self.hardware.threads)
+        self.hardware.limit_threads()
         if self.hardware.compile:
             objective.model.compile()
         _quieten()

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+from pydantic import PositiveInt
 
-from forethought.errors import InputError
+from forethought.cli.launchers.job import job_of, lost, needs
 from forethought.sweep import Progress, run_jobs
-
-POOL = "hydra_plugins.forethought_pool.Pool"
-"""The class under which Hydra knows it."""
+from forethought.validation import validated_dataclass
 
 
+@validated_dataclass
 class PoolLauncher(Launcher):
     """Runs every cell in a process of its own (`forethought.sweep.pool`).
 
@@ -30,43 +29,24 @@ class PoolLauncher(Launcher):
         stop_after: begin no more cells after this many have failed.
     """
 
-    def __init__(self, workers: int | None = None, stop_after: int | None = None) -> None:
-        self.workers, self.stop_after = workers, stop_after
+    workers: PositiveInt | None
+    stop_after: PositiveInt | None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.task_function, self.config = task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        node = self.config.hydra
-        sweep = Path(str(node.sweep.dir))
-        own = [word for word in node.overrides.hydra if not re.match(r"[+~]*hydra[/.]launcher", word)]
-        words = [f"--config-name={node.job.config_name}", *_config_dirs(node), *own]
-        jobs = [partial(_run, self.task_function, words, list(overrides)) for overrides in job_overrides]
-        progress = Progress(sweep, len(jobs))
+        job = job_of(self.task_function, self.config)
+        progress = Progress(Path(str(self.config.hydra.sweep.dir)), len(job_overrides))
         ended = run_jobs(
-            jobs,
+            [partial(job, list(overrides)) for overrides in job_overrides],
             slots(self.config.hardware, self.workers),
             preload=["forethought.run"],
             stop_after=self.stop_after,
             say=progress.say,
             watch=progress.show if sys.stdout.isatty() else None,
         )
-        # What a cell came to stands in its folder; how its process ended is all that there is to return.
-        return [
-            JobReturn(overrides=overrides, _return_value=end, status=JobStatus.COMPLETED)
-            for overrides, end in zip(job_overrides, ended, strict=True)
-        ]
-
-
-def check_pool(options: Any) -> None:
-    """
-    Raises:
-        InputError: an option of `hydra.launcher` that no pool can have.
-    """
-    for name in ("workers", "stop_after"):
-        value = options[name]
-        if value is not None and not (isinstance(value, int) and value >= 1):
-            raise InputError(f"hydra.launcher.{name}={value}: expected a whole number from 1, or null")
+        return lost(job_overrides, [str(end) if end.exit_code else None for end in ended])
 
 
 def slots(hardware: Any, workers: int | None) -> list[dict[str, str]]:
@@ -81,8 +61,8 @@ def slots(hardware: Any, workers: int | None) -> list[dict[str, str]]:
         count = workers or len(own)
         return [{"CUDA_VISIBLE_DEVICES": ",".join(own[worker % len(own)])} for worker in range(count)]
     cores = len(os.sched_getaffinity(0))
-    threads = int(hardware.threads) * int(hardware.devices)
-    return [{} for _ in range(workers or max(1, cores // threads))]
+    count = workers or max(1, cores // needs(hardware)[0])
+    return [{"OMP_NUM_THREADS": str(max(1, cores // count))} for _ in range(count)]
 
 
 def _gpus() -> list[str]:
@@ -92,19 +72,3 @@ def _gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
     return names[: torch.cuda.device_count()]
-
-
-def _config_dirs(node: Any) -> list[str]:
-    sources = node.runtime.config_sources
-    return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
-
-
-def _run(task: TaskFunction, words: list[str], overrides: list[str]) -> int:
-    """In a process of its own: exit code 0, or 1 if the task says that it failed.
-
-    The cell is composed here again: a composed config cannot be sent to another process whole.
-    """
-    from forethought.cli.compose import Composer
-
-    (done,) = Composer(["-m", *words, "hydra/launcher=basic"]).run(task, [overrides])
-    return 0 if done else 1
