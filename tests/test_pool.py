@@ -125,7 +125,7 @@ def faulty(workplace, monkeypatch):
     Path("my_conf/objective/faulty.yaml").write_text(
         "_target_: faulty.Faulty\nlabel: ${.fault}\nfault: none\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(workplace))
+    monkeypatch.setenv("PYTHONPATH", str(workplace), prepend=os.pathsep)
     return ["train", "-m", "--config-dir=my_conf", "objective=faulty", "sweep=s", *TINY]
 
 
