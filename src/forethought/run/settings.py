@@ -31,4 +31,4 @@ class Settings:
     init_from: str | None
     evaluation: EvaluationSettings
     dry_run: bool
-    optimized_metric: str
+    optimized_metric: str = "val/accuracy"  # runs from before there was a search have none
