@@ -123,13 +123,13 @@ def _single(composer: Composer, plan: Plan) -> int:
     else:
         composer.run(task, [cell.overrides for cell in plan.waiting])
     folder = (plan.finished or plan.waiting)[0].folder
+    _mention_offline_runs(folder, "")
     results = read_results(folder)
     if results is None or results.status == "failed":
         reason = results.reason if results else "no results"
         print(f"failed: {reason}\n  log: {folder / 'run.log'}", file=sys.stderr)
         return 1
     print_results(results, folder)
-    _mention_offline_runs(folder, "")
     return 0
 
 
@@ -142,9 +142,7 @@ def _sweep(composer: Composer, plan: Plan) -> int:
     for name, reason in plan.impossible.items():
         print(f"  left out: {name}: {reason}")
     if plan.waiting:
-        ends = composer.run(task, [cell.overrides for cell in plan.waiting])
-        for cell, end in zip(plan.waiting, ends, strict=True):
-            _record_if_lost(cell, end)
+        _run_sweep(composer, plan.waiting)
     states = [cell_status(cell.folder) for cell in known]
     finished = [state for state in states if state.state == "finished"]
     elsewhere = [state for state in states if state.state == "running"]
@@ -160,6 +158,16 @@ def _sweep(composer: Composer, plan: Plan) -> int:
     return 0 if len(finished) + len(elsewhere) == len(known) else 1
 
 
+def _run_sweep(composer: Composer, cells: list[Cell]) -> None:
+    from forethought.run import construct
+
+    first = cells[0]
+    with construct(first.config, "logger").sweep(first.config["sweep"], first.folder.parent):
+        ends = composer.run(task, [cell.overrides for cell in cells])
+        for cell, end in zip(cells, ends, strict=True):
+            _record_if_lost(cell, end)
+
+
 def _record_if_lost(cell: Cell, end: object) -> None:
     """A process that was killed could not say so itself."""
     if isinstance(end, Ended) and end.exit_code:
@@ -170,7 +178,7 @@ def _record_if_lost(cell: Cell, end: object) -> None:
 
 def _mention_offline_runs(folder: Path, cells: str) -> None:
     pattern = f"{cells}wandb/offline-run-*"
-    if next(folder.glob(pattern), None) is not None:
+    if any(not any(run.glob("*.synced")) for run in folder.glob(pattern)):
         print(f"W&B has these runs on disk; send them with: wandb sync {folder}/{pattern}")
 
 
