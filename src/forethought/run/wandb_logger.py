@@ -6,12 +6,15 @@ import logging
 import math
 import netrc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlparse
 
+import requests
+import wandb
+from lightning.pytorch.loggers import WandbLogger
 from pydantic import Field, PositiveFloat
 
 from forethought.errors import InputError
@@ -44,8 +47,8 @@ class WandB:
     the form that `wandb sync` sends.
 
     Args:
-        mode: `auto` is online where an API key is to be found and the server answers, otherwise offline.
-            Nothing ever asks at a prompt.
+        mode: `auto` is online where an API key is to be found and the server answers, otherwise offline;
+            a run that must be `online` and cannot begin there fails. Nothing ever asks at a prompt.
         finish_timeout: seconds that a run which has ended waits for its upload.
 
     Raises:
@@ -84,8 +87,6 @@ class WandB:
 
         That run (job type `summary`, in the sweep's group) holds the report: tables and plots.
         """
-        import wandb
-
         before = os.environ.get("WANDB_MODE")
         if not self._online():
             os.environ["WANDB_MODE"] = "offline"  # what all processes of the sweep go by
@@ -95,7 +96,7 @@ class WandB:
             if collect(folder):
                 self._report(name, folder)
         finally:
-            wandb.teardown()
+            _at_any_rate(wandb.teardown)
             os.environ.pop("WANDB_MODE", None)
             if before is not None:
                 os.environ["WANDB_MODE"] = before
@@ -107,11 +108,9 @@ class WandB:
         write_report(folder)
         run = self._start(folder / "report", id=f"{name}-summary", group=name, job_type="summary")
         with _finishing(run):
-            _at_any_rate(lambda: run.log(sweep_media(folder)))
+            _at_any_rate(lambda: _log_media(run, sweep_media(folder)))
 
     def _start(self, folder: Path, id: str, **about: Any) -> Any:
-        import wandb
-
         def start(mode: Literal["online", "offline"]) -> Any:
             return wandb.init(
                 project=self.project,
@@ -133,18 +132,13 @@ class WandB:
                 **about,
             )
 
-        if not self._online():
-            return start("offline")
         try:
-            run = start("online")
-            # A table is logged with what this fetches. Fetched only then, from a server that has gone away
-            # meanwhile, it would fail after 19 s, and the table would be lost.
-            _at_any_rate(run._public_api)
-            return run
-        except wandb.errors.Error:
+            return start("online" if self._online() else "offline")
+        except Exception:
             if self.mode == "online":
                 raise
-            wandb.teardown()  # it still holds the run's id for the server that is away
+            log.exception("W&B; offline instead")
+            _at_any_rate(wandb.teardown)  # its service has died, or holds the run for the server that is away
             return start("offline")
 
     def _online(self) -> bool:
@@ -156,10 +150,8 @@ class WandB:
 
 class _WandBDashboard(Dashboard):
     def __init__(self, run: Any, folder: Path) -> None:
-        from lightning.pytorch.loggers import WandbLogger
-
         self.run, self.folder = run, folder
-        self.lightning = WandbLogger(experiment=run)
+        self.lightning = _Curves(experiment=run)
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP, step_sync=True)
         for name, best in _BEST.items():
@@ -183,7 +175,7 @@ class _WandBDashboard(Dashboard):
     def _summarise(self, results: Results) -> None:
         from forethought.run.wandb_media import run_media
 
-        self.run.log(run_media(results))
+        _log_media(self.run, run_media(results))
         self.run.summary.update(results.metrics)
         for name in ("verdict", "steps_to_solve", "steps", "parameters", "wall_seconds"):
             self.run.summary[name] = getattr(results, name)
@@ -194,9 +186,36 @@ class _WandBDashboard(Dashboard):
                 self.run.summary[name] = {best: max(values) if best == "max" else min(values)}
 
 
+class _Curves(WandbLogger):
+    """Lightning's logger, except that W&B's first error ends the logging and not the training."""
+
+    failed = False
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if self.failed:
+            return
+        try:
+            super().log_metrics(metrics, step)
+        except Exception:
+            log.exception("W&B gets no more curves")
+            self.failed = True
+
+
+def _log_media(run: Any, media: Mapping[str, Any]) -> None:
+    try:
+        run.log(media)
+    except wandb.errors.Error:
+        # A table is an artifact too, about which W&B asks its server now, and whose upload `finish_timeout`
+        # does not bound. Without a server it stays a file of the run.
+        for key, value in media.items():
+            if isinstance(value, wandb.Table):
+                value.bind_to_run(run, key, run.step)
+        run.log(media)
+
+
 @contextmanager
 def _finishing(run: Any) -> Iterator[None]:
-    """Finish a W&B run, as failed after an exception; what it cannot upload in time is kept for `wandb sync`."""
+    """Finish a W&B run, as failed after an exception; what it cannot upload in time is left to `wandb sync`."""
     exit_code = 1
     try:
         yield
@@ -204,10 +223,11 @@ def _finishing(run: Any) -> Iterator[None]:
     finally:
         try:
             run.finish(exit_code=exit_code)
-        except TimeoutError:
-            folder = Path(run.dir).parent
-            log.warning("W&B's server did not take all of the run in time")
-            folder.rename(folder.with_name(f"offline-{folder.name}"))  # which `wandb sync` looks for
+        except Exception:
+            log.exception("W&B did not get all of the run")
+            if not run.offline:
+                folder = Path(run.dir).parent
+                folder.rename(folder.with_name(f"offline-{folder.name}"))  # what `wandb sync` looks for
 
 
 def _at_any_rate(action: Callable[[], object]) -> None:
@@ -220,8 +240,6 @@ def _at_any_rate(action: Callable[[], object]) -> None:
 
 def _settings() -> Any:
     """As W&B finds them in the environment and in its own files."""
-    import wandb
-
     return wandb.setup(wandb.Settings(show_info=False)).settings  # warnings stay
 
 
@@ -239,8 +257,6 @@ def logged_in(base_url: str) -> bool:
 
 def answers(base_url: str) -> bool:
     """Whether a server answers there within seconds, be it with an error of ours."""
-    import requests
-
     try:
         return requests.get(base_url, timeout=_PROBE, allow_redirects=False).status_code < 500
     except requests.RequestException:

@@ -7,6 +7,9 @@ import io
 from pathlib import Path
 from typing import Any
 
+import wandb
+from PIL import Image
+
 from forethought.report.columns import COLUMNS
 from forethought.report.groups import group, load
 from forethought.report.plots import render
@@ -18,9 +21,6 @@ _FIGURES = {"figures/per_position": "clever_hans", "figures/error_anatomy": "err
 
 def run_media(results: Results) -> dict[str, Any]:
     """The figures of a single run and a table of sample answers."""
-    import wandb
-    from PIL import Image
-
     alone = group([results])
     images = {key: render(plot, alone) for key, plot in _FIGURES.items()}
     media: dict[str, Any] = {
@@ -39,8 +39,6 @@ def run_media(results: Results) -> dict[str, Any]:
 
 def sweep_media(folder: Path) -> dict[str, Any]:
     """The report that lies in a sweep's folder: its table over seeds, one row a run, and its plots."""
-    import wandb
-
     groups = [[each.label, *(column.cell(each) for column in COLUMNS)] for each in load(folder).groups]
     with open(folder / "report" / "cells.csv", encoding="utf-8", newline="") as file:
         names, *rows = csv.reader(file)
