@@ -228,6 +228,7 @@ def _finishing(run: Any) -> Iterator[None]:
             if not run.offline:
                 folder = Path(run.dir).parent
                 folder.rename(folder.with_name(f"offline-{folder.name}"))  # what `wandb sync` looks for
+                (folder / "logs").mkdir(parents=True)  # where W&B goes on writing if its service has died
 
 
 def _at_any_rate(action: Callable[[], object]) -> None:
