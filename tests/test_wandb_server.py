@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import wandb
 from wandb_file import items, records
-from wandb_server import serving
 
 from forethought.cli.main import run
 from forethought.results import read_curves, read_results
@@ -32,20 +31,6 @@ Progress._save = save
 main()
 """
 """A program that is killed after its first checkpoint."""
-
-
-@pytest.fixture
-def server(workplace, monkeypatch):
-    """One that this process is logged in to."""
-    wandb.teardown()  # W&B reads its settings once
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    with serving() as server:
-        monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-        yield server
-        server.released.set()
-        wandb.teardown()
 
 
 def folder_of_run():

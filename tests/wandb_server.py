@@ -64,6 +64,8 @@ class Server:
         user = {"id": "u", "entity": "me", "username": "me", "name": "me", "email": "me@here", "flags": "{}"}
         return {"viewer": {**user, "teams": {"edges": []}}}
 
+    _GetDefaultEntity = _Viewer
+
     def _RunResumeStatus(self, variables):
         project = {"id": "p", "name": variables["project"], "entity": {"id": "e", "name": "me"}}
         name = variables["name"]
@@ -71,9 +73,18 @@ class Server:
             return {"model": {**project, "bucket": None}}
         run = self.runs[name]
         counts = {"logLineCount": 0, "eventsLineCount": 0, "historyLineCount": len(run["history"])}
-        tail = {"eventsTail": "[]", "historyTail": json.dumps([json.dumps(row) for row in run["history"][-1:]])}
-        state = {"summaryMetrics": json.dumps(run["summary"]), "config": run["config"], "wandbConfig": '{"t": 1}'}
-        return {"model": {**project, "bucket": {"id": name, "name": name, "tags": [], **counts, **tail, **state}}}
+        tail = {
+            "eventsTail": "[]",
+            "historyTail": json.dumps([json.dumps(row) for row in run["history"][-1:]]),
+        }
+        state = {
+            "summaryMetrics": json.dumps(run["summary"]),
+            "config": run["config"],
+            "wandbConfig": '{"t": 1}',
+        }
+        return {
+            "model": {**project, "bucket": {"id": name, "name": name, "tags": [], **counts, **tail, **state}}
+        }
 
     def _UpsertBucket(self, variables):
         name = variables["name"]

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from forethought.cli.compose import Composer, choices_of, plain
-from forethought.cli.show import one_line, print_results
+from forethought.cli.show import mention_offline_runs, one_line, print_results
 from forethought.errors import Impossible, InputError
 from forethought.results import read_results
 from forethought.sweep import (
@@ -123,7 +123,7 @@ def _single(composer: Composer, plan: Plan) -> int:
     else:
         composer.run(task, [cell.overrides for cell in plan.waiting])
     folder = (plan.finished or plan.waiting)[0].folder
-    _mention_offline_runs(folder, "")
+    mention_offline_runs(folder, "")
     results = read_results(folder)
     if results is None or results.status == "failed":
         reason = results.reason if results else "no results"
@@ -153,7 +153,7 @@ def _sweep(composer: Composer, plan: Plan) -> int:
         if state not in finished and state not in elsewhere:
             print(f"  {state.state}: {state.name}: {state.detail}")
             print(f"    log: {folder / state.name / 'run.log'}")
-    _mention_offline_runs(folder, "*/")
+    mention_offline_runs(folder, "*/")
     print(f"next: forethought report {folder}")
     return 0 if len(finished) + len(elsewhere) == len(known) else 1
 
@@ -174,12 +174,6 @@ def _record_if_lost(cell: Cell, end: object) -> None:
         from forethought.run import record_failure
 
         record_failure(cell, str(end))
-
-
-def _mention_offline_runs(folder: Path, cells: str) -> None:
-    pattern = f"{cells}wandb/offline-run-*"
-    if any(not any(run.glob("*.synced")) for run in folder.glob(pattern)):
-        print(f"W&B has these runs on disk; send them with: wandb sync {folder}/{pattern}")
 
 
 def task(config: DictConfig) -> bool:

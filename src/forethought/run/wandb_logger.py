@@ -61,9 +61,9 @@ class WandB:
     finish_timeout: PositiveFloat
 
     def __post_init__(self) -> None:
-        if self.mode == "online" and not logged_in(_settings().base_url):
+        if self.mode == "online" and not logged_in(settings().base_url):
             raise InputError(
-                f"logger.mode=online: no API key for {_settings().base_url}; expected `wandb login` first, "
+                f"logger.mode=online: no API key for {settings().base_url}; expected `wandb login` first, "
                 "or auto or offline"
             )
 
@@ -144,8 +144,8 @@ class WandB:
     def _online(self) -> bool:
         if self.mode != "auto":
             return self.mode == "online"
-        settings = _settings()
-        return settings.mode == "online" and logged_in(settings.base_url) and answers(settings.base_url)
+        found = settings()
+        return found.mode == "online" and logged_in(found.base_url) and answers(found.base_url)
 
 
 class _WandBDashboard(Dashboard):
@@ -159,7 +159,7 @@ class _WandBDashboard(Dashboard):
         self._catch_up()
 
     def _catch_up(self) -> None:
-        """Log the curves of earlier sessions that W&B has not got: they were offline, killed, or without it."""
+        """Log the curves of earlier sessions that W&B has not got: offline, killed, or without it."""
         sessions = len(list(self.folder.glob("wandb/*run-*-*")))
         known = self.run.summary.get(STEP, -1) if self.run.resumed else -1
         if self.run.offline and sessions > 1:
@@ -215,7 +215,7 @@ def _log_media(run: Any, media: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _finishing(run: Any) -> Iterator[None]:
-    """Finish a W&B run, as failed after an exception; what it cannot upload in time is left to `wandb sync`."""
+    """Finish a W&B run, as failed after an exception; what is not uploaded in time is for `wandb sync`."""
     exit_code = 1
     try:
         yield
@@ -239,7 +239,7 @@ def _at_any_rate(action: Callable[[], object]) -> None:
         log.exception("W&B")
 
 
-def _settings() -> Any:
+def settings() -> Any:
     """As W&B finds them in the environment and in its own files."""
     return wandb.setup(wandb.Settings(show_info=False)).settings  # warnings stay
 

@@ -45,7 +45,7 @@ def sweep_media(folder: Path) -> dict[str, Any]:
     columns = [_typed([row[number] for row in rows]) for number in range(len(names))]
     return {
         "table": wandb.Table(columns=["setting", *(column.title for column in COLUMNS)], data=groups),
-        "cells": wandb.Table(columns=names, data=[list(row) for row in zip(*columns, strict=True)]),
+        "cells": wandb.Table(columns=[*names], data=[list(row) for row in zip(*columns, strict=True)]),
         **{
             f"plots/{path.stem}": wandb.Image(str(path))
             for path in sorted((folder / "report" / "plots").glob("*.png"))
