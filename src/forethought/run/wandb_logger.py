@@ -94,7 +94,7 @@ class WandB:
         try:
             yield
             if collect(folder):
-                self._report(name, folder)
+                _at_any_rate(lambda: self._report(name, folder))
         finally:
             _at_any_rate(wandb.teardown)
             os.environ.pop("WANDB_MODE", None)
@@ -108,7 +108,7 @@ class WandB:
         write_report(folder)
         run = self._start(folder / "report", id=f"{name}-summary", group=name, job_type="summary")
         with _finishing(run):
-            _at_any_rate(lambda: _log_media(run, sweep_media(folder)))
+            _log_media(run, sweep_media(folder))
 
     def _start(self, folder: Path, id: str, **about: Any) -> Any:
         def start(mode: Literal["online", "offline"]) -> Any:
@@ -134,10 +134,10 @@ class WandB:
 
         try:
             return start("online" if self._online() else "offline")
-        except Exception:
+        except Exception as error:
             if self.mode == "online":
                 raise
-            log.exception("W&B; offline instead")
+            log.warning("W&B: %s; offline instead", error)
             _at_any_rate(wandb.teardown)  # its service has died, or holds the run for the server that is away
             return start("offline")
 
@@ -223,8 +223,8 @@ def _finishing(run: Any) -> Iterator[None]:
     finally:
         try:
             run.finish(exit_code=exit_code)
-        except Exception:
-            log.exception("W&B did not get all of the run")
+        except Exception as error:
+            log.warning("W&B did not get all of the run: %s", error)
             if not run.offline:
                 folder = Path(run.dir).parent
                 folder.rename(folder.with_name(f"offline-{folder.name}"))  # what `wandb sync` looks for
