@@ -103,6 +103,18 @@ def test_help_names_every_command(capsys):
     assert "train" in (ROOT / "README.md").read_text()
 
 
+def test_every_promise_has_its_test():
+    """RELIABILITY.md: a promise a row, in each row tests that there are."""
+    text = (ROOT / "docs" / "RELIABILITY.md").read_text()
+    promises = [row for row in text.splitlines() if row.startswith("| ") and not row.startswith("| promise")]
+    assert len(promises) > 20
+    for row in promises:
+        named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row)
+        assert named, row
+        for file, test in named:
+            assert f"\ndef {test}(" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"
+
+
 def test_links_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):

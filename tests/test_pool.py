@@ -155,6 +155,7 @@ def test_whatever_happens_to_a_cell_the_others_finish(faulty):
             assert cell.detail.startswith(reason)
             assert cell.name in last
             assert reason in last
+            assert fault != "memory" or "can't allocate memory" in cell.detail
             assert "\n" not in cell.detail
     assert [cell.state for name, cell in states.items() if "-none-" in name] == ["finished"] * 2
     again = forethought(*faulty, "objective.fault=killed,none", "seed=0")

@@ -9,6 +9,7 @@ import wandb
 from wandb_file import items, records
 
 from forethought.cli.main import run
+from forethought.report import load
 from forethought.results import read_curves, read_results
 from forethought.run.wandb_logger import logged_in
 from forethought.run.wandb_media import sweep_media
@@ -109,7 +110,8 @@ def test_an_offline_sweep_read_back(workplace, capsys):
 
 def test_numbers_stay_numbers_in_the_table_of_cells(workplace):
     assert run(BASIC) == 0
-    table = sweep_media(Path("multirun/s"))["cells"]
+    sweep = Path("multirun/s")
+    table = sweep_media(load(sweep), sweep)["cells"]
     row = dict(zip(table.columns, table.data[0], strict=True))
     results = read_results(next(Path("multirun/s").glob("path*")))
     assert row["test/accuracy"] == results.metrics["test/accuracy"]

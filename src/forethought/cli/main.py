@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from forethought.errors import InputError
+from forethought.errors import InputError, expected_one_of
 
 USAGE = """\
 usage: forethought COMMAND …
@@ -22,6 +22,9 @@ When does next-token prediction stop a sequence model from planning ahead, and w
   dashboard FOLDER              lay out a W&B workspace over runs with logger=wandb
   --version
 """
+
+COMMANDS = ("train", "status", "resume", "evaluate", "report", "dashboard")
+HELP = ("--help", "-h")
 
 
 def main() -> None:
@@ -51,7 +54,7 @@ def run(arguments: list[str]) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
-    if command in ("--help", "-h"):
+    if command in HELP or (command in ("status", "resume", "evaluate") and rest and rest[0] in HELP):
         print(USAGE, end="")
         return 0
     if command == "--version":
@@ -83,6 +86,4 @@ def _dispatch(arguments: list[str]) -> int:
         from forethought.cli.dashboard import dashboard
 
         return dashboard(rest)
-    raise InputError(
-        f"{command}: no such command; expected train, status, resume, evaluate, report or dashboard"
-    )
+    raise InputError(f"{command}: no such command; {expected_one_of(COMMANDS, command)}")

@@ -1,6 +1,7 @@
 """`forethought status`: where each cell of a sweep stands; never torch."""
 
 import json
+import shlex
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ def status(arguments: list[str]) -> int:
     flags = [word for word in arguments if word.startswith("--")]
     folders = [word for word in arguments if word not in flags]
     if len(folders) != 1:
-        raise InputError(f"status {' '.join(folders)}: expected one folder of a sweep or run")
+        raise InputError(f"{shlex.join(['status', *arguments])}: expected one folder of a sweep")
     folder = Path(folders[0])
     if flags not in ([], ["--watch"], ["--json"]):
         raise InputError(f"status {' '.join(flags)}: expected --watch or --json")

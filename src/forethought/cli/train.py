@@ -43,7 +43,7 @@ def train(arguments: list[str]) -> int:
 def resume(arguments: list[str]) -> int:
     """Go on with a sweep, one cell of it, or a single run, wherever its folder lies now."""
     if len(arguments) != 1:
-        raise InputError(f"resume {shlex.join(arguments)}: expected the folder of one sweep or run")
+        raise InputError(f"{shlex.join(['resume', *arguments])}: expected the folder of one sweep or run")
     folder = Path(arguments[0]).resolve()
     if (folder.parent / GRID_FILE).is_file():
         grid = read_grid(folder.parent)
@@ -51,12 +51,27 @@ def resume(arguments: list[str]) -> int:
             raise InputError(f"{folder}: is no cell of the sweep it lies in; expected a run or a sweep")
         return _resume_cells(folder.parent, {folder.name: grid[folder.name]})
     saved = folder / ".hydra" / "hydra.yaml"
-    if saved.is_file():
+    if saved.exists() and not (folder / GRID_FILE).exists():
+        return train([*_words_of(saved), f"hydra.run.dir={quoted(folder)}"])
+    if not (folder / GRID_FILE).exists():
+        raise InputError(f"{folder}: no run has begun here; expected the folder of a sweep or run")
+    return _resume_cells(folder, read_grid(folder))
+
+
+def _words_of(saved: Path) -> list[str]:
+    """
+    Raises:
+        InputError: not what Hydra leaves of a run, or cut off by a kill.
+    """
+    try:
         node = OmegaConf.load(saved).hydra
         sources = [source.path for source in node.runtime.config_sources if source.provider == "command-line"]
         flags = [f"--config-name={node.job.config_name}", *(f"--config-dir={path}" for path in sources)]
-        return train([*flags, *node.overrides.task, f"hydra.run.dir={quoted(folder)}"])
-    return _resume_cells(folder, read_grid(folder))
+        return [*flags, *map(str, node.overrides.task)]
+    except Exception:  # nobody knows what it is that OmegaConf reads here
+        raise InputError(
+            f"{saved}: damaged; expected a file of Hydra: run the command of this run again instead"
+        ) from None
 
 
 def _resume_cells(sweep: Path, grid: Grid) -> int:
@@ -130,7 +145,7 @@ def _single(composer: Composer, plan: Plan) -> int:
     if plan.finished:
         print("finished before; nothing is run again")
     else:
-        composer.run(task, [cell.overrides for cell in plan.waiting])
+        _run(composer, plan.waiting)
     folder = (plan.finished or plan.waiting)[0].folder
     mention_offline_runs(folder, "")
     results = read_results(folder)
@@ -168,7 +183,10 @@ def _search(composer: Composer) -> int:
 def _run_cells(composer: Composer, plan: Plan) -> None:
     known = plan.finished + plan.waiting
     folder = known[0].folder.parent
-    add_to_grid(folder, {cell.name: [*composer.flag_words, *cell.overrides] for cell in known})
+    try:
+        add_to_grid(folder, {cell.name: [*composer.flag_words, *cell.overrides] for cell in known})
+    except OSError as error:
+        raise _unwritable(folder, error) from None
     count = len(known) + len(plan.impossible)
     print(f"{folder}: {count} cells, {len(plan.finished)} finished before, {len(plan.waiting)} to run")
     for name, reason in plan.impossible.items():
@@ -200,9 +218,24 @@ def _run_sweep(composer: Composer, cells: list[Cell]) -> None:
 
     first = cells[0]
     with construct(first.config, "logger").sweep(first.config["sweep"], first.folder.parent):
-        ends = composer.run(task, [cell.overrides for cell in cells])
+        ends = _run(composer, cells)
         for cell, end in zip(cells, ends, strict=True):
             _record_if_lost(cell, end)
+
+
+def _run(composer: Composer, cells: list[Cell]) -> list[object]:
+    """
+    Raises:
+        InputError: Hydra cannot write down how the runs were composed.
+    """
+    try:
+        return composer.run(task, [cell.overrides for cell in cells])
+    except OSError as error:
+        raise _unwritable(cells[0].folder, error) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    return InputError(f"{folder}: {error.strerror}; expected a folder that can be written, with room in it")
 
 
 def _record_if_lost(cell: Cell, end: object) -> None:

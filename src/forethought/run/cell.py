@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from forethought import __version__
+from forethought.errors import InputError
 from forethought.results import RESULTS_FILE, Results, read_results, write_atomically
 from forethought.run.build import construct
 from forethought.run.progress import Report
@@ -42,6 +43,7 @@ def run_cell(cell: Cell, report: Report | None = None, progress_bar: bool = Fals
                 outcome = train(cell.config, cell.folder, opened.lightning, report, progress_bar)
                 results = _results(cell, status="finished", **asdict(outcome))
                 opened.summarise(results)
+            _write(cell, results)
         except KeyboardInterrupt as stop:
             reason = str(stop) or "stopped by Ctrl-C"
             log.warning("interrupted: %s", reason)
@@ -49,9 +51,10 @@ def run_cell(cell: Cell, report: Report | None = None, progress_bar: bool = Fals
             raise
         except Exception as error:
             log.exception("failed")
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            reason = f"{kind}{error}".splitlines()[0]
             results = _unfinished(cell, "failed", reason, started)
-        _write(cell, results)
+            _write_if_possible(cell, results)
         log.info("%s %s", results.status, results.reason or results.verdict)
         return results
 
@@ -61,13 +64,21 @@ def record_failure(cell: Cell, reason: str) -> None:
     try:
         with lock(cell.folder):
             if not (cell.folder / RESULTS_FILE).exists():
-                _write(cell, _unfinished(cell, "failed", reason, time.perf_counter()))
+                _write_if_possible(cell, _unfinished(cell, "failed", reason, time.perf_counter()))
     except Locked:
         pass
 
 
 def _write(cell: Cell, results: Results) -> None:
     write_atomically(cell.folder / RESULTS_FILE, results.model_dump_json(indent=2) + "\n")
+
+
+def _write_if_possible(cell: Cell, results: Results) -> None:
+    """On a disk so full that this fails too, the other cells and the last word matter more."""
+    try:
+        _write(cell, results)
+    except OSError as error:
+        print(f"{cell.name}: {results.reason}; not written down: {error}", file=sys.stderr)
 
 
 def _unfinished(cell: Cell, status: str, reason: str, started: float) -> Results:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +14,7 @@ from torch import Tensor
 
 from forethought.evaluation import diagnose
 from forethought.objectives import Objective
-from forethought.results import write_curves
+from forethought.results import write_atomically, write_curves
 from forethought.run.settings import Settings
 from forethought.sweep import note_signals, noted
 from forethought.tasks import Batch, derive
@@ -119,14 +117,10 @@ class Progress(pl.Callback):
 
     def _save(self, trainer: pl.Trainer, improved: bool) -> None:
         last, best = (self.folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
-        # Saved beside and moved into place: a run killed here still has the checkpoint before.
-        fresh = last.with_name(".last.ckpt")
-        trainer.save_checkpoint(fresh)
+        # Best first: a run killed between the two has the last one before, and comes here again.
+        trainer.save_checkpoint(best if improved else last)
         if not trainer.is_global_zero:
             return
         if improved:
-            copy = best.with_name(".best.ckpt")
-            shutil.copyfile(fresh, copy)
-            os.replace(copy, best)
-        os.replace(fresh, last)
+            write_atomically(last, best.read_bytes())
         write_curves(self.folder / "metrics.csv", self.rows)

@@ -19,8 +19,8 @@ from lightning.pytorch.trainer.states import TrainerStatus
 
 from forethought.evaluation import Example, Verdict, diagnose, grad_flow, show_examples, verdict
 from forethought.results import write_curves
-from forethought.run.build import Config, Parts, build, checkpoint_of
-from forethought.run.checkpoint import model_weights, read_checkpoint
+from forethought.run.build import Config, Parts, build, starting_point
+from forethought.run.checkpoint import AtomicCheckpoints, check_weights, model_weights, read_checkpoint
 from forethought.run.hardware import Hardware
 from forethought.run.optimizer import ClipGradients
 from forethought.run.progress import Progress, Report
@@ -81,15 +81,18 @@ def train(
     data = Data(parts.task, settings.seed, settings.batch_size, hardware.device)
     last = folder / "checkpoints" / "last.ckpt"
     last.parent.mkdir(parents=True, exist_ok=True)
+    for half_written in last.parent.glob(".*.ckpt.*"):  # by a process that was killed
+        half_written.unlink()
     validation = data.validation(settings.evaluation.validation_samples)
     progress = Progress(settings, validation, folder, report)
     first_step = 0
     if last.exists():
         state = read_checkpoint(last)
+        check_weights(objective, state["state_dict"], last)
         first_step = state["global_step"]
         progress.load_state_dict(state["callbacks"]["Progress"])
     elif settings.init_from is not None:
-        weights = model_weights(objective.model, checkpoint_of(Path(settings.init_from)))
+        weights = model_weights(objective.model, starting_point(settings.init_from))
         objective.model.load_state_dict(weights)
 
     if first_step < settings.max_steps and not progress.solved:
@@ -99,8 +102,10 @@ def train(
             callbacks.append(ClipGradients(norm))
         if progress_bar:
             callbacks.append(_Bar())
+        arguments = hardware.trainer_arguments()
+        arguments["plugins"].append(AtomicCheckpoints())
         trainer = pl.Trainer(
-            **hardware.trainer_arguments(),
+            **arguments,
             max_steps=settings.max_steps,
             max_epochs=-1,
             callbacks=callbacks,

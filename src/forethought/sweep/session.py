@@ -5,7 +5,10 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from forethought.results import write_atomically
+from pydantic import TypeAdapter, ValidationError
+
+from forethought.errors import InputError
+from forethought.results import read_json, write_atomically
 
 SESSION_FILE = ".session.json"
 
@@ -41,6 +44,15 @@ def begin_session(folder: Path, first_step: int, last_step: int) -> None:
 
 
 def read_session(folder: Path) -> Session | None:
-    """None before training has begun."""
+    """None before training has begun.
+
+    Raises:
+        InputError: the file is something else.
+    """
     path = folder / SESSION_FILE
-    return Session(**json.loads(path.read_text())) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return TypeAdapter(Session).validate_python(read_json(path))
+    except ValidationError:
+        raise InputError(f"{path}: no times of a run; expected a file written by forethought") from None

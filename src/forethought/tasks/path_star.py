@@ -211,13 +211,13 @@ class PathStar(Task):
         if len(edges) != self.num_edges or len(answer) != self.path_length:
             raise InputError(
                 f"a path of {len(answer)} nodes in {len(edges)} edges; task.degree={self.degree} and "
-                f"task.path_length={self.path_length} make {self.path_length} in {self.num_edges}"
+                f"task.path_length={self.path_length}: expected {self.path_length} in {self.num_edges}"
             )
         nodes = [*(node for edge in edges for node in edge), start, goal, *answer]
         if not all(0 <= node < self.num_nodes for node in nodes):
             raise InputError(
-                f"node {max(nodes, key=abs)} is outside 0…{self.num_nodes - 1} "
-                f"(task.num_nodes={self.num_nodes})"
+                f"node {max(nodes, key=abs)} is outside task.num_nodes={self.num_nodes}; "
+                f"expected 0…{self.num_nodes - 1}"
             )
         self._verify(edges, start, goal, answer)
         prompt = self._prompt(torch.tensor([edges]), torch.tensor([[start]]), torch.tensor([[goal]]))[0]
@@ -241,9 +241,12 @@ class PathStar(Task):
             len(arm) == self.path_length and arm[0] == start for arm in arms
         )
         if not (one_in and one_out and whole and start not in parents):
-            raise InputError(f"no star of {self.degree} arms of {self.path_length} nodes around {start}")
+            raise InputError(
+                f"no star around {start}; expected {self.degree} arms of {self.path_length} nodes"
+            )
         if answer not in arms or answer[-1] != goal:
-            raise InputError(f"{','.join(map(str, answer))} is not the path from {start} to {goal}")
+            wrong = ",".join(map(str, answer))
+            raise InputError(f"{wrong} is not the path from {start} to {goal}; expected that one")
 
     def drawing(self, prompt: Int[Tensor, " P"]) -> dict[str, Any]:
         tails, heads, start, goal = (x[0].tolist() for x in self._graph(prompt[None]))

@@ -56,7 +56,8 @@ def job_of(task: TaskFunction, config: DictConfig) -> Job:
 def needs(hardware: Any) -> tuple[int, int]:
     """CPU cores and GPUs of one cell. What `accelerator: auto` will find elsewhere cannot be known here."""
     devices = int(hardware.devices)
-    return int(hardware.threads) * devices, devices if hardware.accelerator == "gpu" else 0
+    threads = 1 if hardware.threads == "auto" else int(hardware.threads)
+    return threads * devices, devices if hardware.accelerator == "gpu" else 0
 
 
 def lost(cells: Sequence[Sequence[str]], reasons: Sequence[str | None]) -> list[JobReturn]:

@@ -15,7 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from pydantic import PositiveInt
 
-from forethought.cli.launchers.job import job_of, lost
+from forethought.cli.launchers.job import job_of, lost, needs
 from forethought.sweep import Progress, run_jobs
 from forethought.validation import validated_dataclass
 
@@ -61,8 +61,7 @@ def slots(hardware: Any, workers: int | None) -> list[dict[str, str]]:
         count = workers or len(own)
         return [{"CUDA_VISIBLE_DEVICES": ",".join(own[worker % len(own)])} for worker in range(count)]
     cores = len(os.sched_getaffinity(0))
-    threads = 1 if hardware.threads == "auto" else int(hardware.threads)
-    count = workers or max(1, cores // (threads * int(hardware.devices)))
+    count = workers or max(1, cores // needs(hardware)[0])
     return [{"OMP_NUM_THREADS": str(max(1, cores // count))} for _ in range(count)]
 
 
