@@ -1,4 +1,4 @@
-"""`forethought train / status / resume / evaluate / report`."""
+"""`forethought train / status / resume / evaluate / report / dashboard`."""
 
 import os
 import signal
@@ -19,10 +19,11 @@ When does next-token prediction stop a sequence model from planning ahead, and w
   resume FOLDER                 go on with a sweep or a run
   evaluate RUN [KEY=VALUE …]    the same diagnostics on other data  task.test_file=graphs.txt
   report FOLDER [--where …]     tables, plots and one HTML page from the results on disk
+  dashboard FOLDER              lay out a W&B workspace over runs with logger=wandb
   --version
 """
 
-COMMANDS = ("train", "status", "resume", "evaluate", "report")
+COMMANDS = ("train", "status", "resume", "evaluate", "report", "dashboard")
 HELP = ("--help", "-h")
 
 
@@ -81,4 +82,8 @@ def _dispatch(arguments: list[str]) -> int:
         from forethought.cli.report import report
 
         return report(rest)
+    if command == "dashboard":
+        from forethought.cli.dashboard import dashboard
+
+        return dashboard(rest)
     raise InputError(f"{command}: no such command; {expected_one_of(COMMANDS, command)}")

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from forethought.cli.compose import Composer, choices_of, plain
-from forethought.cli.show import one_line, print_results
+from forethought.cli.show import mention_offline_runs, one_line, print_results
 from forethought.errors import Impossible, InputError
 from forethought.results import read_results
 from forethought.sweep import (
@@ -147,13 +147,13 @@ def _single(composer: Composer, plan: Plan) -> int:
     else:
         _run(composer, plan.waiting)
     folder = (plan.finished or plan.waiting)[0].folder
+    mention_offline_runs(folder, "")
     results = read_results(folder)
     if results is None or results.status == "failed":
         reason = results.reason if results else "no results"
         print(f"failed: {reason}\n  log: {folder / 'run.log'}", file=sys.stderr)
         return 1
     print_results(results, folder)
-    _mention_offline_runs(folder, "")
     return 0
 
 
@@ -192,9 +192,7 @@ def _run_cells(composer: Composer, plan: Plan) -> None:
     for name, reason in plan.impossible.items():
         print(f"  left out: {name}: {reason}")
     if plan.waiting:
-        ends = _run(composer, plan.waiting)
-        for cell, end in zip(plan.waiting, ends, strict=True):
-            _record_if_lost(cell, end)
+        _run_sweep(composer, plan.waiting)
 
 
 def _tell(known: list[Cell]) -> int:
@@ -210,9 +208,19 @@ def _tell(known: list[Cell]) -> int:
         if state not in finished and state not in elsewhere:
             print(f"  {state.state}: {state.name}: {state.detail}")
             print(f"    log: {folder / state.name / 'run.log'}")
-    _mention_offline_runs(folder, "*/")
+    mention_offline_runs(folder, "*/")
     print(f"next: forethought report {folder}")
     return 0 if len(finished) + len(elsewhere) == len(known) else 1
+
+
+def _run_sweep(composer: Composer, cells: list[Cell]) -> None:
+    from forethought.run import construct
+
+    first = cells[0]
+    with construct(first.config, "logger").sweep(first.config["sweep"], first.folder.parent):
+        ends = _run(composer, cells)
+        for cell, end in zip(cells, ends, strict=True):
+            _record_if_lost(cell, end)
 
 
 def _run(composer: Composer, cells: list[Cell]) -> list[object]:
@@ -236,12 +244,6 @@ def _record_if_lost(cell: Cell, end: object) -> None:
         from forethought.run import record_failure
 
         record_failure(cell, end)
-
-
-def _mention_offline_runs(folder: Path, cells: str) -> None:
-    pattern = f"{cells}wandb/offline-run-*"
-    if next(folder.glob(pattern), None) is not None:
-        print(f"W&B has these runs on disk; send them with: wandb sync {folder}/{pattern}")
 
 
 def task(config: DictConfig) -> bool:

@@ -42,4 +42,4 @@ class Settings:
     init_from: Annotated[str, Field(min_length=1)] | None
     evaluation: EvaluationSettings
     dry_run: bool
-    optimized_metric: str
+    optimized_metric: str = "val/accuracy"  # runs from before there was a search have none
