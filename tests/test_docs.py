@@ -1,5 +1,6 @@
 """README and docs say what is so: their examples run, their commands compose, their tables are whole."""
 
+import os
 import pkgutil
 import re
 import shlex
@@ -49,7 +50,7 @@ def write_files_of(page):
 def test_worked_examples_run(workplace, monkeypatch, page):
     assert len(write_files_of(page)) == 2
     (command,) = [words for words in commands(page) if "--config-dir" in words]
-    monkeypatch.setenv("PYTHONPATH", ".")
+    monkeypatch.setenv("PYTHONPATH", ".", prepend=os.pathsep)
     done = subprocess.run(
         [sys.executable, "-m", "forethought.cli", *command], capture_output=True, text=True, check=False
     )
