@@ -134,7 +134,10 @@ class Composer:
             InputError: one of them does not compose.
         """
         if not self.is_sweep:
-            return [self.cell(self.overrides, sweep=False)]
+            cell = self.cell(self.overrides, sweep=False)
+            if cell.config["replicas"] != 1:
+                raise _no_replicas(cell.config["replicas"], "a single run has one seed", "-m 'seed=range(N)'")
+            return [cell]
         try:
             grid = self._grid()
         except (HydraException, OmegaConfBaseException) as error:
@@ -149,6 +152,8 @@ class Composer:
             raise InputError("hydra/sweeper: a sweep is a grid here; expected basic")
         if str(config.hydra.launcher._target_) == POOL:
             check_pool(config.hydra.launcher)
+        elif config.replicas != 1:
+            raise _no_replicas(config.replicas, "this launcher runs cells one by one", "hydra/launcher=pool")
         swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
         parser = OverridesParser.create(config_loader=self.hydra.config_loader)
         parsed = parser.parse_overrides([*swept, *config.hydra.overrides.task])
@@ -157,14 +162,17 @@ class Composer:
             raise InputError(f"{' '.join(self.overrides)}: names no cell; expected at least one value a key")
         return grid
 
+    @property
+    def _hydras(self) -> list[str]:
+        return [word for word in self.overrides if word.lstrip("+~").startswith("hydra")]
+
     def cell(self, overrides: list[str], sweep: bool) -> Cell:
         """One cell from overrides without commas.
 
         Raises:
             InputError: the overrides do not compose, or leave a value open.
         """
-        hydras = [word for word in self.overrides if word.lstrip("+~").startswith("hydra")]
-        config = self.compose([*hydras, *overrides] if sweep else overrides, RunMode.RUN)
+        config = self.compose([*self._hydras, *overrides] if sweep else overrides, RunMode.RUN)
         try:
             node, settings = config.hydra, plain(config)
             folder = Path(node.sweep.dir, node.sweep.subdir) if sweep else Path(node.run.dir)
@@ -186,13 +194,18 @@ class Composer:
         if not self.is_sweep:
             done = self.hydra.run(self.flags.config_name or CONFIG_NAME, task, self.overrides)
             return [done.return_value]
-        config = self.compose(self.overrides, RunMode.MULTIRUN)
+        # As the first cell has it, where cells differ: what a resume is told is a folder alone.
+        config = self.compose([*self._hydras, *cells[0]], RunMode.MULTIRUN)
         context = HydraContext(self.hydra.config_loader, Callbacks(config))
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=task, config=config
         )
         returns: Sequence[JobReturn] = launcher.launch(cells, initial_job_idx=0)
         return [job.return_value for job in returns]  # raises what a task raised
+
+
+def _no_replicas(value: Any, why: str, instead: str) -> InputError:
+    return InputError(f"replicas={value}: {why}; expected replicas=1, or {instead}")
 
 
 def _refuse(message: str) -> NoReturn:

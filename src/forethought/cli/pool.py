@@ -41,7 +41,11 @@ class PoolLauncher(Launcher):
         sweep = Path(str(node.sweep.dir))
         own = [word for word in node.overrides.hydra if not re.match(r"[+~]*hydra[/.]launcher", word)]
         words = [f"--config-name={node.job.config_name}", *_config_dirs(node), *own]
-        jobs = [partial(_run, self.task_function, words, list(overrides)) for overrides in job_overrides]
+        groups = together(job_overrides, int(self.config.replicas))
+        jobs = [
+            partial(_run, self.task_function, words, [list(job_overrides[index]) for index in group])
+            for group in groups
+        ]
         progress = Progress(sweep, len(jobs))
         ended = run_jobs(
             jobs,
@@ -52,10 +56,23 @@ class PoolLauncher(Launcher):
             watch=progress.show if sys.stdout.isatty() else None,
         )
         # What a cell came to stands in its folder; how its process ended is all that there is to return.
+        ends = {index: end for group, end in zip(groups, ended, strict=True) for index in group}
         return [
-            JobReturn(overrides=overrides, _return_value=end, status=JobStatus.COMPLETED)
-            for overrides, end in zip(job_overrides, ended, strict=True)
+            JobReturn(overrides=overrides, _return_value=ends[index], status=JobStatus.COMPLETED)
+            for index, overrides in enumerate(job_overrides)
         ]
+
+
+def together(job_overrides: Sequence[Sequence[str]], replicas: int) -> list[list[int]]:
+    """Which cells share a process: up to `replicas` at a time of those that differ in nothing but `seed=`."""
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for index, overrides in enumerate(job_overrides):
+        alike.setdefault(tuple(word for word in overrides if not word.startswith("seed=")), []).append(index)
+    return [
+        group[first : first + replicas]
+        for group in alike.values()
+        for first in range(0, len(group), replicas)
+    ]
 
 
 def check_pool(options: Any) -> None:
@@ -99,12 +116,21 @@ def _config_dirs(node: Any) -> list[str]:
     return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
 
 
-def _run(task: TaskFunction, words: list[str], overrides: list[str]) -> int:
-    """In a process of its own: exit code 0, or 1 if the task says that it failed.
+def _run(task: TaskFunction, words: list[str], cells: list[list[str]]) -> int:
+    """In a process of its own: exit code 0, or 1 if the task says of a cell that it failed.
 
-    The cell is composed here again: a composed config cannot be sent to another process whole.
+    The cells are composed here again: a composed config cannot be sent to another process whole.
     """
     from forethought.cli.compose import Composer
 
-    (done,) = Composer(["-m", *words, "hydra/launcher=basic"]).run(task, [overrides])
-    return 0 if done else 1
+    composer = Composer(["-m", *words, "hydra/launcher=basic"])
+    if len(cells) == 1:
+        return 0 if composer.run(task, cells)[0] else 1
+    from forethought.run import train_together
+
+    done: list[bool] = []
+    train_together(
+        [composer.cell(overrides, sweep=True) for overrides in cells],
+        finish=lambda cell: done.extend(composer.run(task, [cell.overrides])),
+    )
+    return 0 if all(done) else 1

@@ -95,10 +95,12 @@ def _plan(cells: list[Cell]) -> Plan:
         if results is not None and results.status == "finished":
             plan.finished.append(cell)
             continue
-        from forethought.run import check  # only here: what is finished is skipped without torch
+        # Only here: what is finished is skipped without torch.
+        from forethought.run import check, check_replicas
 
         try:
             check(cell.config, cell.folder)
+            check_replicas(cell.config)
             plan.waiting.append(cell)
         except Impossible as error:
             plan.impossible[cell.name] = str(error)
@@ -163,9 +165,9 @@ def _sweep(composer: Composer, plan: Plan) -> int:
 def _record_if_lost(cell: Cell, end: object) -> None:
     """A process that was killed could not say so itself."""
     if isinstance(end, Ended) and end.exit_code:
-        from forethought.run import record_failure
+        from forethought.run import record
 
-        record_failure(cell, str(end))
+        record(cell, "failed", str(end))
 
 
 def _mention_offline_runs(folder: Path, cells: str) -> None:

@@ -1,8 +1,21 @@
 """One flat function: a composed config in, one finished run on disk out."""
 
 from forethought.run.build import Parts, build, check
-from forethought.run.cell import record_failure, run_cell
+from forethought.run.cell import record, run_cell
 from forethought.run.load import evaluate_run, load_run
+from forethought.run.replicable import check_replicas
+from forethought.run.replicas import train_together
 from forethought.run.train import train
 
-__all__ = ["Parts", "build", "check", "evaluate_run", "load_run", "record_failure", "run_cell", "train"]
+__all__ = [
+    "Parts",
+    "build",
+    "check",
+    "check_replicas",
+    "evaluate_run",
+    "load_run",
+    "record",
+    "run_cell",
+    "train",
+    "train_together",
+]

@@ -31,3 +31,4 @@ class Settings:
     init_from: str | None
     evaluation: EvaluationSettings
     dry_run: bool
+    replicas: PositiveInt = 1

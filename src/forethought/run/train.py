@@ -6,7 +6,7 @@ import itertools
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,53 @@ def train(
         InputError: the config cannot be run, or its checkpoint cannot be read.
         FloatingPointError: the loss became NaN or infinite.
     """
+    start = begin(config, folder, report)
+    if not start.trained:
+        callbacks: list[pl.Callback] = [start.progress]
+        if (norm := config["optimizer"].get("clip_norm")) is not None:
+            callbacks.append(ClipGradients(norm))
+        if progress_bar:
+            callbacks.append(_Bar())
+        batches = Batches(start.data, start.first_step)
+        fit(start, start.parts.objective, batches, callbacks, logger, progress_bar)
+    state = read_checkpoint(start.checkpoint)
+    start.progress.load_state_dict(state["callbacks"]["Progress"])
+    # A run killed between its checkpoint and its curves has them in the checkpoint.
+    write_curves(folder / "metrics.csv", start.progress.rows)
+    return _test(start.parts, start.data, start.progress, state)
+
+
+@dataclass
+class Start:
+    """A run that is about to train, or to go on from its last checkpoint.
+
+    Args:
+        first_step: optimiser steps that it has behind it.
+        folder: receives checkpoints/ and metrics.csv.
+    """
+
+    parts: Parts
+    data: Data
+    progress: Progress
+    first_step: int
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def trained(self) -> bool:
+        return self.first_step >= self.parts.settings.max_steps or self.progress.solved
+
+
+def begin(config: Config, folder: Path, report: Report | None = None) -> Start:
+    """
+    Raises:
+        InputError: the config cannot be run, or its checkpoint cannot be read.
+    """
     parts = build(config)
-    settings, hardware, objective = parts.settings, parts.hardware, parts.objective
+    settings, hardware = parts.settings, parts.hardware
     torch.set_num_threads(hardware.threads)
     data = Data(parts.task, settings.seed, settings.batch_size, hardware.device)
     last = folder / "checkpoints" / "last.ckpt"
@@ -81,34 +126,9 @@ def train(
         first_step = state["global_step"]
         progress.load_state_dict(state["callbacks"]["Progress"])
     elif settings.init_from is not None:
-        weights = model_weights(objective.model, checkpoint_of(Path(settings.init_from)))
-        objective.model.load_state_dict(weights)
-
-    if first_step < settings.max_steps and not progress.solved:
-        _quieten()
-        callbacks: list[pl.Callback] = [_EachProcess(hardware), progress]
-        if (norm := config["optimizer"].get("clip_norm")) is not None:
-            callbacks.append(ClipGradients(norm))
-        if progress_bar:
-            callbacks.append(_Bar())
-        trainer = pl.Trainer(
-            **hardware.trainer_arguments(),
-            max_steps=settings.max_steps,
-            max_epochs=-1,
-            callbacks=callbacks,
-            logger=logger or False,
-            enable_checkpointing=False,
-            enable_progress_bar=progress_bar,
-            enable_model_summary=progress_bar,
-            num_sanity_val_steps=0,
-            default_root_dir=folder,
-        )
-        _fit(trainer, objective, Batches(data, first_step), last if first_step else None)
-    state = read_checkpoint(last)
-    progress.load_state_dict(state["callbacks"]["Progress"])
-    # A run killed between its checkpoint and its curves has them in the checkpoint.
-    write_curves(folder / "metrics.csv", progress.rows)
-    return _test(parts, data, progress, state)
+        weights = model_weights(parts.objective.model, checkpoint_of(Path(settings.init_from)))
+        parts.objective.model.load_state_dict(weights)
+    return Start(parts, data, progress, first_step, folder)
 
 
 class _EachProcess(pl.Callback):
@@ -150,11 +170,37 @@ class Batches:
             yield data.batch(step)[rank::world]
 
 
-def _fit(trainer: pl.Trainer, objective: pl.LightningModule, batches: Batches, last: Path | None) -> None:
-    """`Trainer.fit`, except that Ctrl-C stays a KeyboardInterrupt (Lightning exits and ignores more)."""
+def fit(
+    start: Start,
+    module: pl.LightningModule,
+    batches: Iterable[Any],
+    callbacks: Sequence[pl.Callback] = (),
+    logger: Any = None,
+    progress_bar: bool = False,
+) -> None:
+    """Train `module` from `start` on, as its settings and hardware say.
+
+    Raises:
+        KeyboardInterrupt: at Ctrl-C (Lightning alone would exit, and ignore any further one).
+    """
+    _quieten()
+    settings, hardware = start.parts.settings, start.parts.hardware
+    trainer = pl.Trainer(
+        **hardware.trainer_arguments(),
+        max_steps=settings.max_steps,
+        max_epochs=-1,
+        callbacks=[_EachProcess(hardware), *callbacks],
+        logger=logger or False,
+        enable_checkpointing=False,
+        enable_progress_bar=progress_bar,
+        enable_model_summary=progress_bar,
+        num_sanity_val_steps=0,
+        default_root_dir=start.folder,
+    )
     handler = signal.getsignal(signal.SIGINT)
+    last = start.checkpoint if start.first_step else None
     try:
-        trainer.fit(objective, batches, ckpt_path=last, weights_only=True)
+        trainer.fit(module, batches, ckpt_path=last, weights_only=True)
     except SystemExit:
         if trainer.state.status is not TrainerStatus.INTERRUPTED:
             raise
