@@ -4,7 +4,7 @@ from forethought.run.build import Parts, build, check
 from forethought.run.cell import record, run_cell
 from forethought.run.load import evaluate_run, load_run
 from forethought.run.replicable import check_replicas
-from forethought.run.replicas import train_together
+from forethought.run.together import train_together
 from forethought.run.train import train
 
 __all__ = [

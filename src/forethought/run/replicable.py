@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from textwrap import shorten
 
 from forethought.errors import Impossible
 from forethought.run.build import Config, build
@@ -47,5 +48,5 @@ def _obstacle(config: str) -> str | None:
         who = f"{type(objective).__name__} with {type(objective.model).__name__}"
         if "random operation" in str(error):
             return f"{who} draws random numbers in its loss"
-        return f"{who} cannot be batched over models ({str(error).split('. ')[0].splitlines()[0]})"
+        return f"{who} cannot be batched over models ({shorten(str(error), 100)})"
     return None

@@ -71,8 +71,8 @@ class Stack(nn.Module):
     def clip_gradients(self, norm: float) -> None:
         """Scale the gradient of each objective down to an L2 norm of at most `norm`."""
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
-        norms = torch.stack([torch.linalg.vector_norm(each.flatten(1), dim=1) for each in gradients])
-        scale = (norm / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1)
+        norms = torch.linalg.vector_norm(torch.cat([each.flatten(1) for each in gradients], 1), dim=1)
+        scale = (norm / (norms + 1e-6)).clamp(max=1)
         for each in gradients:
             each.mul_(scale.view(-1, *[1] * (each.ndim - 1)))
 
