@@ -176,7 +176,7 @@ def test_they_leave_what_single_runs_leave(workplace, words):
 
 def test_single_runs_go_on_with_replicas_and_the_other_way_round(workplace, monkeypatch):
     """Ctrl-C after step 8, or while step 10 is being saved: the second of three has just got there."""
-    words = ["max_steps=15", "log_every=4"]
+    words = ["max_steps=15", "log_every=1"]
 
     def interrupt(progress, step):
         if step == stop and progress.settings.seed == 1:
