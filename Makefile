@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart published test test-all lint clean
+.PHONY: install quickstart published test test-all bench lint clean
 
 install: $(VENV)/.installed
 
@@ -35,6 +35,9 @@ test: install
 
 test-all: install
 	$(BIN)/pytest -n 2 --dist worksteal -m ""
+
+bench: install # some fifteen minutes of an idle machine
+	$(BIN)/python benchmarks/bench.py
 
 lint: install
 	$(BIN)/ruff check

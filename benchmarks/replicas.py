@@ -1,94 +1,91 @@
-"""Time of a training step of R replicas at once, against R single runs.
+"""Time of a training step of R replicas at once, against that of a single run.
 
-`python benchmarks/replicas.py 1,4,16 model.layers=2 …` takes how many replicas, then the words of
-`forethought train`. One run and the stacks take turns, a few steps each, in one process; on a GPU where
-`hardware` (by default `auto`) finds one. Data and clipping count, Lightning and evaluations do not. Prints a
-Markdown table.
+`python benchmarks/replicas.py 1,4,16 model.layers=4 …` takes how many replicas, then words of `forethought
+train`. On a GPU where there is one. Data and clipping count, Lightning and evaluations do not.
 """
+
+from __future__ import annotations
 
 import statistics
 import sys
-import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
+from measuring import Section, ratios, spread, table, take_turns
 
 from forethought.cli.compose import Composer
 from forethought.run import build
 from forethought.run.stack import Stack
 from forethought.tasks import Data, batches
 
-ROUNDS, STEPS, WARM_UP = 7, 10, 5
+COUNTS, ROUNDS, STEPS = (1, 4, 16), 7, 10
+PLAIN = ["hardware=auto", "hardware.precision=fp32", "hardware.compile=false", "hardware.threads=1"]
+SIZES = [
+    "model.layers=2 model.width=64 model.heads=2 batch_size=16",
+    "model.layers=2 model.width=64 model.heads=2 batch_size=64",
+]
+GPU_SIZES = ["model.layers=4 model.width=128 model.heads=4 batch_size=64"]
 
 
-class Trainee:
-    """A training loop over one run, or over a stack of replicas, without Lightning."""
+def trainee(words: list[str], replicas: int | None) -> Callable[[int], None]:
+    """The training loop of a stack, or of a single run, without Lightning; it takes a number of steps."""
+    config = Composer([*PLAIN, *words]).cells()[0].config
+    parts = [build({**config, "seed": seed}) for seed in range(replicas or 1)]
+    hardware, rows = parts[0].hardware, parts[0].settings.batch_size
+    hardware.limit_threads()
+    objectives = [each.objective.to(hardware.device) for each in parts]
+    runs = [Data(each.task, each.settings.seed, rows, hardware.device) for each in parts]
+    optimizer = objectives[0].make_optimizer(objectives[0], 1000)["optimizer"]
+    if replicas:
+        stack = Stack(objectives)
+        stack.optimize(optimizer)
 
-    def __init__(self, config, replicas):
-        parts = [build({**config, "seed": seed}) for seed in range(replicas or 1)]
-        self.hardware = parts[0].hardware
-        device, rows = self.hardware.device, parts[0].settings.batch_size
-        torch.set_num_threads(self.hardware.threads)
-        objectives = [each.objective.to(device) for each in parts]
-        self.data = [Data(each.task, each.settings.seed, rows, device) for each in parts]
-        self.clip_norm = config["optimizer"]["clip_norm"]
-        self.optimizer = objectives[0].make_optimizer(objectives[0], 1000)["optimizer"]
-        self.module = Stack(objectives) if replicas else objectives[0]
-        if replicas:
-            self.module.optimize(self.optimizer)
-        self.stacked, self.step = bool(replicas), 0
+    def train(steps: int) -> None:
+        for step in range(steps):
+            if replicas:
+                stack(batches(runs, step)).sum().backward()
+                stack.clip_gradients(1.0)
+            else:
+                objectives[0].loss(runs[0].batch(step)).backward()
+                torch.nn.utils.clip_grad_norm_(objectives[0].parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
 
-    def loss(self):
-        if self.stacked:
-            return self.module(batches(self.data, self.step)).sum()
-        return self.module(self.data[0].batch(self.step))
-
-    def train_step(self):
-        device, low = self.hardware.device.split(":")[0], self.hardware.precision == "bf16"
-        with torch.autocast(device, torch.bfloat16, enabled=low):
-            loss = self.loss()
-        loss.backward()
-        if self.stacked:
-            self.module.clip_gradients(self.clip_norm)
-        else:
-            torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.step += 1
-
-    def seconds(self, steps):
-        """Per step, on the GPU waited for."""
-        self.wait()
-        began = time.perf_counter()
-        for _ in range(steps):
-            self.train_step()
-        self.wait()
-        return (time.perf_counter() - began) / steps
-
-    def wait(self):
-        if self.hardware.on_gpu:
-            torch.cuda.synchronize()
+    return train
 
 
-def main(counts, words):
-    config = Composer(words).cells()[0].config
-    replicas = [0, *(int(count) for count in counts.split(","))]
-    trainees = [Trainee(config, count) for count in replicas]
-    for trainee in trainees:
-        trainee.seconds(WARM_UP)
-    rounds = [[trainee.seconds(STEPS) for trainee in trainees] for _ in range(ROUNDS)]
-    print(f"{trainees[0].hardware.describe()}, batch {config['batch_size']}\n")
-    print("| | seconds per 1,000 steps | times a single run (least to most) | a replica |")
-    print("|---|---|---|---|")
-    for index, count in enumerate(replicas):
-        own = 1000 * statistics.median(times[index] for times in rounds)
-        ratios = sorted(times[index] / times[0] for times in rounds)
-        middle = statistics.median(ratios)
-        name = f"{count} replicas" if count else "a single run"
-        print(
-            f"| {name} | {own:.1f} | {middle:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) "
-            f"| {middle / (count or 1):.2f} |"
-        )
+def compare(counts: list[int], words: list[str]) -> list[list[object]]:
+    """A row for a single run and one for each number of replicas."""
+    calls = {count: partial(trainee(words, count), STEPS) for count in (None, *counts)}
+    take_turns(calls, 1)
+    seconds = take_turns(calls, ROUNDS)
+    return [
+        [
+            " ".join(words),
+            f"{count} at once" if count else "one run",
+            f"{1000 / STEPS * statistics.median(found):.1f}",
+            spread(ratios(found, seconds[None])),
+            f"{ratios(found, seconds[None])[0] / (count or 1):.2f}",
+        ]
+        for count, found in seconds.items()
+    ]
+
+
+HEADER = ["model", "", "seconds per 1,000 steps", "times one run (least to most)", "of which each"]
+
+
+def measure() -> Section:
+    sizes = [*SIZES, *(GPU_SIZES if torch.cuda.is_available() else [])]
+    rows = [row for size in sizes for row in compare(list(COUNTS), size.split())]
+    return Section(
+        "Replicas: a training step of several seeds at once, as a multiple of one's",
+        "Next-token prediction on G(2,4). They are meant for a GPU, which one small model leaves idle for most of "
+        "the time; a CPU is busy with one, and gains nothing by more.",
+        table(HEADER, rows),
+    )
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    numbers, *words = sys.argv[1:]
+    print(table(HEADER, compare([int(count) for count in numbers.split(",")], words)))

@@ -1,37 +1,46 @@
-"""Graphs per second of the path-star sampler: `python benchmarks/sampler.py [THREADS]`."""
+"""Graphs per second of the path-star sampler."""
 
+from __future__ import annotations
+
+import os
 import statistics
-import sys
-import time
 
 import torch
+from measuring import Section, spread, table, take_turns
 
 from forethought.tasks import PathStar
 
 SIZES = [(2, 5, 50), (5, 5, 50), (7, 7, 100)]
-ROWS, REPEATS = 8192, 15
+ROWS, ROUNDS = 8192, 15
 
 
-def main() -> None:
-    threads = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-    torch.set_num_threads(threads)
+def measure() -> Section:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    print(f"{device}, {threads} thread(s), torch {torch.__version__}, {ROWS} graphs a call")
-    rates: dict[tuple[int, int, int], list[float]] = {size: [] for size in SIZES}
-    for _ in range(REPEATS):  # interleaved: a noisy moment hits every size
+    before = torch.get_num_threads()
+    rows, figures = [], {}
+    for threads in sorted({1, len(os.sched_getaffinity(0))}):
+        torch.set_num_threads(threads)
+        calls = {}
         for degree, length, nodes in SIZES:
             task = PathStar(degree=degree, path_length=length, num_nodes=nodes)
             generator = torch.Generator(device).manual_seed(0)
-            start = time.perf_counter()
-            task.sample(ROWS, generator, device)
-            if device == "cuda":
-                torch.cuda.synchronize()
-            rates[degree, length, nodes].append(ROWS / (time.perf_counter() - start))
-    for (degree, length, nodes), found in rates.items():
-        low, high = min(found), max(found)
-        middle = statistics.median(found)
-        print(f"G({degree},{length}), N={nodes}: {middle:>9,.0f} graphs/s ({low:,.0f} to {high:,.0f})")
+            calls[f"G({degree},{length}), N={nodes}"] = lambda task=task, generator=generator: task.sample(
+                ROWS, generator, device
+            )
+        take_turns(calls, 2)
+        for name, seconds in take_turns(calls, ROUNDS).items():
+            rates = [ROWS / each for each in seconds]
+            rows.append([name, threads, spread((statistics.median(rates), min(rates), max(rates)), 0)])
+            if name == "G(2,5), N=50":
+                figures["sampler_graphs_per_second"] = round(statistics.median(rates))
+    torch.set_num_threads(before)
+    return Section(
+        "The path-star sampler",
+        f"{ROWS:,} graphs a call on {device}; median of {ROUNDS} calls in turns (least to most).",
+        table(["graph", "threads", "graphs per second"], rows),
+        figures,
+    )
 
 
 if __name__ == "__main__":
-    main()
+    print(measure().table)

@@ -1,70 +1,101 @@
 """Time of a training step, cell against cell.
 
 `python benchmarks/training.py objective=next_token,teacherless …` takes the words of `forethought train -m`.
-The cells take turns, a few steps each, in one process and on as many threads as `hardware.threads` says; the
-first cell is what the others are compared with. Prints a Markdown table.
+What follows a `--` makes further cells: `COMMON -- model=gpt model.layers=4 -- model=pretrained
+model.name=PATH`. The cells take turns, a few steps each, in one process, in fp32, eager and on one thread,
+whatever `auto` would pick; the first cell is what the others are compared with.
 """
+
+from __future__ import annotations
 
 import statistics
 import sys
-import time
+from functools import partial
 
-import torch
+from measuring import Section, ratios, spread, table, take_turns
 
 from forethought.cli.compose import Composer
 from forethought.errors import Impossible
 from forethought.run import build
+from forethought.sweep import Cell
 from forethought.tasks import Data
 
 ROUNDS, STEPS = 7, 10
+PLAIN = ["hardware=cpu", "hardware.precision=fp32", "hardware.compile=false", "hardware.threads=1"]
+MODELS = (
+    "seed=0 model=gpt,looped_gpt,infini_gpt,lstm,mamba,mamba2 model.layers=4 model.width=96 batch_size=64 "
+    "task.degree=2 task.path_length=5 task.num_nodes=50"
+)
+OBJECTIVES = (
+    "experiment=proving_ground seed=0 objective=next_token,any_order,belief_state,best_of_k,decision_only,"
+    "future_summary,joint_multi_token,lookahead_insertion,masked_diffusion,masked_next_token,multi_token,"
+    "myopic,next_latent,plan_tokens,policy_gradient,ranking_into_the_future,register_tokens,scheduled_sampling,"
+    "sequential_multi_token,teacherless,token_order"
+)
 
 
 class Trainee:
     """One cell's training loop, without Lightning."""
 
-    def __init__(self, cell):
+    def __init__(self, cell: Cell) -> None:
         parts = build(cell.config)
-        torch.set_num_threads(parts.hardware.threads)
-        self.name = f"{cell.choices['model']} {cell.choices['objective']}"
+        parts.hardware.limit_threads()
         self.objective = parts.objective
         self.data = Data(parts.task, parts.settings.seed, parts.settings.batch_size)
         self.optimizer = self.objective.make_optimizer(self.objective, 1000)["optimizer"]
-        self.step = 0
+        self.done = 0
 
-    def seconds(self, steps):
-        """Per step."""
-        began = time.perf_counter()
+    def train(self, steps: int) -> None:
         for _ in range(steps):
-            self.objective.loss(self.data.batch(self.step)).backward()
+            self.objective.loss(self.data.batch(self.done)).backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
-            self.step += 1
-        return (time.perf_counter() - began) / steps
+            self.done += 1
 
 
-def main(words):
-    trainees = []
-    for cell in Composer(["-m", "hardware=cpu", *words]).cells():
-        try:
-            trainees.append(Trainee(cell))
-        except Impossible as error:
-            print(f"left out: {error}", file=sys.stderr)
-    for trainee in trainees:
-        trainee.seconds(3)
-    rounds = [[trainee.seconds(STEPS) for trainee in trainees] for _ in range(ROUNDS)]
-    print(
-        "| cell | parameters | seconds per 1,000 steps | times the first (least to most) |\n|---|---|---|---|"
+def compare(words: list[str]) -> str:
+    """A table of the cells that the words make."""
+    common, *groups = " ".join(words).split(" -- ")
+    trainees: dict[str, Trainee] = {}
+    for group in groups or [""]:
+        for cell in Composer(["-m", *PLAIN, *common.split(), *group.split()]).cells():
+            try:
+                trainees[f"`{cell.choices['model']}`, `{cell.choices['objective']}`"] = Trainee(cell)
+            except Impossible as error:
+                print(f"left out: {error}", file=sys.stderr)
+    calls = {name: partial(trainee.train, STEPS) for name, trainee in trainees.items()}
+    take_turns(calls, 1)
+    seconds = take_turns(calls, ROUNDS)
+    first = next(iter(seconds.values()))
+    rows = [
+        [
+            name,
+            f"{sum(p.numel() for p in trainees[name].objective.parameters() if p.requires_grad):,}",
+            f"{1000 / STEPS * statistics.median(found):.1f}",
+            spread(ratios(found, first)),
+        ]
+        for name, found in seconds.items()
+    ]
+    return table(["cell", "parameters", "seconds per 1,000 steps", "times the first (least to most)"], rows)
+
+
+def models() -> Section:
+    return Section(
+        "Models: a training step as a multiple of the GPT's",
+        "Next-token prediction, 4 layers × 96, 64 rows of 31 tokens; `looped_gpt` passes its 4 blocks 3 "
+        f"times. `python benchmarks/training.py {MODELS}`",
+        compare(MODELS.split()),
     )
-    for index, trainee in enumerate(trainees):
-        own = statistics.median(times[index] for times in rounds)
-        ratios = sorted(times[index] / times[0] for times in rounds)
-        parameters = sum(p.numel() for p in trainee.objective.parameters() if p.requires_grad)
-        middle = statistics.median(ratios)
-        print(
-            f"| {trainee.name} | {parameters:,} | {1000 * own:.1f} | "
-            f"{middle:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |"
-        )
+
+
+def objectives() -> Section:
+    return Section(
+        "Objectives: a training step as a multiple of next-token prediction's",
+        "GPT of 3 layers × 32, G(3,3), 64 rows of 23 tokens. `best_of_k` and `policy_gradient` train on 8 "
+        f"samples a row, so on 512. `python benchmarks/training.py {OBJECTIVES}`",
+        compare(OBJECTIVES.split()),
+    )
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print(compare(sys.argv[1:]))

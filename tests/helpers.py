@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from forethought.models import GPT
 from forethought.sweep import sweep_status
@@ -100,15 +101,22 @@ def greedy(model, prompt, length, given=None):
 
 
 def carries_loss(objective, batch):
-    """(B, T): the positions at which the loss hangs on what the model gives out."""
-    states = []
-    hook = objective.model.norm.register_forward_hook(
-        lambda norm, inputs, output: states.append(output) or output.retain_grad()
-    )
+    """(B, T): the positions at which the loss hangs on what the model gives out.
+
+    The model gives nothing out for the first ones, where the objective asks for the `last` alone.
+    """
+    lengths, states = [], []
+    hooks = [
+        objective.model.register_forward_pre_hook(lambda model, inputs: lengths.append(inputs[0].shape[1])),
+        objective.model.norm.register_forward_hook(
+            lambda norm, inputs, output: states.append(output) or output.retain_grad()
+        ),
+    ]
     objective.loss(batch).backward()
-    hook.remove()
-    (hidden,) = states
-    return hidden.grad.abs().amax(2) > 0
+    for hook in hooks:
+        hook.remove()
+    (length,), (hidden,) = lengths, states
+    return F.pad(hidden.grad.abs().amax(2) > 0, (length - hidden.shape[1], 0))
 
 
 def logits_seen(objective, batch):

@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from forethought.errors import Impossible, InputError
 from forethought.models import GPT
-from forethought.models.gpt import rotary, rotate
+from forethought.models.gpt import attention, rotary, rotate
 
 V, T, P = 11, 9, 5
 
@@ -175,6 +177,65 @@ def test_a_further_block_is_one_more_layer():
     hidden = gpt(batch, P)
     gpt.norm = norm
     torch.testing.assert_close(gpt.run_block(block, hidden, P), deeper(batch, P))
+
+
+@pytest.mark.parametrize("positions", ["learned", "rotary"])
+@pytest.mark.parametrize("mask", ["causal", "prefix", "full"])
+@pytest.mark.parametrize("last", [1, 3, T])
+def test_the_last_positions_alone(mask, positions, last):
+    """Hidden states and gradients of one pass over all positions, and of its cache."""
+    gpt, x = model(mask=mask, positions=positions), tokens()
+    whole, part = gpt(x, P), gpt(x, P, last=last)
+    torch.testing.assert_close(part, whole[:, -last:])
+    weight = torch.randn_like(part)
+    names, parameters = zip(*gpt.named_parameters(), strict=True)
+    for name, expected, found in zip(
+        names,
+        torch.autograd.grad((whole[:, -last:] * weight).sum(), parameters),
+        torch.autograd.grad((part * weight).sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected, msg=lambda text, name=name: f"{name}: {text}")
+    if mask != "full":
+        state = gpt.new_state(len(x), T)
+        parts = [gpt(piece, P, state, last=1) for piece in (x[:, :P], x[:, P:-1], x[:, -1:])]
+        torch.testing.assert_close(torch.cat(parts, 1), whole[:, [P - 1, T - 2, T - 1]])
+
+
+@pytest.mark.parametrize("myopic", [False, True])
+def test_the_last_positions_under_a_mask_of_ones_own(myopic):
+    gpt, x = model(), tokens()
+    seen = torch.rand(len(x), T, T).lt(0.5) | torch.eye(T, dtype=torch.bool)
+    options = {"seen": seen, "positions": torch.randperm(T), "myopic": myopic}
+    torch.testing.assert_close(gpt(x, P, **options, last=4), gpt(x, P, **options)[:, -4:])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_bf16_attention_on_a_cpu(masked):
+    """Written out there, it is what the fused kernel gives, in values and gradients."""
+    seen = torch.rand(3, 1, T, T).lt(0.5) | torch.eye(T, dtype=torch.bool) if masked else None
+    q, k, v = (torch.randn(3, 2, T, 4, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+    fused = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None)
+    written = attention(q, k, v, seen)
+    torch.testing.assert_close(written, fused, atol=0.03, rtol=0.03)
+    weight = torch.randn_like(fused)
+    for expected, found in zip(
+        torch.autograd.grad((fused * weight).sum(), (q, k, v)),
+        torch.autograd.grad((written * weight).sum(), (q, k, v)),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected, atol=0.1, rtol=0.1)
+
+
+def test_the_last_block_computes_the_last_positions_alone():
+    gpt, x = model(layers=1).float(), tokens()
+    with FlopCounterMode(display=False) as whole:
+        gpt(x)
+    with FlopCounterMode(display=False) as part:
+        gpt(x, last=2)
+    rows, width = 3, 16
+    saved = T - 2  # positions without a query, an output and the MLP: 1 + 1 + 8 products of D × D
+    assert whole.get_total_flops() - part.get_total_flops() >= 2 * rows * saved * 10 * width**2
 
 
 def test_refusals():

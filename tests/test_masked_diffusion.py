@@ -131,8 +131,7 @@ def test_only_masked_tokens_carry_loss_and_the_prompt_is_never_masked():
     assert masked.any()
     assert not masked.all()
     carrying = kept["hidden"].grad.abs().amax(2) > 0
-    assert torch.equal(carrying[:, STAR.prompt_length :], masked)
-    assert not carrying[:, : STAR.prompt_length].any()
+    assert torch.equal(carrying, masked)  # of the prompt nothing is given out
 
 
 def slow_generate(model, steps, prompt, length, given):

@@ -118,11 +118,13 @@ def test_where_each_term_flows():
 @torch.no_grad()
 def test_plan_tokens_are_seen_by_what_follows_and_not_by_the_prompt(mask):
     objective, states = build(mask=mask), []
-    objective.model.register_forward_hook(lambda *call: states.append(call[2]))
+    batch = rows(count=1)
     for changed in (None, 1):
         if changed is not None:
             objective.plan.weight[changed] += torch.randn(16)  # not a constant, which norms take out
-        objective.answer_logits(rows(count=1))
+        states.append(
+            objective.model(objective.inputs(batch.prompt, batch.answer[:, :-1]), STAR.prompt_length)
+        )
     moved = (states[1] - states[0]).abs().amax(2)[0] > 0
     assert moved.tolist() == [i > STAR.prompt_length for i in range(len(moved))]
     assert len(moved) == STAR.prompt_length + K + STAR.answer_length - 1

@@ -243,10 +243,10 @@ REFUSED = {
     "objective=belief_state": "BeliefState with GPT cannot be batched over models",
     "model=lstm": "NextToken with LSTM cannot be batched over models",
     "model=mamba": "NextToken with Mamba cannot be batched over models",
-    "optimizer=muon": "optimizer Muon does not treat every number by itself",
-    "logger=wandb": "logger WandB follows one run at a time",
-    "hardware.devices=2": "hardware.devices=2 share one run",
-    "hardware.compile=true": "hardware.compile=true compiles the model of one run",
+    "optimizer=muon": "Muon does not treat every number by itself; expected optimizer=adamw, or",
+    "logger=wandb": "their curves go to metrics.csv alone; expected logger=csv, or",
+    "hardware.devices=2": "hardware.devices=2 share each run; expected 1, or",
+    "hardware.compile=true": "they are not compiled; expected hardware.compile=false, or",
 }
 
 
@@ -254,9 +254,7 @@ REFUSED = {
 def test_what_must_run_alone_is_refused_by_name(word):
     settings = config(word)
     check_replicas(settings)
-    with pytest.raises(
-        Impossible, match=f"^replicas=3: .*{REFUSED[word]}.*; expected replicas=1$"
-    ) as refusal:
+    with pytest.raises(Impossible, match=f"^replicas=3: .*{REFUSED[word]}.* replicas=1$") as refusal:
         check_replicas({**settings, "replicas": 3})
     assert len(str(refusal.value)) < 250
 

@@ -29,10 +29,16 @@ def validated_dataclass(cls: C) -> C:
 def explain(error: ValidationError, prefix: str) -> InputError:
     """The first complaint as one line that names the key, the value and what would be accepted."""
     first: dict[str, Any] = dict(error.errors()[0])
-    key = ".".join([prefix, *(str(part) for part in first["loc"])]).lstrip(".")
+    where, messages = first["loc"], [first["msg"]]
+    if len(where) > 1 and isinstance(where[-1], str):  # one of several types, none of which fits
+        where = where[:-1]
+        messages = [other["msg"] for other in error.errors() if other["loc"][:-1] == where]
+    key = ".".join([prefix, *(str(part) for part in where)]).lstrip(".")
     if first["type"] == "value_error":
         return InputError(str(first["ctx"]["error"]))
     if first["type"].startswith("missing"):
         return InputError(f"{key}: a value is needed")
-    message = first["msg"].replace("Input should be ", "expected ", 1)
+    message = (
+        " or ".join(messages).replace("Input should be ", "expected ", 1).replace("Input should be ", "")
+    )
     return InputError(f"{key}={first['input']}: {message}")

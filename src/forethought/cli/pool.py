@@ -98,8 +98,9 @@ def slots(hardware: Any, workers: int | None) -> list[dict[str, str]]:
         count = workers or len(own)
         return [{"CUDA_VISIBLE_DEVICES": ",".join(own[worker % len(own)])} for worker in range(count)]
     cores = len(os.sched_getaffinity(0))
-    threads = int(hardware.threads) * int(hardware.devices)
-    return [{} for _ in range(workers or max(1, cores // threads))]
+    threads = 1 if hardware.threads == "auto" else int(hardware.threads)
+    count = workers or max(1, cores // (threads * int(hardware.devices)))
+    return [{"OMP_NUM_THREADS": str(max(1, cores // count))} for _ in range(count)]
 
 
 def _gpus() -> list[str]:

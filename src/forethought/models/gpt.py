@@ -92,8 +92,9 @@ class GPT(nn.Module):
         positions: Int[Tensor, " T"] | Int[Tensor, "B T"] | None = None,
         seen: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None = None,
         myopic: bool = False,
-    ) -> Float[Tensor, "B T D"]:
-        """Hidden states after the last norm.
+        last: int | None = None,
+    ) -> Float[Tensor, "B L D"]:
+        """Hidden states after the last norm, of all L = T positions or of the `last` ones.
 
         Args:
             x: token ids, or embeddings (`embed`) where an objective builds its own input.
@@ -103,6 +104,8 @@ class GPT(nn.Module):
             positions: where each token stands; by default one after the other.
             seen: which positions each one sees, instead of the model's own mask (`visibility`).
             myopic: keys and values of other positions carry no gradient (Wu et al., 2404.00859).
+            last: L, the positions at the end that are asked for. The last block computes keys and values
+                alone for the others.
         """
         length, past = x.shape[1], state.length if state else 0
         if self.position is not None and positions is None and past + length > self.position.num_embeddings:
@@ -118,12 +121,14 @@ class GPT(nn.Module):
             hidden = hidden + self.position(positions)
         if seen is None:
             seen = self._seen(length, past, prompt_length, x.device)
-        for index, block in enumerate(self.stack):
-            cache = state.cache[index][:, :, :, : past + length] if state else None
-            hidden = block(hidden, seen, rotation, cache, myopic)
+        stack = self.stack
+        for index, block in enumerate(stack, 1):
+            cache = state.cache[index - 1][:, :, :, : past + length] if state else None
+            narrow = last if index == len(stack) and not myopic else None
+            hidden = block(hidden, seen, rotation, cache, myopic, narrow)
         if state:
             state.length += length
-        return self.norm(hidden)
+        return self.norm(hidden if last is None else hidden[:, -last:])
 
     def embed(self, tokens: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
         """Token embeddings without positions, which `forward` adds."""
@@ -136,13 +141,17 @@ class GPT(nn.Module):
         return block
 
     def run_block(
-        self, block: nn.Module, hidden: Float[Tensor, "B T D"], prompt_length: int = 0
-    ) -> Float[Tensor, "B T D"]:
+        self,
+        block: nn.Module,
+        hidden: Float[Tensor, "B T D"],
+        prompt_length: int = 0,
+        last: int | None = None,
+    ) -> Float[Tensor, "B L D"]:
         """A block of `new_block` on top of hidden states, under the model's mask; then the last norm."""
         length = hidden.shape[1]
         rotation = self._rotation(torch.arange(length, device=hidden.device))
         seen = self._seen(length, 0, prompt_length, hidden.device)
-        return self.norm(block(hidden, seen, rotation, None, False))
+        return self.norm(block(hidden, seen, rotation, None, last=last))
 
     def visibility(
         self, length: int, prompt_length: int, device: torch.device | str = "cpu"
@@ -202,10 +211,12 @@ class Block(nn.Module):
         seen: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None,
         rotation: Float[Tensor, "2 R 1 T E"] | None,
         cache: Float[Tensor, "2 B H S E"] | None,
-        myopic: bool,
-    ) -> Float[Tensor, "B T D"]:
-        x = x + self.attention(self.attention_norm(x), seen, rotation, cache, myopic)
-        return x + self.mlp(self.mlp_norm(x))
+        myopic: bool = False,
+        last: int | None = None,
+    ) -> Float[Tensor, "B L D"]:
+        kept = x if last is None else x[:, -last:]
+        kept = kept + self.attention(self.attention_norm(x), seen, rotation, cache, myopic, last)
+        return kept + self.mlp(self.mlp_norm(kept))
 
 
 class Attention(nn.Module):
@@ -223,28 +234,59 @@ class Attention(nn.Module):
         seen: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None,
         rotation: Float[Tensor, "2 R 1 T E"] | None,
         cache: Float[Tensor, "2 B H S E"] | None,
-        myopic: bool,
-    ) -> Float[Tensor, "B T D"]:
-        q, k, v = self._project(x, rotation)
+        myopic: bool = False,
+        last: int | None = None,
+    ) -> Float[Tensor, "B L D"]:
+        if last is not None:
+            if seen is None:
+                seen = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
+            seen = seen[..., -last:, :]
         if seen is not None and seen.ndim == 3:
             seen = seen[:, None]
+        q, k, v = self._project(x, rotation, last)
         if myopic:
             return self._merge(_myopic_attention(q, k, v, *self._project(x.detach(), rotation)[1:], seen))
         if cache is not None:
             cache[0, :, :, -x.shape[1] :], cache[1, :, :, -x.shape[1] :] = k, v
             k, v = cache[0], cache[1]
-        return self._merge(F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None))
+        return self._merge(attention(q, k, v, seen))
 
     def _project(
-        self, x: Float[Tensor, "B T D"], rotation: Float[Tensor, "2 R 1 T E"] | None
-    ) -> tuple[Float[Tensor, "B H T E"], Float[Tensor, "B H T E"], Float[Tensor, "B H T E"]]:
-        q, k, v = self.input(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        self,
+        x: Float[Tensor, "B T D"],
+        rotation: Float[Tensor, "2 R 1 T E"] | None,
+        last: int | None = None,
+    ) -> tuple[Float[Tensor, "B H L E"], Float[Tensor, "B H T E"], Float[Tensor, "B H T E"]]:
+        if last is None:
+            q, k, v = self.input(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        else:
+            width = x.shape[2]
+            q = F.linear(x[:, -last:], self.input.weight[:width], self.input.bias[:width])
+            kv = F.linear(x, self.input.weight[width:], self.input.bias[width:])
+            q = q.unflatten(2, (self.heads, -1)).transpose(1, 2)
+            k, v = kv.unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if rotation is not None:
-            q, k = rotate(q, rotation), rotate(k, rotation)
+            q, k = rotate(q, rotation[..., -q.shape[2] :, :]), rotate(k, rotation)
         return q, k, v
 
     def _merge(self, mixed: Float[Tensor, "B H T E"]) -> Float[Tensor, "B T D"]:
         return self.output(mixed.transpose(1, 2).flatten(2))
+
+
+def attention(
+    q: Float[Tensor, "B H L E"],
+    k: Float[Tensor, "B H S E"],
+    v: Float[Tensor, "B H S E"],
+    seen: Bool[Tensor, "*N L S"] | None,
+) -> Float[Tensor, "B H L E"]:
+    """Scaled dot-product attention; `seen` None: all up to oneself."""
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None)
+    # On a CPU the fused kernel's backward in bf16 takes six times as long as this (docs/PERFORMANCE.md).
+    if seen is None:
+        seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril()
+    scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
+    return scores.masked_fill(~seen, -torch.inf).softmax(3) @ v
 
 
 def _myopic_attention(

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from forethought.errors import Impossible, InputError
-from forethought.objectives.base import Objective, choose
+from forethought.objectives.base import Objective, choose, read_last
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
 
@@ -76,19 +76,25 @@ class AnyOrder(Objective):
         """Of the answer tokens at the positions `order`, N = R + 1, having `read` all but the last."""
         length = prompt.shape[1]
         at = torch.arange(length, device=prompt.device).expand_as(prompt)
-        hidden = self.hidden(torch.cat([prompt, read], 1), torch.cat([at, length + order], 1), length)
-        return self.model.logits(hidden[:, length - 1 :])
+        hidden = self.hidden(
+            order.shape[1], torch.cat([prompt, read], 1), torch.cat([at, length + order], 1), length
+        )
+        return self.model.logits(hidden)
 
     def hidden(
         self,
+        count: int,
         tokens: Int[Tensor, "B T"],
         at: Int[Tensor, "B U"],
         prompt_length: int,
         state: Any = None,
-    ) -> Float[Tensor, "B T D"]:
-        """Hidden states of tokens that stand `at` these positions; the last, U = T + 1, is the next one's."""
+    ) -> Float[Tensor, "B N D"]:
+        """Hidden states of the last N = `count` tokens, which stand `at` these positions.
+
+        The last position, U = T + 1, is that of the token to come.
+        """
         embedded = self.model.embed(tokens) + self.next_position(at[:, 1:])
-        return self.model(embedded, prompt_length, state, positions=at[:, :-1])
+        return read_last(self.model, count, embedded, prompt_length, state, positions=at[:, :-1])
 
     def answer_logits(self, batch: Batch) -> Float[Tensor, "B A V"]:
         order = torch.arange(batch.answer.shape[1], device=batch.answer.device).expand_as(batch.answer)
@@ -118,7 +124,7 @@ class AnyOrder(Objective):
         state = self.model.new_state(len(prompt), total)
         start = 0
         for stop in range(read.shape[1], total):
-            hidden = self.hidden(read, at[:, start : stop + 1], prompt.shape[1], state)[:, -1:]
+            hidden = self.hidden(1, read, at[:, start : stop + 1], prompt.shape[1], state)
             read = choose(self.model.logits(hidden), temperature)
             sequence[:, order[stop]] = read[:, 0]
             start = stop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -84,6 +85,17 @@ class Objective(pl.LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         return self.make_optimizer(self, int(self.trainer.max_steps))
+
+
+def read_last(read: Any, count: int, *inputs: Any, **options: Any) -> Float[Tensor, "B S D"]:
+    """Hidden states of the last S = `count` positions, and no others where the model knows `last`.
+
+    Args:
+        read: a model, or its `run_block`; called with `inputs` and `options`.
+    """
+    if "last" in inspect.signature(getattr(read, "forward", read)).parameters:
+        return read(*inputs, **options, last=count)
+    return read(*inputs, **options)[:, -count:]
 
 
 def choose(logits: Float[Tensor, "*N V"], temperature: float) -> Int[Tensor, "*N"]:

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
-from forethought.objectives.base import choose
+from forethought.objectives.base import choose, read_last
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -81,7 +81,7 @@ class LookaheadInsertion(NextToken):
         answer, target = self.insert(batch.answer)
         length = batch.prompt.shape[1]
         tokens = torch.cat([batch.prompt, answer[:, :-1]], 1)
-        hidden = self.model(self.embed(tokens), length)[:, length - 1 :]
+        hidden = read_last(self.model, answer.shape[1], self.embed(tokens), length)
         end = F.linear(hidden, self.added.weight[:1])
         logits = torch.cat([self.model.logits(hidden), end], 2)
         return F.cross_entropy(logits.flatten(0, 1), target.flatten())
@@ -116,7 +116,7 @@ class LookaheadInsertion(NextToken):
         state = self.model.new_state(len(prompt), prompt.shape[1] + length + self.span + 2)
 
         def write(read: Int[Tensor, "B T"]) -> Int[Tensor, "B 1"]:
-            hidden = self.model(self.embed(read), prompt.shape[1], state)[:, -1:]
+            hidden = read_last(self.model, 1, self.embed(read), prompt.shape[1], state)
             return choose(self.model.logits(hidden), temperature)
 
         begin, end = (prompt.new_full((len(prompt), 1), token) for token in (self.begin, self.end))

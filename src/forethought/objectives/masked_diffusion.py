@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from forethought.objectives.base import Objective, choose
+from forethought.objectives.base import Objective, choose, read_last
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
 
@@ -95,8 +95,7 @@ class MaskedDiffusion(Objective):
     ) -> Float[Tensor, "B A V"]:
         """What the model believes to stand at each answer position, with the `masked` ones unread."""
         tokens = torch.cat([prompt, answer.masked_fill(masked, self.task.dummy)], 1)
-        length = prompt.shape[1]
-        return self.model.logits(self.model(tokens, length)[:, length:])
+        return self.model.logits(read_last(self.model, answer.shape[1], tokens, prompt.shape[1]))
 
     def answer_logits(self, batch: Batch) -> Float[Tensor, "B A V"]:
         masked = torch.ones_like(batch.answer, dtype=torch.bool)

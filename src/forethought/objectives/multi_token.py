@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -11,7 +10,7 @@ from jaxtyping import Float, Int
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from forethought.objectives.base import check_horizon, choose
+from forethought.objectives.base import check_horizon, choose, read_last
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -70,20 +69,21 @@ class MultiToken(NextToken):
         answer, end = batch.answer, batch.prompt.shape[1]
         trunk = self.model(torch.cat([batch.prompt, answer[:, :-1]], 1), end)
         loss = trunk.new_zeros(())
-        for i, hidden in enumerate(self.head_states(trunk, end), 1):
+        for i in range(1, self.horizon + 1):
             first = end - 1 if self.loss_scope == "answer" else max(end - i, 0)
             target = answer[:, first + i - end :]
-            logits = self.model.logits(hidden[:, first : first + target.shape[1]])
+            hidden = self.head_state(i, trunk, end, trunk.shape[1] - first)
+            logits = self.model.logits(hidden[:, : target.shape[1]])
             loss = loss + F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
         return loss / answer.numel()
 
-    def head_states(
-        self, trunk: Float[Tensor, "B T D"], prompt_length: int
-    ) -> Iterator[Float[Tensor, "B T D"]]:
-        """What the output layer reads, head by head."""
-        yield trunk
-        for head in self.heads:
-            yield self.model.run_block(head, trunk, prompt_length)
+    def head_state(
+        self, i: int, trunk: Float[Tensor, "B T D"], prompt_length: int, count: int
+    ) -> Float[Tensor, "B S D"]:
+        """What the output layer reads of head i at the last S = `count` positions."""
+        if i == 1:
+            return trunk[:, -count:]
+        return read_last(self.model.run_block, count, self.heads[i - 2], trunk, prompt_length)
 
     def generate(
         self,
@@ -113,12 +113,15 @@ class MultiToken(NextToken):
         while (known < length).any():
             calls += known < length
             trunk = self.model(torch.cat([prompt, draft[:, : length - 1]], 1), prompt.shape[1])
-            own = choose(self.model.logits(trunk[:, prompt.shape[1] - 1 :]), 0.0)
+            own = choose(self.model.logits(trunk[:, -length:]), 0.0)
             agreed = (draft[:, :length] == own) | (columns[:length] < known[:, None])
             right = agreed.long().cumprod(1).sum(1)  # tokens before head 1's first objection
             # At that objection head 1 is right, as all it has read is; from there the others draft on.
-            reader = prompt.shape[1] - 1 + right.clamp(max=length - 1)
-            heads = [hidden[rows, reader] for hidden in self.head_states(trunk, prompt.shape[1])]
+            reader = right.clamp(max=length - 1)
+            heads = [
+                self.head_state(i, trunk, prompt.shape[1], length)[rows, reader]
+                for i in range(1, self.horizon + 1)
+            ]
             tokens = choose(self.model.logits(torch.stack(heads, 1)), 0.0)
             draft = draft.scatter(1, right[:, None] + columns[: self.horizon], tokens)
             known = right + 1

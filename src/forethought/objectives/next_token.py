@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from forethought.objectives.base import Objective, choose
+from forethought.objectives.base import Objective, choose, read_last
 from forethought.tasks import Batch
 
 
@@ -35,7 +35,7 @@ class NextToken(Objective):
     def answer_hidden(self, batch: Batch) -> Float[Tensor, "B A D"]:
         """Hidden states of the positions whose next token is an answer token."""
         read = self.inputs(batch.prompt, batch.answer[:, :-1])
-        return self.model(read, batch.prompt.shape[1])[:, -batch.answer.shape[1] :]
+        return read_last(self.model, batch.answer.shape[1], read, batch.prompt.shape[1])
 
     def inputs(
         self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B S"]
@@ -58,7 +58,7 @@ class NextToken(Objective):
         read = self.inputs(prompt, answer)
         state = self.model.new_state(len(prompt), read.shape[1] + length - answer.shape[1])
         while answer.shape[1] < length:
-            hidden = self.model(read, prompt.shape[1], state)[:, -1:]
+            hidden = read_last(self.model, 1, read, prompt.shape[1], state)
             read = choose(self.next_logits(hidden), temperature)
             answer = torch.cat([answer, read], 1)
         return answer

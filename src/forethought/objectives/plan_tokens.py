@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
+from forethought.objectives.base import read_last
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -83,8 +84,9 @@ class PlanTokens(NextToken):
 
     def hidden(self, batch: Batch) -> Float[Tensor, "B S D"]:
         """States of the plan tokens and of the answer tokens read, S = k + A - 1."""
+        read = self.inputs(batch.prompt, batch.answer[:, :-1])
         length = batch.prompt.shape[1]
-        return self.model(self.inputs(batch.prompt, batch.answer[:, :-1]), length)[:, length:]
+        return read_last(self.model, read.shape[1] - length, read, length)
 
     def inputs(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B S"]) -> Float[Tensor, "B T D"]:
         plan = self.plan.weight.expand(len(prompt), -1, -1)

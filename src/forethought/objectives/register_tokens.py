@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
+from forethought.objectives.base import read_last
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -79,13 +80,15 @@ class RegisterTokens(NextToken):
         tokens = torch.cat([batch.prompt, batch.answer[:, :-1]], 1)
         registers = self.register.expand(len(batch), count, -1)
         positions = torch.arange(tokens.shape[1], device=d.device).expand(len(batch), -1)
-        hidden = self.model(
+        hidden = read_last(
+            self.model,
+            length + count,
             torch.cat([self.model.embed(tokens), registers], 1),
             prompt_length,
             positions=torch.cat([positions, prompt_length - 1 + target], 1),
             seen=self.visibility(tokens.shape[1], prompt_length),
         )
-        logits = self.model.logits(hidden[:, prompt_length - 1 :])
+        logits = self.model.logits(hidden)
         next_token = F.cross_entropy(logits[:, :length].flatten(0, 1), batch.answer.flatten())
         ahead = batch.answer.gather(1, target).masked_fill(~exists, -100)  # cross_entropy leaves out -100
         register = F.cross_entropy(logits[:, length:].flatten(0, 1), ahead.flatten())

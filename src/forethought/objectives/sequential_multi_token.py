@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
-from forethought.objectives.base import check_horizon
+from forethought.objectives.base import check_horizon, read_last
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -61,14 +61,15 @@ class SequentialMultiToken(NextToken):
         loss = self._cross_entropy(hidden, batch, 1)
         for n, link in enumerate(self.chain, 2):
             merged = link(hidden[:, :-1], self.model.embed(sequence[:, n - 1 : -1]))
-            hidden = self.model.run_block(link.block, merged, end)
+            count = merged.shape[1] if link is not self.chain[-1] else batch.answer.shape[1] - n + 1
+            hidden = read_last(self.model.run_block, count, link.block, merged, end)
             loss = loss + self.chain_weight / len(self.chain) * self._cross_entropy(hidden, batch, n)
         return loss
 
     def _cross_entropy(self, hidden: Float[Tensor, "B T D"], batch: Batch, n: int) -> Float[Tensor, ""]:
         """CE_n: from the last prompt token on, where s_{t+n} is y_n, to the end of the answer."""
-        logits = self.model.logits(hidden[:, batch.prompt.shape[1] - 1 :])
         target = batch.answer[:, n - 1 :]
+        logits = self.model.logits(hidden[:, -target.shape[1] :])
         total = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
         return total / batch.answer.numel()
 

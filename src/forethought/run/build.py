@@ -34,6 +34,8 @@ class Parts:
     task: Task
     objective: Objective
     hardware: Hardware
+    hardware_choice: str
+    """What `auto` stands for in it, and why; empty if there was none."""
     logger: Any
 
 
@@ -60,11 +62,15 @@ def build(config: Config) -> Parts:
             f"task.train_samples={task.train_samples}: expected at least hardware.devices={hardware.devices}"
         )
     torch.manual_seed(derive(settings.seed, "weights"))
+    objective = build_objective(config, task)
+    tokens = settings.batch_size // hardware.devices * (task.prompt_length + task.answer_length)
+    hardware, choice = hardware.fitted(objective.model, tokens, settings.max_steps)
     return Parts(
         settings=settings,
         task=task,
-        objective=build_objective(config, task),
+        objective=objective,
         hardware=hardware,
+        hardware_choice=choice,
         logger=construct(config, "logger"),
     )
 

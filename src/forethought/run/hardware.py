@@ -1,12 +1,22 @@
 """The machine a run uses; nothing here changes what is computed, only how fast."""
 
+from __future__ import annotations
+
+import os
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from pydantic import PositiveInt
+from torch import nn
 
 from forethought.errors import InputError
 from forethought.validation import validated_dataclass
+
+# Where each begins to pay on a CPU: docs/PERFORMANCE.md, "What `auto` stands for".
+_BF16_WIDTH = 64
+_COMPILE_FLOP = 2e13  # of a whole run: minutes of it, against the better part of one to compile
+_THREADS_FLOP = 5e9  # of a step: tens of milliseconds
 
 
 @validated_dataclass
@@ -19,15 +29,17 @@ class Hardware:
         compile: `torch.compile` the model.
         threads: CPU threads of each process.
 
+    `auto` of the last three: see `fitted`.
+
     Raises:
         InputError: fewer GPUs than asked for.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: PositiveInt
-    precision: Literal["fp32", "bf16"]
-    compile: bool
-    threads: PositiveInt
+    precision: Literal["auto", "fp32", "bf16"]
+    compile: Literal["auto"] | bool
+    threads: Literal["auto"] | PositiveInt
 
     def __post_init__(self) -> None:
         available = torch.cuda.device_count()
@@ -48,10 +60,46 @@ class Hardware:
         """Where this process samples its data."""
         return f"cuda:{torch.cuda.current_device()}" if self.on_gpu else "cpu"
 
+    def fitted(self, model: nn.Module, tokens: int, steps: int) -> tuple[Hardware, str]:
+        """Every `auto` decided for this machine and this training, and the reasons in one line.
+
+        Args:
+            model: its parameters and its `width` tell how much arithmetic a token takes.
+            tokens: read in each step by one process.
+            steps: of the whole run.
+        """
+        parameters = sum(p.numel() for p in model.parameters())
+        flop = 6.0 * parameters * tokens  # of a step: forward and backward
+        width = getattr(model, "width", 0)
+        chosen: dict[str, Any] = {}
+        reasons = []
+        if self.precision == "auto":
+            # On a GPU the precision is part of the choice of `hardware`, as it has always been.
+            amx = not self.on_gpu and torch.cpu.get_capabilities().get("amx_bf16", False)
+            chosen["precision"] = "bf16" if amx and width >= _BF16_WIDTH else "fp32"
+            if not self.on_gpu:
+                unit = f"AMX, model.width={width}" if amx else "no AMX"
+                reasons.append(f"{chosen['precision']} ({unit})")
+        if self.compile == "auto":
+            long = flop * steps >= _COMPILE_FLOP
+            chosen["compile"] = long and width >= _BF16_WIDTH and not self.on_gpu
+            how = "compiled" if chosen["compile"] else "not compiled"
+            reasons.append(f"{how} ({flop * steps:.1g} FLOP in all)")
+        if self.threads == "auto":
+            chosen["threads"] = _cores() // self.devices if flop >= _THREADS_FLOP and not self.on_gpu else 1
+            chosen["threads"] = max(1, chosen["threads"])
+            reasons.append(f"{chosen['threads']} thread(s) ({flop:.1g} FLOP a step)")
+        return replace(self, **chosen), ", ".join(reasons)
+
+    def limit_threads(self) -> None:
+        """Hold this process to its threads."""
+        assert self.threads != "auto", "not fitted"
+        torch.set_num_threads(self.threads)
+
     def describe(self) -> str:
         """The device by name, for results.json."""
         name = torch.cuda.get_device_name() if self.on_gpu else f"cpu, {self.threads} thread(s)"
-        return f"{self.devices} × {name}, {self.precision}"
+        return f"{self.devices} × {name}, {self.precision}" + (", compiled" if self.compile else "")
 
     def trainer_arguments(self) -> dict[str, Any]:
         """Arguments for Lightning's Trainer."""
@@ -61,3 +109,8 @@ class Hardware:
             "strategy": "auto" if self.devices == 1 else "ddp_spawn",
             "precision": "bf16-mixed" if self.precision == "bf16" else "32-true",
         }
+
+
+def _cores() -> int:
+    """Of this machine, or this process's share of them: the pool tells its workers theirs."""
+    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))

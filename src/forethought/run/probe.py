@@ -15,7 +15,7 @@ def seconds_of_run(config: Config) -> float:
     """Seconds to `max_steps`, evaluations included; a solved run stops earlier."""
     parts = build(config)
     settings, hardware = parts.settings, parts.hardware
-    torch.set_num_threads(hardware.threads)
+    hardware.limit_threads()
     data = Data(parts.task, settings.seed, settings.batch_size, hardware.device)
     device = "cuda" if hardware.on_gpu else "cpu"
     objective = parts.objective.to(device)

@@ -22,7 +22,7 @@ def check_replicas(config: Config) -> None:
     if (replicas := config.get("replicas", 1)) > 1:
         obstacle = _obstacle(json.dumps({**config, "seed": None}, sort_keys=True))
         if obstacle is not None:
-            raise Impossible(f"replicas={replicas}: {obstacle}; expected replicas=1")
+            raise Impossible(f"replicas={replicas}: {obstacle}")
 
 
 @lru_cache
@@ -34,19 +34,22 @@ def _obstacle(config: str) -> str | None:
     parts = [build({**json.loads(config), "seed": seed}) for seed in (0, 1)]
     objective, hardware = parts[0].objective, parts[0].hardware
     if type(parts[0].logger) is not CSV:
-        return f"logger {type(parts[0].logger).__name__} follows one run at a time"
+        return "their curves go to metrics.csv alone; expected logger=csv, or replicas=1"
     if hardware.devices > 1:
-        return f"hardware.devices={hardware.devices} share one run"
+        return (
+            f"hardware.devices={hardware.devices} share each run; expected hardware.devices=1, or replicas=1"
+        )
     if hardware.compile:
-        return "hardware.compile=true compiles the model of one run"
+        return "they are not compiled; expected hardware.compile=false, or replicas=1"
     if type(objective.make_optimizer) is not AdamW:
-        return f"optimizer {type(objective.make_optimizer).__name__} does not treat every number by itself"
+        name = type(objective.make_optimizer).__name__
+        return f"{name} does not treat every number by itself; expected optimizer=adamw, or replicas=1"
     batch = Data(parts[0].task, seed=0, batch_size=2).batch(0)
     try:
         Stack([each.objective for each in parts])([batch, batch]).sum().backward()
     except Exception as error:
         who = f"{type(objective).__name__} with {type(objective.model).__name__}"
         if "random operation" in str(error):
-            return f"{who} draws random numbers in its loss"
-        return f"{who} cannot be batched over models ({shorten(str(error), 100)})"
+            return f"{who} draws random numbers in its loss; expected replicas=1"
+        return f"{who} cannot be batched over models ({shorten(str(error), 100)}); expected replicas=1"
     return None

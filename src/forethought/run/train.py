@@ -26,6 +26,8 @@ from forethought.run.optimizer import ClipGradients
 from forethought.run.progress import Progress, Report
 from forethought.tasks import Batch, Data, derive
 
+log = logging.getLogger(__name__)
+
 _EXAMPLES = 8
 _GRAD_FLOW_ROWS = 256
 
@@ -68,6 +70,10 @@ def train(
         FloatingPointError: the loss became NaN or infinite.
     """
     start = begin(config, folder, report)
+    if choice := start.parts.hardware_choice:
+        log.info("hardware: %s", choice)
+        if progress_bar:
+            print(f"hardware: {choice}", flush=True)
     if not start.trained:
         callbacks: list[pl.Callback] = [start.progress]
         if (norm := config["optimizer"].get("clip_norm")) is not None:
@@ -114,7 +120,7 @@ def begin(config: Config, folder: Path, report: Report | None = None) -> Start:
     """
     parts = build(config)
     settings, hardware = parts.settings, parts.hardware
-    torch.set_num_threads(hardware.threads)
+    hardware.limit_threads()
     data = Data(parts.task, settings.seed, settings.batch_size, hardware.device)
     last = folder / "checkpoints" / "last.ckpt"
     last.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +144,7 @@ class _EachProcess(pl.Callback):
         self.hardware = hardware
 
     def setup(self, trainer: pl.Trainer, objective: pl.LightningModule, stage: str) -> None:
-        torch.set_num_threads(self.hardware.threads)
+        self.hardware.limit_threads()
         if self.hardware.compile:
             objective.model.compile()
         _quieten()

@@ -1,0 +1,50 @@
+"""What the benchmarks share: loops that take turns, and how a measurement is written down."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+
+@dataclass
+class Section:
+    """One measurement: a part of docs/PERFORMANCE.md and some keys of docs/performance.json."""
+
+    title: str
+    text: str
+    table: str
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+def take_turns(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call, `rounds` times each, in turns: a noisy moment hits all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, call in contestants.items():
+            began = time.perf_counter()
+            call()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def ratios(slow: Sequence[float], fast: Sequence[float]) -> tuple[float, float, float]:
+    """Median, least and most of how many times faster, round against round."""
+    found = sorted(a / b for a, b in zip(slow, fast, strict=True))
+    return statistics.median(found), found[0], found[-1]
+
+
+def spread(values: tuple[float, float, float], digits: int = 2) -> str:
+    middle, low, high = values
+    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """In Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

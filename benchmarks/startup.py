@@ -1,0 +1,79 @@
+"""What a command costs before it begins, and what a cell of a sweep costs beside its training."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from measuring import Section, table
+
+from forethought.results import read_results
+
+COMMAND = [sys.executable, "-m", "forethought.cli"]
+TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "hydra.launcher.workers=1"]
+FEW, MANY, ROUNDS = 3, 15, 3
+
+
+def seconds_of(words: list[str], folder: str) -> float:
+    began = time.perf_counter()
+    subprocess.run([*COMMAND, *words], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def sweep_seconds(cells: int, folder: str, name: str) -> tuple[float, float]:
+    """Of a whole sweep on one worker, and of its cells' training alone."""
+    whole = seconds_of(["train", "-m", f"sweep={name}", f"seed=range({cells})", *TINY], folder)
+    trained = sum(read_results(path).wall_seconds for path in Path(folder, "multirun", name).glob("*-s*"))
+    return whole, trained
+
+
+def copy_cells(folder: Path, count: int) -> None:
+    """A finished sweep of `count` cells, from one finished cell."""
+    (cell,) = (folder / "multirun" / "one").glob("*-s*")
+    text, big = (cell / "results.json").read_text(), folder / "multirun" / "big"
+    (words,) = json.loads((cell.parent / "grid.json").read_text()).values()
+    names = [f"{cell.name[:-4]}{index:04x}" for index in range(count)]
+    for name in names:
+        (big / name).mkdir(parents=True)
+        (big / name / "results.json").write_text(text.replace(cell.name, name))
+    (big / "grid.json").write_text(json.dumps(dict.fromkeys(names, words)))
+
+
+def measure() -> Section:
+    with tempfile.TemporaryDirectory() as folder:
+        helped = [seconds_of(["--help"], folder) for _ in range(2 * ROUNDS + 1)]
+        each = []
+        for turn in range(ROUNDS):
+            few, trained_few = sweep_seconds(FEW, folder, f"few{turn}")
+            many, trained_many = sweep_seconds(MANY, folder, f"many{turn}")
+            each.append(((many - trained_many) - (few - trained_few)) / (MANY - FEW))
+        sweep_seconds(1, folder, "one")
+        copy_cells(Path(folder), 1000)
+        status = [seconds_of(["status", "multirun/big"], folder) for _ in range(2 * ROUNDS + 1)]
+    figures = {
+        "cell_overhead_seconds": round(statistics.median(each), 3),
+        "help_seconds": round(statistics.median(helped), 3),
+        "status_1000_seconds": round(statistics.median(status), 3),
+    }
+    rows = [
+        ["`forethought --help`", figures["help_seconds"]],
+        ["`forethought status` of 1,000 finished cells", figures["status_1000_seconds"]],
+        ["one more cell of a local sweep, beyond its training", figures["cell_overhead_seconds"]],
+    ]
+    return Section(
+        "Starting up",
+        f"Processes begun anew; medians. The last: sweeps of {FEW} and of {MANY} tiny cells on one worker of "
+        "the pool, their difference less `wall_seconds`; it holds composing, starting the process, building, "
+        "testing and writing.",
+        table(["", "seconds"], rows),
+        figures,
+    )
+
+
+if __name__ == "__main__":
+    print(measure().table)
