@@ -80,8 +80,8 @@ def measure() -> Section:
     rows = [row for size in sizes for row in compare(list(COUNTS), size.split())]
     return Section(
         "Replicas: a training step of several seeds at once, as a multiple of one's",
-        "Next-token prediction on G(2,4). They are meant for a GPU, which one small model leaves idle for most of "
-        "the time; a CPU is busy with one, and gains nothing by more.",
+        "Next-token prediction on G(2,4). They are meant for a GPU, which one small model leaves idle most "
+        "of the time; a CPU is busy with one, and gains nothing by more.",
         table(HEADER, rows),
     )
 

@@ -36,9 +36,7 @@ def _obstacle(config: str) -> str | None:
     if type(parts[0].logger) is not CSV:
         return "their curves go to metrics.csv alone; expected logger=csv, or replicas=1"
     if hardware.devices > 1:
-        return (
-            f"hardware.devices={hardware.devices} share each run; expected hardware.devices=1, or replicas=1"
-        )
+        return f"hardware.devices={hardware.devices} share each run; expected 1, or replicas=1"
     if hardware.compile:
         return "they are not compiled; expected hardware.compile=false, or replicas=1"
     if type(objective.make_optimizer) is not AdamW:
