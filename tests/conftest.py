@@ -1,5 +1,7 @@
 """Every annotated shape is checked at run time while the tests run."""
 
+import os
+
 import pytest
 from jaxtyping import install_import_hook
 
@@ -44,3 +46,20 @@ def needed(request):
         return [f"model.name={request.getfixturevalue('gpt2_checkpoint')}"]
 
     return overrides
+
+
+@pytest.fixture
+def server(workplace, monkeypatch):
+    """A W&B server of our own that this process is logged in to."""
+    import wandb
+    from wandb_server import serving
+
+    wandb.teardown()  # W&B reads its settings once
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    with serving() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        yield server
+        server.released.set()
+        wandb.teardown()

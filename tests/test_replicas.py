@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +12,14 @@ import torch
 from helpers import choices, rows
 
 from forethought.cli.compose import Composer
+from forethought.cli.launchers.pool import together
 from forethought.cli.main import run
-from forethought.cli.pool import together
 from forethought.errors import Impossible
 from forethought.results import read_curves, read_results
 from forethought.run import build, check_replicas, run_cell, train, train_together
 from forethought.run.progress import Progress
 from forethought.run.stack import Stack, join, split
-from forethought.sweep import sweep_status
+from forethought.sweep import Stopped, sweep_status
 
 TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "max_steps=10", "eval_every=5"]
 SEEDS = (0, 1, 2)
@@ -174,6 +175,7 @@ def test_they_leave_what_single_runs_leave(workplace, words):
     assert_same_runs(alone(*words), together)
 
 
+@pytest.mark.slow
 def test_single_runs_go_on_with_replicas_and_the_other_way_round(workplace, monkeypatch):
     """Ctrl-C after step 8, or while step 10 is being saved: the second of three has just got there."""
     words = ["max_steps=15", "log_every=1"]
@@ -205,6 +207,34 @@ def test_single_runs_go_on_with_replicas_and_the_other_way_round(workplace, monk
     assert_same_runs(calm, cells("singly", *words))
 
 
+def test_a_signal_waits_for_the_end_of_a_step(workplace, monkeypatch):
+    """All save at that very step, and the signal then goes to whoever would have had it."""
+    words, named = ["max_steps=15"], cells("at_once", "max_steps=15")
+    plain, steps, heard = Stack.forward, [], []
+
+    def signalled(stack, batches):
+        steps.append(len(steps) + 1)
+        if len(steps) == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(stack, batches)
+
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append(len(steps)))
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Stack, "forward", signalled)
+            with pytest.raises(Stopped):
+                train_together(named, run_cell)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert steps[-1] == 7
+    assert heard == [7]
+    assert [read_results(cell.folder).reason for cell in named] == ["stopped by SIGTERM"] * 3
+    assert [checkpoint(cell)["global_step"] for cell in named] == [7] * 3
+    train_together(named, run_cell)
+    assert_same_runs(alone(*words), named)
+
+
+@pytest.mark.slow
 def test_the_solved_leave_and_the_others_go_on(workplace):
     words = ["task.path_length=2", "optimizer.lr=3e-3", "optimizer.warmup_steps=10", "solve_threshold=0.5"]
     words += ["max_steps=200", "eval_every=10"]

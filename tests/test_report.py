@@ -5,125 +5,34 @@ import io
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
+from reports import STAR, failed, repairs, report, run, save
 from rich.console import Console
 
 from forethought.errors import InputError
-from forethought.report import median_steps, print_table, wilson, write_report
+from forethought.report import load, print_table, wilson
 from forethought.report.findings import finding
 from forethought.report.groups import group
 from forethought.report.myopia import myopia_gaps
 from forethought.report.plots import grad_flow
 from forethought.report.plots.graph_layout import layered
+from forethought.report.seeds import quartiles
 from forethought.report.varying import varying
-from forethought.report.wording import odds, share, spread
-from forethought.results import Example, Results, write_curves
-
-STAR = {"edges": [["5", "2"], ["2", "8"], ["5", "9"], ["9", "3"]], "start": "5", "goal": "8"}
-CURVES = [{"step": 250.0 * i, "train/loss": 1 / i, "val/accuracy": 0.1 * i} for i in range(1, 9)]
-
-
-def metrics(verdict: str, degree: int = 2, forced: bool = True) -> dict[str, float]:
-    chance = 1 / degree
-    accuracy = {"solved": 1.0, "shortcut": chance, "partial": 0.7, "undertrained": 0.01}[verdict]
-    found = {
-        "test/accuracy": accuracy,
-        "test/decision_accuracy": accuracy,
-        "test/chance": chance,
-        "test/decision_chance": chance,
-        "test/error_wrong_arm": 1 - accuracy,
-        "test/error_other": 0.0,
-    }
-    found |= {f"test/token_accuracy_{i}": 1.0 if i == 1 else accuracy for i in range(1, 12)}
-    if forced:
-        found |= {f"test/forced_token_accuracy_{i}": accuracy if i == 2 else 0.999 for i in range(1, 12)}
-        found |= {"test/forced_local_accuracy": 0.999}
-    return found
-
-
-def run(
-    verdict: str | None = "shortcut",
-    seed: int = 0,
-    objective: str = "next_token",
-    config: dict[str, Any] | None = None,
-    overrides: Sequence[str] = (),
-    **fields: Any,
-) -> Results:
-    """One run's results; `config` are dotted keys that differ from the defaults."""
-    nested: dict[str, Any] = {
-        "seed": seed,
-        "max_steps": 10000,
-        "task": {"_target_": "PathStar", "label": "2x4", "degree": 2, "path_length": 4, "reverse": False},
-        "model": {"_target_": "GPT", "layers": 3},
-        "objective": {"_target_": objective},
-        "hardware": {"threads": seed},
-    }
-    if objective == "teacherless":
-        nested["objective"]["next_token_weight"] = 0.0
-    for key, entry in (config or {}).items():
-        *path, last = key.split(".")
-        node = nested
-        for part in path:
-            node = node[part]
-        node[last] = entry
-    swept = "-".join(f"{key}={entry}" for key, entry in (config or {}).items())
-    example = Example(text="5,2|…", truth=["5", "2", "8"], answer=["5", "9", "3"], outcome="wrong_arm")
-    made: dict[str, Any] = {
-        "cell": f"{objective}-{swept}-s{seed}",
-        "sweep": "demo",
-        "choices": {"task": "path_star", "model": "gpt", "objective": objective, "hardware": f"h{seed}"},
-        "overrides": [f"objective={objective}", *overrides, f"seed={seed}"],
-        "config": nested,
-        "status": "finished",
-        "seed": seed,
-        "versions": {"torch": "2.13.0"},
-        "device": "cpu",
-        "wall_seconds": 60.0,
-        "steps": 2500,
-        "decision_positions": [2],
-        "verdict": verdict,
-        "steps_to_solve": 2500 if verdict == "solved" else None,
-        "examples": [example.model_copy(update={"drawing": STAR})],
-    }
-    if verdict:
-        made["metrics"] = metrics(verdict, nested["task"]["degree"], objective != "teacherless")
-    return Results(**made | fields)
-
-
-def failed(seed: int = 9, reason: str = "ValueError: no <b>luck</b>", **fields: Any) -> Results:
-    return run(None, seed, status="failed", reason=reason, examples=[], **fields)
-
-
-def save(folder: Path, runs: Sequence[Results], curves: bool = True) -> Path:
-    for each in runs:
-        cell = folder / each.cell
-        cell.mkdir(parents=True)
-        (cell / "results.json").write_text(each.model_dump_json())
-        if curves:
-            write_curves(cell / "metrics.csv", CURVES)
-    return folder
-
-
-def repairs() -> list[Results]:
-    return [
-        *(run("shortcut", seed) for seed in range(2)),
-        *(run("solved", seed, config={"task.reverse": True}) for seed in range(2)),
-        *(run(verdict, seed, "teacherless") for seed, verdict in enumerate(("partial", "solved"))),
-    ]
+from forethought.report.wording import odds, quartile_steps, share, spread
+from forethought.results import Example, Results
 
 
 def labels(runs: Sequence[Results]) -> list[str]:
     return [each.label for each in group(runs).groups]
 
 
-def table(sweep: Path | Sequence[Results], width: int = 100) -> str:
+def table(runs: Path | Sequence[Results], width: int = 100) -> str:
     console = Console(width=width, file=io.StringIO(), record=True)
-    print_table(sweep, console)
+    print_table(load(runs) if isinstance(runs, Path) else group(runs), console)
     return console.export_text()
 
 
@@ -151,9 +60,18 @@ def test_wilson_is_symmetric_and_knows_nothing_from_nothing() -> None:
     assert wilson(3, 3)[1] == 1.0
 
 
-def test_median_steps_is_over_the_seeds_that_solved_it() -> None:
-    assert median_steps([1000, None, 3000]) == 2000
-    assert median_steps([None]) is None
+def test_quartiles_are_those_of_numpy() -> None:
+    for numbers in ([3.0], [1.0, 2.0], [4, 1, 3, 2], [10, 20, 40, 80, 160]):
+        assert quartiles(numbers) == pytest.approx(np.quantile(numbers, [0.25, 0.5, 0.75]))
+    assert quartiles([]) is None
+
+
+def test_steps_to_solve_are_those_of_the_seeds_that_solved_it() -> None:
+    runs = [run("solved", seed, steps_to_solve=steps) for seed, steps in enumerate((1000, 2000, 4000))]
+    text = table([*runs, run("shortcut", 3)])
+    assert re.search(r"3 of 4.* 2,000 +3 solved", text)
+    assert "(1,500–3,000)" in text
+    assert quartile_steps(quartiles([1750, 1750])) == "1,750"
 
 
 def test_words_for_numbers() -> None:
@@ -236,11 +154,11 @@ def test_a_failed_run_without_a_config_adds_no_parameters() -> None:
 
 def test_no_results_are_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no results yet"):
-        write_report(tmp_path)
+        report(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
-        write_report(tmp_path / "none")
+        report(tmp_path / "none")
     with pytest.raises(InputError, match="no results"):
-        print_table([])
+        group([])
     assert not list(tmp_path.iterdir())
 
 
@@ -293,7 +211,7 @@ def test_myopia_gap_compares_only_like_with_like() -> None:
 
 def test_maps_of_gradient_flow_are_drawn(tmp_path: Path) -> None:
     runs = [*myopic_pair(0), *myopic_pair(1)]
-    path = write_report(save(tmp_path, runs))
+    path = report(save(tmp_path, runs))
     assert (tmp_path / "report" / "plots" / "grad_flow.png").stat().st_size > 1000
     assert "How far back a token" in path.read_text()
     figure = grad_flow.draw(group(runs))
@@ -315,12 +233,19 @@ def test_terminal_table_fits_and_lists_failures() -> None:
     assert "ValueError: [red]brackets[/red]" in text
 
 
+def test_narrow_terminal_keeps_the_verdicts() -> None:
+    text = table(repairs(), width=80)
+    assert re.search(r"next_token +0 of 2 +0–66 +50 +50 +– +2 shortcut", text)
+    assert "forced" not in text.splitlines()[1]
+    assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
+
+
 def test_terminal_table_reads_a_folder(tmp_path: Path) -> None:
     assert table(save(tmp_path, repairs())) == table(repairs())
 
 
 def test_cells_csv_has_a_row_for_each_run(tmp_path: Path) -> None:
-    write_report(save(tmp_path, [*repairs(), failed()]))
+    report(save(tmp_path, [*repairs(), failed()]))
     with open(tmp_path / "report" / "cells.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 7
@@ -342,19 +267,20 @@ def test_page_is_self_contained_and_escaped(tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script> & 50$ ${title}"
     runs = [*repairs(), failed(reason=hostile), run("shortcut", 5, config={"task.edge_order": hostile})]
     runs[-1] = runs[-1].model_copy(update={"cell": "hostile", "sweep": hostile})
-    page = write_report(save(tmp_path, [each.model_copy(update={"sweep": hostile}) for each in runs]))
+    page = report(save(tmp_path, [each.model_copy(update={"sweep": hostile}) for each in runs]))
     html = page.read_text()
     assert page == tmp_path / "report" / "report.html"
     assert "<script" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; 50$ ${title}" in html
     assert not re.search(r'(src|href)=(?!"data:)|https?://|@import|url\(', html)
     for name in ("clever_hans", "accuracy", "solve_rate", "errors", "learning", "example"):
+        assert (tmp_path / "report" / "plots" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         assert (tmp_path / "report" / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert html.count("data:image/png;base64,") == 6
 
 
 def test_report_without_curves_or_finished_runs(tmp_path: Path) -> None:
-    html = write_report(save(tmp_path, [failed(0), failed(1)], curves=False)).read_text()
+    html = report(save(tmp_path, [failed(0), failed(1)], curves=False)).read_text()
     assert "none of 2 runs finished" in html
     assert "<img" not in html
     assert not list((tmp_path / "report" / "plots").iterdir())
@@ -363,7 +289,7 @@ def test_report_without_curves_or_finished_runs(tmp_path: Path) -> None:
 def test_report_of_a_single_run(tmp_path: Path) -> None:
     save(tmp_path, [run(sweep=None)])
     folder = next(tmp_path.iterdir())
-    write_report(folder)
+    report(folder)
     assert (folder / "report" / "plots" / "learning.png").exists()
 
 
@@ -371,19 +297,19 @@ def test_broken_curves_are_an_input_error(tmp_path: Path) -> None:
     folder = save(tmp_path, [run()])
     (next(folder.iterdir()) / "metrics.csv").write_text("step,val/accuracy\n250,oops\n")
     with pytest.raises(InputError, match=r"metrics\.csv: no learning curves"):
-        write_report(folder)
+        report(folder)
 
 
 def test_a_report_can_be_written_again(tmp_path: Path) -> None:
     folder = save(
         tmp_path, [run(config={"task.degree": d, "task.path_length": n}) for d in (2, 3) for n in (4, 5)]
     )
-    write_report(folder)
+    report(folder)
     plots = folder / "report" / "plots"
     assert (plots / "heat_map.png").exists()
     for cell in folder.glob("*task.path_length=5*"):
         (cell / "results.json").unlink()
-    write_report(folder)
+    report(folder)
     assert not (plots / "heat_map.png").exists()
 
 
@@ -392,7 +318,7 @@ def test_examples_that_are_no_graph_are_shown_as_text(tmp_path: Path) -> None:
     strata = {f"test/accuracy_carry_{i}": 1 - i / 10 for i in range(4)}
     each = run("partial", examples=[example])
     each.metrics |= strata
-    html = write_report(save(tmp_path, [each])).read_text()
+    html = report(save(tmp_path, [each])).read_text()
     assert "27+62=089" in html
     assert "0 &lt; 9" in html
     assert {path.stem for path in (tmp_path / "report" / "plots").iterdir()} >= {"strata", "errors"}
@@ -410,7 +336,7 @@ def test_examples_that_are_no_graph_are_shown_as_text(tmp_path: Path) -> None:
 )
 def test_any_answer_can_be_drawn(tmp_path: Path, truth: list[str], answer: list[str]) -> None:
     example = Example(text="", truth=truth, answer=answer, outcome="other", drawing=STAR)
-    write_report(save(tmp_path, [run(examples=[example])]))
+    report(save(tmp_path, [run(examples=[example])]))
     assert (tmp_path / "report" / "plots" / "example.png").exists()
 
 
@@ -422,27 +348,6 @@ def test_layout_gives_every_node_a_place_of_its_own() -> None:
     assert places["5"][0] == 0
     assert {places[node][0] for node in ("2", "9")} == {1}
     assert len(set(places.values())) == len(places) == 7
-
-
-def test_two_hundred_cells_take_seconds(tmp_path: Path) -> None:
-    verdicts = ("shortcut", "solved", "partial", "undertrained")
-    runs = [
-        run(
-            verdicts[(seed + degree) % 4],
-            seed,
-            objective,
-            {"task.degree": degree, "task.path_length": length},
-            [f"task.degree={degree}", f"task.path_length={length}"],
-        )
-        for objective in ("next_token", "teacherless")
-        for degree in (2, 3, 4, 5)
-        for length in (3, 4, 5, 6, 7)
-        for seed in range(5)
-    ]
-    save(tmp_path, runs)
-    start = time.perf_counter()
-    write_report(tmp_path)
-    assert time.perf_counter() - start < 60  # seconds; 5 on an idle core
 
 
 def test_the_report_needs_no_torch() -> None:

@@ -230,40 +230,6 @@ def test_a_failed_run_says_so(workplace, capsys):
     assert "Traceback" in (folder / "run.log").read_text()
 
 
-@pytest.mark.parametrize("damage", ["truncate", "garbage", "code"])
-def test_a_broken_checkpoint_is_one_line_and_runs_nothing(workplace, capsys, damage):
-    run(["train", *SMOKE])
-    (folder,) = Path("outputs").iterdir()
-    (folder / "results.json").unlink()
-    path = folder / "checkpoints" / "last.ckpt"
-    if damage == "truncate":
-        path.write_bytes(path.read_bytes()[:2000])
-    elif damage == "garbage":
-        path.write_bytes(b"no checkpoint")
-    else:
-        torch.save({"global_step": Trap(), "state_dict": {}, "callbacks": {}}, path)
-    capsys.readouterr()
-    assert run(["train", *SMOKE]) == 1
-    assert "no checkpoint of forethought, or damaged" in capsys.readouterr().err
-    assert not Path("trapped").exists()
-
-
-class Trap:
-    def __reduce__(self):
-        return (Path.touch, (Path("trapped"),))
-
-
-def test_results_of_another_kind_are_refused(workplace, capsys):
-    run(["train", *SMOKE])
-    (folder,) = Path("outputs").iterdir()
-    shutil.copytree(folder, "copy")
-    for text in ("{", "[]", json.dumps({"schema_version": 2})):
-        Path("copy/results.json").write_text(text)
-        capsys.readouterr()
-        assert run(["evaluate", "copy"]) == 2
-        assert len(capsys.readouterr().err.splitlines()) == 1
-
-
 def test_evaluating_on_other_data(workplace, capsys):
     run(["train", *SMOKE, "model.positions=rotary"])
     (folder,) = Path("outputs").iterdir()

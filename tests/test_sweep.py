@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import heeds_ctrl_c, states_once_settled
+from helpers import heeds_ctrl_c
 
 from forethought.cli.compose import Composer
 from forethought.cli.main import run
@@ -181,57 +180,6 @@ def test_a_cell_that_runs_elsewhere_is_no_failure(workplace, capsys):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"running in another process: {busy}" in done.stdout
-
-
-FIGURES = (
-    "verdict",
-    "metrics",
-    "steps",
-    "samples_seen",
-    "steps_to_solve",
-    "config",
-    "parameters",
-    "examples",
-)
-
-
-def sweep_figures(folder):
-    found = {}
-    for path in sorted(Path(folder).glob("*/results.json")):
-        results = read_results(path.parent)
-        assert results.status == "finished"
-        found[results.cell] = {name: getattr(results, name) for name in FIGURES}
-        found[results.cell]["curves"] = (path.parent / "metrics.csv").read_text()
-    return found
-
-
-@pytest.mark.slow
-def test_kill_9_then_resume_is_as_if_nothing_had_happened(workplace, capsys):
-    """Killed twice at a random moment of its training, in a process of its own."""
-    words = ["-m", "seed=range(3)", "objective=next_token,teacherless", *TINY, "max_steps=60", "sweep=s"]
-    Path("calm").mkdir()
-    os.chdir("calm")
-    assert run(["train", *words]) == 0
-    calm = sweep_figures("multirun/s")
-    os.chdir("..")
-    assert len(calm) == 6
-    command = [sys.executable, "-m", "forethought.cli", "train", *words]
-    rng, killed = random.Random(), 0
-    for _ in range(2):
-        before = len(list(Path("multirun/s").glob("*/results.json")))
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        # Wait until it works on a cell again, then a moment that nobody chose.
-        while process.poll() is None and len(list(Path("multirun/s").glob("*/metrics.csv"))) <= before:
-            time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-        states = set(states_once_settled(Path("multirun/s")))
-    assert killed
-    assert states <= {"finished", "interrupted", "waiting"}
-    capsys.readouterr()
-    assert run(["resume", "multirun/s"]) == 0
-    assert sweep_figures("multirun/s") == calm
 
 
 @pytest.mark.slow

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from copy import deepcopy
+from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,20 +18,24 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from forethought.cli.pool import POOL, check_pool
+from forethought.cli.explain import explain
+from forethought.cli.launchers import check_launcher, runs_here
 from forethought.errors import InputError
 from forethought.sweep import Cell, cell_name
 
 CONFIG_NAME = "config"
+_BASIC, _OPTUNA = ".BasicSweeper", ".OptunaSweeper"
 
 
 def config_folder() -> Path:
@@ -72,6 +79,7 @@ class Composer:
         parser.error = _refuse  # type: ignore[method-assign]
         self.arguments = arguments
         self.flags: argparse.Namespace = parser.parse_intermixed_args(arguments)
+        self._refuse_idle_flags()
         self.overrides: list[str] = self.flags.overrides
         self.flag_words = self._words_to_keep()
         search_path = create_config_search_path(str(config_folder()))
@@ -82,6 +90,7 @@ class Composer:
             search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
         GlobalHydra.instance().clear()
         self.hydra = Hydra.create_main_hydra2("forethought", search_path)
+        _prefer_our_files()
 
     @property
     def only_shows(self) -> bool:
@@ -90,13 +99,17 @@ class Composer:
         return bool(flags.help or flags.hydra_help or flags.cfg or flags.info or flags.shell_completion)
 
     def show(self, task: TaskFunction) -> None:
-        """Let Hydra print what it was asked for."""
+        """Let Hydra print what it was asked for.
+
+        Raises:
+            InputError: there is nothing to show, because the overrides do not compose.
+        """
         if self.flags.cfg and self.flags.multirun:
             raise InputError("--cfg: shows one config; expected it without -m")
-        if self.flags.cfg:
-            self.compose(self.overrides, RunMode.RUN)
+        self.compose(self.overrides, RunMode.RUN)
         GlobalHydra.instance().clear()
-        sys.argv = ["forethought train", *self.arguments]
+        flags = [word for word in self.arguments if word not in self.overrides]
+        sys.argv = ["forethought train", *flags, *self.overrides]
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=CONFIG_NAME)(task)()
 
     def compose(self, overrides: list[str], mode: RunMode) -> DictConfig:
@@ -113,8 +126,27 @@ class Composer:
             )
         except (HydraException, OmegaConfBaseException) as error:
             raise explain(error) from None
-        except ValueError as error:  # Hydra's own word for a group that is given no name
-            raise InputError(f"{' '.join(overrides)}: {error}; expected GROUP=CHOICE") from None
+        except ValueError:  # Hydra's own word for a group that is given no name
+            word = next(filter(self._names_no_choice, overrides), " ".join(overrides))
+            raise InputError(f"{word}: names no choice; expected GROUP=CHOICE") from None
+
+    def _names_no_choice(self, word: str) -> bool:
+        override = self._parse([word])[0]
+        is_group = bool(self.hydra.config_loader.get_group_options(override.key_or_group))
+        return is_group and not isinstance(override.value(), str | list | dict)
+
+    def _parse(self, words: list[str]) -> list[Override]:
+        return OverridesParser.create(config_loader=self.hydra.config_loader).parse_overrides(words)
+
+    def _refuse_idle_flags(self) -> None:
+        """Flags of Hydra that would go unheeded."""
+        flags = self.flags
+        if flags.config_path:
+            raise InputError(f"--config-path={flags.config_path}: expected --config-dir, which adds a folder")
+        if flags.experimental_rerun:
+            raise InputError("--experimental-rerun: expected `forethought resume FOLDER`")
+        if (flags.package or flags.resolve) and not (flags.cfg or flags.help):
+            raise InputError("--package, --resolve: say how --cfg shows a config; expected --cfg with them")
 
     def _words_to_keep(self) -> list[str]:
         """The words that a resume must repeat, from whatever folder: which configs to compose."""
@@ -127,6 +159,40 @@ class Composer:
     def is_sweep(self) -> bool:
         return bool(self.flags.multirun)
 
+    def runs_here(self) -> bool:
+        """Whether this machine's hardware is that of the cells."""
+        return not self.is_sweep or runs_here(self.sweep_config.hydra.launcher)
+
+    @cached_property
+    def sweep_config(self) -> DictConfig:
+        """The config that the cells of a sweep share, sweeper and launcher in it.
+
+        Raises:
+            InputError: it does not compose, or sweeper or launcher cannot be.
+        """
+        config = self.compose(self.overrides, RunMode.MULTIRUN)
+        sweeper = str(config.hydra.sweeper._target_)
+        if sweeper.endswith(_OPTUNA) and find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
+            raise InputError("hydra/sweeper=optuna: is missing; expected `pip install forethought[optuna]`")
+        if not sweeper.endswith((_BASIC, _OPTUNA)):
+            raise InputError("hydra/sweeper: no sweeper for this; expected basic (a grid) or optuna")
+        check_launcher(config.hydra.launcher)
+        return config
+
+    @property
+    def is_search(self) -> bool:
+        """Whether the cells are not known before some have run."""
+        return self.is_sweep and str(self.sweep_config.hydra.sweeper._target_).endswith(_OPTUNA)
+
+    def sweeper(self, **options: Any) -> Any:
+        """Hydra's plugin that chooses the cells of a search, with these options changed."""
+        config = deepcopy(self.sweep_config)
+        config.hydra.sweeper.update(options)
+        context = HydraContext(self.hydra.config_loader, Callbacks(config))
+        return Plugins.instance().instantiate_sweeper(
+            hydra_context=context, task_function=_never, config=config
+        )
+
     def cells(self) -> list[Cell]:
         """The cells that this command line names, each once.
 
@@ -135,32 +201,30 @@ class Composer:
         """
         if not self.is_sweep:
             cell = self.cell(self.overrides, sweep=False)
-            if cell.config["replicas"] != 1:
-                raise _no_replicas(cell.config["replicas"], "a single run has one seed", "-m 'seed=range(N)'")
+            if (replicas := cell.config.get("replicas", 1)) != 1:
+                raise _no_replicas(replicas, "a single run has one seed", "-m 'seed=range(N)'")
             return [cell]
         try:
             grid = self._grid()
         except (HydraException, OmegaConfBaseException) as error:
             raise explain(error) from None
-        named = {cell.name: cell for overrides in grid if (cell := self.cell(overrides, sweep=True))}
-        return list(named.values())
+        cells = [self.cell(overrides, sweep=True) for overrides in grid]
+        sweeps = sorted({str(cell.folder.parent) for cell in cells})
+        if len(sweeps) > 1:
+            raise InputError(f"sweep: its cells would lie in {', '.join(sweeps)}; expected one folder")
+        return list({cell.name: cell for cell in cells}.values())
 
     def _grid(self) -> Sequence[list[str]]:
         """The product of all comma-separated values, those of an experiment file included."""
-        config = self.compose(self.overrides, RunMode.MULTIRUN)
-        if not str(config.hydra.sweeper._target_).endswith(".BasicSweeper"):
-            raise InputError("hydra/sweeper: a sweep is a grid here; expected basic")
-        if str(config.hydra.launcher._target_) == POOL:
-            check_pool(config.hydra.launcher)
-        elif config.replicas != 1:
-            raise _no_replicas(config.replicas, "this launcher runs cells one by one", "hydra/launcher=pool")
+        config = self.sweep_config
+        replicas = config.get("replicas", 1)
+        if replicas != 1 and not str(config.hydra.launcher._target_).endswith(".Pool"):
+            raise _no_replicas(replicas, "this launcher runs cells one by one", "hydra/launcher=pool")
         swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-        parser = OverridesParser.create(config_loader=self.hydra.config_loader)
-        parsed = parser.parse_overrides([*swept, *config.hydra.overrides.task])
-        grid = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
-        if not grid:
-            raise InputError(f"{' '.join(self.overrides)}: names no cell; expected at least one value a key")
-        return grid
+        parsed = self._parse([*swept, *config.hydra.overrides.task])
+        for override in filter(Override.is_sweep_override, parsed):
+            _refuse_without_values(override)
+        return BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
 
     @property
     def _hydras(self) -> list[str]:
@@ -180,13 +244,20 @@ class Composer:
             raise explain(error) from None
         choices = choices_of(node)
         name = cell_name(settings, choices)
+        if not (node.sweep if sweep else node.run).dir:
+            raise InputError(f"hydra.{'sweep' if sweep else 'run'}.dir=: expected the path of a folder")
+        if sweep and folder.name != name:
+            raise InputError(
+                f"hydra.sweep.subdir={node.sweep.subdir}: a cell's folder has the cell's name; expected it "
+                "as it is"
+            )
         return Cell(name, settings["sweep"] if sweep else None, choices, overrides, settings, folder)
 
     def run(self, task: TaskFunction, cells: Sequence[Sequence[str]]) -> list[Any]:
         """Run cells through Hydra: a single one here, those of a sweep through the launcher.
 
-        Returns what the task returned for each cell or, where the launcher is the pool, how the cell's
-        process ended. What goes wrong inside a cell is for the task to record.
+        Returns what the task returned for each cell or, where a launcher of ours gives it a process of its
+        own, how that was lost, if it was. What goes wrong inside a cell is for the task to record.
 
         Args:
             cells: the overrides of each.
@@ -208,24 +279,28 @@ def _no_replicas(value: Any, why: str, instead: str) -> InputError:
     return InputError(f"replicas={value}: {why}; expected replicas=1, or {instead}")
 
 
+def _prefer_our_files() -> None:
+    """Plugins may store nodes under the names of files in conf/hydra; Hydra refuses to have both."""
+    stored = ConfigStore.instance().repo["hydra"]
+    for path in (config_folder() / "hydra").glob("*/*.yaml"):
+        stored.get(path.parent.name, {}).pop(path.name, None)
+
+
+def _never(config: DictConfig) -> None:
+    """A sweeper wants a task, though its launcher here has its own."""
+
+
 def _refuse(message: str) -> NoReturn:
     raise InputError(f"{message}; expected flags of Hydra and KEY=VALUE")
 
 
-def explain(error: Exception) -> InputError:
-    """Hydra's complaint as one line that names the key, the value and what would be accepted."""
-    if isinstance(error, OverrideParseException):
-        return InputError(f"{error.override}: cannot be read; expected KEY=VALUE")
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, choice = error.missing_cfg_file.rpartition("/")
-        expected = f"expected one of {', '.join(error.options)}" if error.options else "expected a file"
-        return InputError(f"{group or 'config-name'}={choice}: no such choice; {expected}")
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    if isinstance(cause, OmegaConfBaseException) and "not in struct" in str(cause):
-        parent, _, key = (cause.full_key or str(cause.key)).rpartition(".")
-        hidden = ("_target_", "label", "hydra")
-        siblings = ", ".join(name for name in (cause.parent_node or ()) if name not in hidden)
-        return InputError(
-            f"{'.'.join(filter(None, [parent, key]))}: no such key; expected one of {siblings or 'none'}"
-        )
-    return InputError(str(error).splitlines()[0].rstrip(". "))
+def _refuse_without_values(override: Override) -> None:
+    try:
+        count = len(list(override.sweep_string_iterator()))
+    except (HydraException, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{override.input_line}: {reason}; expected values with commas, range(…) or glob(…)"
+        ) from None
+    if not count:
+        raise InputError(f"{override.input_line}: names no cell; expected at least one value")

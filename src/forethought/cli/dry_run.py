@@ -9,7 +9,9 @@ from forethought.sweep import Cell
 _PROBE_SECONDS = 20
 
 
-def print_plan(finished: list[Cell], waiting: list[Cell], impossible: dict[str, str]) -> None:
+def print_plan(
+    finished: list[Cell], waiting: list[Cell], impossible: dict[str, str], runs_here: bool
+) -> None:
     for cell in finished:
         print(f"finished    {cell.name}")
     for name, reason in impossible.items():
@@ -18,7 +20,7 @@ def print_plan(finished: list[Cell], waiting: list[Cell], impossible: dict[str, 
         print(f"would run   {cell.name}")
     count = len(finished) + len(waiting) + len(impossible)
     print(f"{count} cells: {len(finished)} finished, {len(waiting)} to run, {len(impossible)} impossible")
-    if waiting:
+    if waiting and runs_here:
         minutes = estimate(waiting) / 60
         print(f"at most {minutes:.1f} minutes one after another, by a probe of a few steps on this machine")
 

@@ -1,13 +1,16 @@
 """`forethought evaluate`: the same diagnostics on other data."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
 
+from forethought.cli.explain import explain
 from forethought.cli.show import print_metrics
-from forethought.errors import InputError
+from forethought.errors import InputError, expected_one_of
 from forethought.results import read_results
 
 CHANGEABLE = ("task", "evaluation", "hardware", "seed", "solve_threshold")
@@ -31,24 +34,34 @@ def evaluate(arguments: list[str]) -> int:
     return 0
 
 
-def override(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+def override(config: dict[str, Any], words: list[str]) -> dict[str, Any]:
     """
     Raises:
         InputError: a key that the run has not, or that would make it another run.
     """
-    changed = OmegaConf.create(config)
-    OmegaConf.set_struct(changed, True)
-    for word in overrides:
-        key, equals, value = word.partition("=")
-        if not equals or key.split(".")[0] not in CHANGEABLE:
-            raise InputError(f"{word}: expected KEY=VALUE with a key under {', '.join(CHANGEABLE)}")
-        try:
-            changed.merge_with_dotlist([word])
-        except OmegaConfBaseException:
-            siblings = OmegaConf.select(changed, key.rpartition(".")[0]) or {}
-            raise InputError(f"{word}: no such key; expected one of {', '.join(siblings)}") from None
-        except Exception:
-            raise InputError(f"{word}: {value!r} cannot be read as a value") from None
-    plain = OmegaConf.to_container(changed)
-    assert isinstance(plain, dict)
-    return {str(name): part for name, part in plain.items()}
+    try:
+        overrides = OverridesParser.create().parse_overrides(words)
+    except HydraException as error:
+        raise explain(error) from None
+    changed = deepcopy(config)
+    for each in overrides:
+        _change(changed, each)
+    return changed
+
+
+def _change(config: dict[str, Any], override: Override) -> None:
+    word, key = override.input_line, override.key_or_group
+    *parents, last = key.split(".")
+    plain = override.type is OverrideType.CHANGE and not override.is_sweep_override()
+    if not plain or [*parents, last][0] not in CHANGEABLE:
+        raise InputError(f"{word}: expected KEY=VALUE with a key under {', '.join(CHANGEABLE)}")
+    node: dict[str, Any] = config
+    for parent in parents:
+        below = node.get(parent)
+        node = below if isinstance(below, dict) else {}
+    if last not in node:
+        siblings = [name for name in node if name not in ("_target_", "label")]
+        raise InputError(f"{word}: no such key; {expected_one_of(siblings, last)}")
+    if isinstance(node[last], dict):
+        raise InputError(f"{word}: {key} is no single value; expected {key}.KEY=VALUE")
+    node[last] = override.value()

@@ -1,4 +1,4 @@
-"""A run's results as text."""
+"""What there is to say about runs, as text."""
 
 from pathlib import Path
 
@@ -30,3 +30,14 @@ def print_metrics(metrics: dict[str, float]) -> None:
     for name, value in metrics.items():
         if not name.startswith(names):
             print(f"{name:<30} {value:.4f}")
+
+
+def mention_offline_runs(folder: Path, cells: str) -> None:
+    """Say how to send what W&B has on disk alone.
+
+    Args:
+        cells: `*/` if the folder is that of a sweep; empty for that of a run.
+    """
+    pattern = f"{cells}wandb/offline-run-*"
+    if any(not any(run.glob("*.synced")) for run in folder.glob(pattern)):
+        print(f"W&B has these runs on disk; send them with: wandb sync {folder}/{pattern}")

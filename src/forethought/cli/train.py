@@ -6,18 +6,18 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from forethought.cli.compose import Composer, choices_of, plain
-from forethought.cli.show import one_line, print_results
+from forethought.cli.show import mention_offline_runs, one_line, print_results
 from forethought.errors import Impossible, InputError
 from forethought.results import read_results
 from forethought.sweep import (
     GRID_FILE,
     Cell,
-    Ended,
     Grid,
     Locked,
     add_to_grid,
@@ -25,6 +25,7 @@ from forethought.sweep import (
     cell_status,
     clear,
     read_grid,
+    stopping_signals,
 )
 
 
@@ -34,13 +35,15 @@ def train(arguments: list[str]) -> int:
     if composer.only_shows:
         composer.show(task)
         return 0
+    if composer.is_search:
+        return _search(composer)
     return _carry_out(composer, composer.cells())
 
 
 def resume(arguments: list[str]) -> int:
     """Go on with a sweep, one cell of it, or a single run, wherever its folder lies now."""
     if len(arguments) != 1:
-        raise InputError(f"resume {shlex.join(arguments)}: expected the folder of one sweep or run")
+        raise InputError(f"{shlex.join(['resume', *arguments])}: expected the folder of one sweep or run")
     folder = Path(arguments[0]).resolve()
     if (folder.parent / GRID_FILE).is_file():
         grid = read_grid(folder.parent)
@@ -48,12 +51,27 @@ def resume(arguments: list[str]) -> int:
             raise InputError(f"{folder}: is no cell of the sweep it lies in; expected a run or a sweep")
         return _resume_cells(folder.parent, {folder.name: grid[folder.name]})
     saved = folder / ".hydra" / "hydra.yaml"
-    if saved.is_file():
+    if saved.exists() and not (folder / GRID_FILE).exists():
+        return train([*_words_of(saved), f"hydra.run.dir={quoted(folder)}"])
+    if not (folder / GRID_FILE).exists():
+        raise InputError(f"{folder}: no run has begun here; expected the folder of a sweep or run")
+    return _resume_cells(folder, read_grid(folder))
+
+
+def _words_of(saved: Path) -> list[str]:
+    """
+    Raises:
+        InputError: not what Hydra leaves of a run, or cut off by a kill.
+    """
+    try:
         node = OmegaConf.load(saved).hydra
         sources = [source.path for source in node.runtime.config_sources if source.provider == "command-line"]
         flags = [f"--config-name={node.job.config_name}", *(f"--config-dir={path}" for path in sources)]
-        return train([*flags, *node.overrides.task, f"hydra.run.dir={quoted(folder)}"])
-    return _resume_cells(folder, read_grid(folder))
+        return [*flags, *map(str, node.overrides.task)]
+    except Exception:  # nobody knows what it is that OmegaConf reads here
+        raise InputError(
+            f"{saved}: damaged; expected a file of Hydra: run the command of this run again instead"
+        ) from None
 
 
 def _resume_cells(sweep: Path, grid: Grid) -> int:
@@ -88,7 +106,7 @@ class Plan:
     impossible: dict[str, str] = field(default_factory=dict)
 
 
-def _plan(cells: list[Cell]) -> Plan:
+def _plan(cells: list[Cell], runs_here: bool) -> Plan:
     plan = Plan()
     for cell in cells:
         results = read_results(cell.folder)
@@ -99,20 +117,27 @@ def _plan(cells: list[Cell]) -> Plan:
         from forethought.run import check, check_replicas
 
         try:
-            check(cell.config, cell.folder)
-            check_replicas(cell.config)
+            config = cell.config if runs_here else _on_any_machine(cell.config)
+            check(config, cell.folder)
+            check_replicas(config)
             plan.waiting.append(cell)
         except Impossible as error:
             plan.impossible[cell.name] = str(error)
     return plan
 
 
+def _on_any_machine(config: dict[str, Any]) -> dict[str, Any]:
+    """The machine that submits jobs need not have the GPUs that they will find."""
+    return {**config, "hardware": {**config["hardware"], "accelerator": "cpu"}}
+
+
+@stopping_signals()
 def _carry_out(composer: Composer, cells: list[Cell]) -> int:
-    plan = _plan(cells)
+    plan = _plan(cells, composer.runs_here())
     if cells[0].config.get("dry_run"):
         from forethought.cli.dry_run import print_plan
 
-        print_plan(plan.finished, plan.waiting, plan.impossible)
+        print_plan(plan.finished, plan.waiting, plan.impossible, composer.runs_here())
         return 0
     if plan.impossible and not (plan.finished or plan.waiting):
         raise InputError(next(iter(plan.impossible.values())))
@@ -123,30 +148,61 @@ def _single(composer: Composer, plan: Plan) -> int:
     if plan.finished:
         print("finished before; nothing is run again")
     else:
-        composer.run(task, [cell.overrides for cell in plan.waiting])
+        _run(composer, plan.waiting)
     folder = (plan.finished or plan.waiting)[0].folder
+    mention_offline_runs(folder, "")
     results = read_results(folder)
     if results is None or results.status == "failed":
         reason = results.reason if results else "no results"
         print(f"failed: {reason}\n  log: {folder / 'run.log'}", file=sys.stderr)
         return 1
     print_results(results, folder)
-    _mention_offline_runs(folder, "")
     return 0
 
 
 def _sweep(composer: Composer, plan: Plan) -> int:
+    _run_cells(composer, plan)
+    return _tell(plan.finished + plan.waiting)
+
+
+@stopping_signals()
+def _search(composer: Composer) -> int:
+    from forethought.cli.search import search
+
+    if composer.sweep_config.dry_run:
+        raise InputError("dry_run=true: a search does not know its cells beforehand; expected a grid")
+    if (replicas := composer.sweep_config.get("replicas", 1)) != 1:
+        raise InputError(f"replicas={replicas}: a search has trials of many kinds; expected replicas=1")
+
+    def run(cells: list[Cell]) -> None:
+        plan = _plan(cells, composer.runs_here())
+        if plan.finished or plan.waiting:
+            _run_cells(composer, plan)
+
+    cells, best = search(composer, run)
+    code = _tell(cells) if cells else 0
+    print(best)
+    return code
+
+
+def _run_cells(composer: Composer, plan: Plan) -> None:
     known = plan.finished + plan.waiting
     folder = known[0].folder.parent
-    add_to_grid(folder, {cell.name: [*composer.flag_words, *cell.overrides] for cell in known})
+    try:
+        add_to_grid(folder, {cell.name: [*composer.flag_words, *cell.overrides] for cell in known})
+    except OSError as error:
+        raise _unwritable(folder, error) from None
     count = len(known) + len(plan.impossible)
     print(f"{folder}: {count} cells, {len(plan.finished)} finished before, {len(plan.waiting)} to run")
     for name, reason in plan.impossible.items():
         print(f"  left out: {name}: {reason}")
     if plan.waiting:
-        ends = composer.run(task, [cell.overrides for cell in plan.waiting])
-        for cell, end in zip(plan.waiting, ends, strict=True):
-            _record_if_lost(cell, end)
+        _run_sweep(composer, plan.waiting)
+
+
+def _tell(known: list[Cell]) -> int:
+    """What became of the cells; the exit code."""
+    folder = known[0].folder.parent
     states = [cell_status(cell.folder) for cell in known]
     finished = [state for state in states if state.state == "finished"]
     elsewhere = [state for state in states if state.state == "running"]
@@ -157,23 +213,42 @@ def _sweep(composer: Composer, plan: Plan) -> int:
         if state not in finished and state not in elsewhere:
             print(f"  {state.state}: {state.name}: {state.detail}")
             print(f"    log: {folder / state.name / 'run.log'}")
-    _mention_offline_runs(folder, "*/")
+    mention_offline_runs(folder, "*/")
     print(f"next: forethought report {folder}")
     return 0 if len(finished) + len(elsewhere) == len(known) else 1
 
 
+def _run_sweep(composer: Composer, cells: list[Cell]) -> None:
+    from forethought.run import construct
+
+    first = cells[0]
+    with construct(first.config, "logger").sweep(first.config["sweep"], first.folder.parent):
+        ends = _run(composer, cells)
+        for cell, end in zip(cells, ends, strict=True):
+            _record_if_lost(cell, end)
+
+
+def _run(composer: Composer, cells: list[Cell]) -> list[object]:
+    """
+    Raises:
+        InputError: Hydra cannot write down how the runs were composed.
+    """
+    try:
+        return composer.run(task, [cell.overrides for cell in cells])
+    except OSError as error:
+        raise _unwritable(cells[0].folder, error) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    return InputError(f"{folder}: {error.strerror}; expected a folder that can be written, with room in it")
+
+
 def _record_if_lost(cell: Cell, end: object) -> None:
-    """A process that was killed could not say so itself."""
-    if isinstance(end, Ended) and end.exit_code:
+    """A process that was killed could not say so itself; then its launcher does, in words."""
+    if isinstance(end, str):
         from forethought.run import record
 
-        record(cell, "failed", str(end))
-
-
-def _mention_offline_runs(folder: Path, cells: str) -> None:
-    pattern = f"{cells}wandb/offline-run-*"
-    if next(folder.glob(pattern), None) is not None:
-        print(f"W&B has these runs on disk; send them with: wandb sync {folder}/{pattern}")
+        record(cell, "failed", end)
 
 
 def task(config: DictConfig) -> bool:

@@ -65,7 +65,9 @@ class GPT(nn.Module):
         if width % heads:
             raise Impossible(f"model.width={width}: expected a multiple of model.heads={heads}")
         if positions == "rotary" and width // heads % 2:
-            raise Impossible(f"model.width={width}: rotary positions need an even width per head")
+            raise Impossible(
+                f"model.width={width}: expected a multiple of 2 * model.heads={2 * heads} (rotary)"
+            )
         self.mask = mask
         self.width = width
         self.heads = heads

@@ -5,8 +5,9 @@ from statistics import median
 from typing import NamedTuple
 
 from forethought.report import wording
-from forethought.report.groups import Group
-from forethought.report.seeds import median_steps
+from forethought.report.groups import Group, values
+from forethought.report.names import short
+from forethought.report.seeds import quartiles
 
 
 class Column(NamedTuple):
@@ -19,13 +20,8 @@ def _solved(group: Group) -> str:
     return f"{len(group.solved)} of {len(group.finished)}"
 
 
-def _chance(group: Group) -> str:
-    chance = group.one("test/chance")
-    return "–" if chance is None else wording.share(chance)
-
-
 def _steps(group: Group) -> str:
-    return wording.steps(median_steps([run.steps_to_solve for run in group.solved]))
+    return wording.quartile_steps(quartiles(values(group.solved, "steps_to_solve")))
 
 
 def _verdicts(group: Group) -> str:
@@ -53,7 +49,7 @@ COLUMNS = (
         lambda group: wording.interval(len(group.solved), len(group.finished)),
         "Wilson interval of the solve rate",
     ),
-    Column("chance", _chance, "accuracy of the best guesser that cannot plan"),
+    Column("chance", _spread("test/chance"), "accuracy of the best guesser that cannot plan"),
     Column("accuracy", _spread("test/accuracy"), "free-running: the model reads its own tokens; over seeds"),
     Column("decision", _spread("test/decision_accuracy"), "accuracy on the deciding token; over seeds"),
     Column(
@@ -61,7 +57,7 @@ COLUMNS = (
         _spread("test/forced_local_accuracy"),
         "accuracy on every other token while the model reads the true answer; over seeds",
     ),
-    Column("steps", _steps, "median steps to solve, over the seeds that solved it"),
+    Column("steps", _steps, "median steps to solve and its quartiles, over the seeds that solved it"),
     Column("verdicts", _verdicts, "solved, shortcut (Clever Hans), undertrained or partial"),
 )
 
@@ -84,3 +80,16 @@ MORE_COLUMNS = (
         "seconds, evaluations included; median over seeds, on whatever ran beside it",
     ),
 )
+
+
+def metric_column(metric: str) -> Column:
+    """For a metric that was asked for."""
+
+    def cell(group: Group) -> str:
+        found = quartiles(group.values(metric))
+        if found is None:
+            return "–"
+        middle, low, high = map(wording.number, (found.median, found.low, found.high))
+        return middle if low == high else f"{middle} ({low}–{high})"
+
+    return Column(short(metric).replace("_", " "), cell, f"{metric}: median and quartiles over seeds")

@@ -1,9 +1,9 @@
-"""One sentence for each group: what was found."""
+"""What was found, in sentences."""
 
 from collections import Counter
 
-from forethought.report.groups import Group, values
-from forethought.report.seeds import median_steps
+from forethought.report.groups import Group, Sweep, values
+from forethought.report.seeds import quartiles
 from forethought.report.wording import share, spread, steps
 
 
@@ -11,11 +11,7 @@ def finding(group: Group) -> str:
     """`0 of 2 solved; teacher-forced later tokens 99.9 %, decision 50 %, …: the Clever Hans shortcut`."""
     if not group.finished:
         return f"none of {len(group.runs)} runs finished" if len(group.runs) > 1 else "the run did not finish"
-    solved = f"{len(group.solved)} of {len(group.finished)} solved"
-    median = median_steps([run.steps_to_solve for run in group.solved])
-    if median is not None:
-        solved += f", after {steps(median)} steps" + (" (median)" if len(group.solved) > 1 else "")
-    return f"{solved}; {_rest(group)}"
+    return f"{_solved(group)}; {_rest(group)}"
 
 
 def _rest(group: Group) -> str:
@@ -40,3 +36,31 @@ def _rest(group: Group) -> str:
         return f"{where}accuracy {accuracy} % ({guess}): undertrained, not even the local rules are learned"
     kinds = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
     return f"{where}{kinds}; accuracy {accuracy} %, decision {decision} % ({guess})"
+
+
+def overview(sweep: Sweep) -> list[tuple[Group, str]]:
+    """One sentence for each value of the parameter that colours the plots, over all other settings."""
+    found = []
+    for part in sweep.merged(sweep.axes.hue):
+        settings = [
+            group
+            for group in sweep.groups
+            if group.finished and part.settings.items() <= group.settings.items()
+        ]
+        every = sum(not group.unsolved for group in settings)
+        none = sum(not group.solved for group in settings)
+        found.append(
+            (
+                part,
+                f"{_solved(part)}; {every} of {len(settings)} settings solved by every seed, {none} by none",
+            )
+        )
+    return found
+
+
+def _solved(group: Group) -> str:
+    solved = f"{len(group.solved)} of {len(group.finished)} solved"
+    found = quartiles(values(group.solved, "steps_to_solve"))
+    if found is not None:
+        solved += f", after {steps(found.median)} steps" + (" (median)" if len(group.solved) > 1 else "")
+    return solved

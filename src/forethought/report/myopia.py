@@ -5,8 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from forethought.report.groups import Group, Sweep
-from forethought.report.varying import settings
-from forethought.report.wording import spread, value
+from forethought.report.wording import spread
 
 _LOSS = "test/forced_loss"
 
@@ -20,10 +19,10 @@ def myopia_gaps(sweep: Sweep) -> dict[str, str]:
     Source: Wu et al., "Do language models plan ahead for future tokens?" (2404.00859), §3.
     """
     found = {}
-    plain = {_rest(group): group for group in sweep.groups if _objective(group) == "next_token"}
+    plain = {group.conditions: group for group in sweep.groups if group.objective == "next_token"}
     for group in sweep.groups:
-        other = plain.get(_rest(group))
-        if _objective(group) == "myopic" and other is not None and (gaps := _gaps(group, other)):
+        other = plain.get(group.conditions)
+        if group.objective == "myopic" and other is not None and (gaps := _gaps(group, other)):
             found[group.label] = (
                 f"myopia gap {median(gaps):.3f} nats a token ({min(gaps):.3f} to {max(gaps):.3f} over "
                 f"{len(gaps)} seed{'s' if len(gaps) > 1 else ''}): its loss on the true answer above "
@@ -32,15 +31,6 @@ def myopia_gaps(sweep: Sweep) -> dict[str, str]:
                 f"{spread(other.values('test/accuracy'))} %"
             )
     return found
-
-
-def _objective(group: Group) -> str | None:
-    return group.runs[0].choices.get("objective")
-
-
-def _rest(group: Group) -> tuple[tuple[str, str], ...]:
-    same = settings(group.runs[0]).items()
-    return tuple(sorted((key, value(entry)) for key, entry in same if key.split(".")[0] != "objective"))
 
 
 def _gaps(myopic: Group, plain: Group) -> list[float]:

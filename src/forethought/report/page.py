@@ -10,10 +10,11 @@ from importlib.resources import files
 from string import Template
 from typing import NamedTuple
 
-from forethought.report.columns import COLUMNS, MORE_COLUMNS
-from forethought.report.findings import finding
+from forethought.report.columns import COLUMNS, MORE_COLUMNS, metric_column
+from forethought.report.findings import finding, overview
 from forethought.report.groups import Group, Sweep
 from forethought.report.myopia import myopia_gaps
+from forethought.report.pairs import comparison_table, comparisons, meaning
 from forethought.report.varying import settings
 from forethought.report.wording import share, steps, value
 from forethought.results import Example, Results
@@ -38,6 +39,7 @@ def page(sweep: Sweep, pictures: Sequence[Picture]) -> str:
         findings=_findings(sweep),
         table=_table(sweep),
         picture="".join(map(_picture, pictures[:1])),
+        compared=_compared(sweep),
         pictures="".join(map(_picture, pictures[1:])),
         examples=_examples(sweep),
         unfinished=_unfinished(sweep),
@@ -50,9 +52,9 @@ def page(sweep: Sweep, pictures: Sequence[Picture]) -> str:
 def _summary(sweep: Sweep) -> str:
     finished = [run for run in sweep.runs if run.status == "finished"]
     solved = sum(run.verdict == "solved" for run in finished)
-    parts = [_count(len(sweep.runs), "run"), f"{solved} of {len(finished)} solved the task"]
+    parts = [_count(len(sweep.runs), "run"), f"{solved:,} of {len(finished):,} solved the task"]
     if len(sweep.groups) > 1:
-        parts.insert(0, f"{len(sweep.groups)} settings")
+        parts.insert(0, _count(len(sweep.groups), "setting"))
     if sweep.unfinished:
         parts.append(f"{len(sweep.unfinished)} did not finish")
     return " · ".join(parts)
@@ -67,8 +69,10 @@ def _fixed(sweep: Sweep) -> str:
         } - {""}
         if len(names) == 1:
             chips.append(f"<li><span>{group}</span> {escape(names.pop())}</li>")
-    swept = "".join(f"<li><span>swept</span> {escape(key)}</li>" for key in sweep.keys)
-    return "".join(chips) + swept
+    chips += [f"<li><span>swept</span> {escape(key)}</li>" for key in sweep.keys]
+    if sweep.where is not None:
+        chips.append(f"<li><span>where</span> {escape(sweep.where)}</li>")
+    return "".join(chips)
 
 
 def _label(run: Results, group: str) -> str:
@@ -79,13 +83,18 @@ def _label(run: Results, group: str) -> str:
 def _findings(sweep: Sweep) -> str:
     gaps = myopia_gaps(sweep)
     lines = [
-        f'<li class="{_mood(group)}"><b>{escape(group.label)}</b> {_sentence(finding(group))}'
-        f"{'; ' + _sentence(gaps[group.label]) if group.label in gaps else ''}.</li>"
+        _finding(group, finding(group) + (f"; {gaps[group.label]}" if group.label in gaps else ""))
         for group in sweep.groups
     ]
-    first, rest = lines[:_MOST_FINDINGS], lines[_MOST_FINDINGS:]
-    more = f"<details><summary>{len(rest)} more</summary><ul class=findings>{''.join(rest)}</ul></details>"
-    return f"<ul class=findings>{''.join(first)}</ul>{more if rest else ''}"
+    if len(lines) <= _MOST_FINDINGS:
+        return f"<ul class=findings>{''.join(lines)}</ul>"
+    parts = [_finding(group, words) for group, words in overview(sweep)]
+    each = f"<summary>Each of {len(lines)} settings</summary><ul class=findings>{''.join(lines)}</ul>"
+    return f"<ul class=findings>{''.join(parts)}</ul><details>{each}</details>"
+
+
+def _finding(group: Group, words: str) -> str:
+    return f'<li class="{_mood(group)}"><b>{escape(group.label)}</b> {_sentence(words)}.</li>'
 
 
 def _sentence(words: str) -> str:
@@ -102,10 +111,11 @@ def _mood(group: Group) -> str:
 
 
 def _table(sweep: Sweep) -> str:
+    asked = [metric_column(sweep.axes.metric)] if sweep.axes.metric else []
     columns = [
         column
-        for column in (*COLUMNS, *MORE_COLUMNS)
-        if column in COLUMNS or any(column.cell(group) != "–" for group in sweep.groups)
+        for column in (*COLUMNS, *asked, *MORE_COLUMNS)
+        if column in (*COLUMNS, *asked) or any(column.cell(group) != "–" for group in sweep.groups)
     ]
     head = "".join(f'<th title="{escape(column.hint)}">{escape(column.title)}</th>' for column in columns)
     rows = "".join(_row(group.label, [column.cell(group) for column in columns]) for group in sweep.groups)
@@ -114,6 +124,20 @@ def _table(sweep: Sweep) -> str:
         f"<div class=scroll><table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         "<p class=note>Shares in per cent; a range is the lowest to the highest seed.</p>"
         f"<details><summary>What the columns mean</summary><dl>{meaning}</dl></details>"
+    )
+
+
+def _compared(sweep: Sweep) -> str:
+    compared = comparisons(sweep)
+    if not compared:
+        return ""
+    titles, rows = comparison_table(compared)
+    head = "".join(f"<th>{escape(title)}</th>" for title in titles)
+    body = "".join(_row(name, cells) for name, *cells in rows)
+    return (
+        "<section><h2>Over the same seeds</h2><div class=scroll>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<p class=note>{escape(meaning(compared))}</p></section>"
     )
 
 
@@ -214,4 +238,4 @@ def _made(sweep: Sweep) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

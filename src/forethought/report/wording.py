@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from forethought.report.seeds import wilson
+from forethought.report.seeds import Quartiles, wilson
 
 
 def value(x: Any) -> str:
@@ -39,6 +39,23 @@ def odds(chance: float) -> str:
 
 def steps(count: int | float | None) -> str:
     return "–" if count is None else f"{count:,.0f}"
+
+
+def quartile_steps(found: Quartiles | None) -> str:
+    """`1,750 (1,500–2,250)`: median and quartiles; one number where they agree."""
+    if found is None:
+        return "–"
+    middle, low, high = steps(found.median), steps(found.low), steps(found.high)
+    return middle if low == high else f"{middle} ({low}–{high})"
+
+
+def number(x: float) -> str:
+    """Any measured number, to three digits."""
+    return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
+
+
+def p_value(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def interval(successes: int, n: int) -> str:

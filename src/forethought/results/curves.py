@@ -4,6 +4,7 @@ import csv
 import io
 from pathlib import Path
 
+from forethought.errors import InputError
 from forethought.results.store import write_atomically
 
 
@@ -18,8 +19,20 @@ def write_curves(path: Path, rows: list[dict[str, float]]) -> None:
 
 
 def read_curves(path: Path) -> list[dict[str, float]]:
-    """The rows without their empty cells; no rows while a run has written none."""
+    """The rows without their empty cells; no rows while a run has written none.
+
+    Raises:
+        InputError: the file is something else.
+    """
     if not path.exists():
         return []
-    with open(path, encoding="utf-8", newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            table = list(csv.DictReader(file, strict=True))
+        rows = [{name: float(value) for name, value in row.items() if value} for row in table]
+        whole = all(row["step"].is_integer() for row in rows)
+    except (OSError, ValueError, TypeError, KeyError, csv.Error):
+        whole = False
+    if not whole:
+        raise InputError(f"{path}: no learning curves; expected numbers and a column `step`")
+    return rows

@@ -11,12 +11,16 @@ from forethought.errors import InputError
 from forethought.results.schema import RESULTS_FILE, Results
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a whole file or nothing, also when the process is killed or the disk is full."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a whole file or nothing, also when the process is killed or the disk is full.
+
+    Raises:
+        OSError: it could not be written; an earlier file of this name is as it was.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -50,8 +54,11 @@ def read_results(folder: Path) -> Results | None:
         return Results.model_validate(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: {key}: {first['msg']}; expected schema_version 1") from None
+        place = ".".join(map(str, first["loc"]))
+        complaint = f"{place}: {first['msg']}" if place else first["msg"]
+        raise InputError(
+            f"{path}: {complaint}; expected a file of schema_version 1, written by forethought"
+        ) from None
 
 
 def collect(sweep: Path) -> list[Results]:

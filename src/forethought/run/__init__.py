@@ -1,6 +1,6 @@
 """One flat function: a composed config in, one finished run on disk out."""
 
-from forethought.run.build import Parts, build, check
+from forethought.run.build import Parts, build, check, construct
 from forethought.run.cell import record, run_cell
 from forethought.run.load import evaluate_run, load_run
 from forethought.run.replicable import check_replicas
@@ -12,6 +12,7 @@ __all__ = [
     "build",
     "check",
     "check_replicas",
+    "construct",
     "evaluate_run",
     "load_run",
     "record",

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
+from torch import nn
 
-from forethought.errors import InputError
+from forethought.errors import InputError, expected_one_of
 from forethought.objectives import Objective
 from forethought.run.checkpoint import model_weights
 from forethought.run.hardware import Hardware
@@ -24,6 +25,9 @@ from forethought.validation import explain
 Config = dict[str, Any]
 
 GROUPS = ("task", "model", "objective", "optimizer", "hardware", "logger")
+
+_BASES: dict[str, type] = {"task": Task, "model": nn.Module, "objective": Objective, "hardware": Hardware}
+_METHODS = {"optimizer": "__call__", "logger": "open"}
 
 
 @dataclass
@@ -49,7 +53,7 @@ def build(config: Config) -> Parts:
     """
     known = {*GROUPS, *inspect.signature(Settings).parameters}
     for key in config.keys() - known:
-        raise InputError(f"{key}: no such key; expected one of {', '.join(sorted(known))}")
+        raise InputError(f"{key}: no such key; {expected_one_of(sorted(known), key)}")
     settings = build_settings(config)
     hardware = construct(config, "hardware")
     if settings.batch_size % hardware.devices:
@@ -116,8 +120,8 @@ def construct(config: Config, group: str, **given: Any) -> Any:
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     for key, value in values.items():
         if key in given or (key not in known and not takes_all):
-            accepted = ", ".join(name for name in known if name not in given)
-            raise InputError(f"{group}.{key}={value}: no such key; expected one of {accepted}")
+            accepted = (name for name in known if name not in given)
+            raise InputError(f"{group}.{key}={value}: no such key; {expected_one_of(accepted, key)}")
     try:
         return target(**values, **given)
     except ValidationError as error:
@@ -131,14 +135,14 @@ def options(config: Config, group: str) -> dict[str, Any]:
 
 def node(config: Config, group: str) -> dict[str, Any]:
     if not isinstance(config.get(group), dict):
-        raise InputError(
-            f"{group}={config.get(group)}: expected one of the files in conf/{group}, or its keys"
-        )
+        among = f"{group}=CHOICE, a file in conf/{group}, or " if group in GROUPS else ""
+        raise InputError(f"{group}={config.get(group)}: expected {among}{group}.KEY=VALUE")
     found: dict[str, Any] = config[group]
     return found
 
 
 def locate(config: Config, group: str) -> Any:
+    """The class that `_target_` names: one of the group's kind, so that no config calls anything else."""
     target = (config.get(group) or {}).get("_target_")
     try:
         found = pkgutil.resolve_name(str(target))
@@ -146,9 +150,16 @@ def locate(config: Config, group: str) -> Any:
         raise InputError(
             f"{group}._target_={target}: cannot be imported ({error}); expected package.module.Class"
         ) from None
-    if not callable(found):
-        raise InputError(f"{group}._target_={target}: expected a class or a function")
+    base, method = _BASES.get(group), _METHODS.get(group)
+    if not isinstance(found, type) or (base is not None and not issubclass(found, base)):
+        raise InputError(f"{group}._target_={target}: expected a class{_derived(base)}")
+    if method is not None and not any(method in vars(each) for each in found.__mro__):
+        raise InputError(f"{group}._target_={target}: expected a class with a method {method}")
     return found
+
+
+def _derived(base: type | None) -> str:
+    return "" if base is None else f" derived from {base.__module__}.{base.__qualname__}"
 
 
 def check(config: Config, folder: Path | None = None) -> None:
@@ -165,7 +176,7 @@ def check(config: Config, folder: Path | None = None) -> None:
     _check_data(json.dumps(config["task"]))
     resumes = folder is not None and (folder / "checkpoints" / "last.ckpt").exists()
     if parts.settings.init_from is not None and not resumes:
-        model_weights(parts.objective.model, checkpoint_of(Path(parts.settings.init_from)))
+        model_weights(parts.objective.model, starting_point(parts.settings.init_from))
 
 
 @lru_cache
@@ -184,3 +195,15 @@ def checkpoint_of(folder: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{folder}: has no checkpoints/last.ckpt; expected the folder of a run")
     return path
+
+
+def starting_point(init_from: str) -> Path:
+    """The checkpoint that a run begins with.
+
+    Raises:
+        InputError: not the folder of a run that has got as far as a checkpoint.
+    """
+    try:
+        return checkpoint_of(Path(init_from))
+    except InputError as error:
+        raise InputError(f"init_from={error}") from None

@@ -11,11 +11,12 @@ from importlib.metadata import version
 from typing import Any
 
 from forethought import __version__
+from forethought.errors import InputError
 from forethought.results import RESULTS_FILE, Results, read_results, write_atomically
 from forethought.run.build import construct
 from forethought.run.progress import Report
 from forethought.run.train import train
-from forethought.sweep import Cell, Locked, lock
+from forethought.sweep import SESSION_FILE, Cell, Locked, lock, noted_signals
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +26,15 @@ def run_cell(cell: Cell, report: Report | None = None, progress_bar: bool = Fals
 
     Raises:
         Locked: another process is at it.
-        KeyboardInterrupt: after the results file says so.
+        KeyboardInterrupt: after the results file says so; so, too, with the signals in `SIGNALS`, which
+            wait for the end of a step of training.
     """
-    with lock(cell.folder):
+    with lock(cell.folder), noted_signals():
         earlier = read_results(cell.folder)
         if earlier is not None and earlier.status == "finished":
             return earlier
-        (cell.folder / RESULTS_FILE).unlink(missing_ok=True)
+        for left_over in (RESULTS_FILE, SESSION_FILE):
+            (cell.folder / left_over).unlink(missing_ok=True)
         log.info("%s", cell.name)
         started = time.perf_counter()
         try:
@@ -40,15 +43,18 @@ def run_cell(cell: Cell, report: Report | None = None, progress_bar: bool = Fals
                 outcome = train(cell.config, cell.folder, opened.lightning, report, progress_bar)
                 results = _results(cell, status="finished", **asdict(outcome))
                 opened.summarise(results)
-        except KeyboardInterrupt:
-            log.warning("interrupted")
-            _write(cell, _unfinished(cell, "interrupted", "interrupted by the user", started))
+            _write(cell, results)
+        except KeyboardInterrupt as stop:
+            reason = str(stop) or "stopped by Ctrl-C"
+            log.warning("interrupted: %s", reason)
+            _write(cell, _unfinished(cell, "interrupted", reason, started))
             raise
         except Exception as error:
             log.exception("failed")
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            reason = f"{kind}{error}".splitlines()[0]
             results = _unfinished(cell, "failed", reason, started)
-        _write(cell, results)
+            _write_if_possible(cell, results)
         log.info("%s %s", results.status, results.reason or results.verdict)
         return results
 
@@ -58,13 +64,21 @@ def record(cell: Cell, status: str, reason: str) -> None:
     try:
         with lock(cell.folder):
             if not (cell.folder / RESULTS_FILE).exists():
-                _write(cell, _unfinished(cell, status, reason, time.perf_counter()))
+                _write_if_possible(cell, _unfinished(cell, status, reason, time.perf_counter()))
     except Locked:
         pass
 
 
 def _write(cell: Cell, results: Results) -> None:
     write_atomically(cell.folder / RESULTS_FILE, results.model_dump_json(indent=2) + "\n")
+
+
+def _write_if_possible(cell: Cell, results: Results) -> None:
+    """On a disk so full that this fails too, the other cells and the last word matter more."""
+    try:
+        _write(cell, results)
+    except OSError as error:
+        print(f"{cell.name}: {results.reason}; not written down: {error}", file=sys.stderr)
 
 
 def _unfinished(cell: Cell, status: str, reason: str, started: float) -> Results:

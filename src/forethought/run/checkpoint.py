@@ -1,15 +1,31 @@
-"""Reading checkpoints: plain data only, so that a foreign file can never run code."""
+"""Checkpoints: written whole or not at all, and read as plain data only, so that none can run code."""
 
 from __future__ import annotations
 
-import pickle
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import nn
 
 from forethought.errors import InputError
+from forethought.results import write_atomically
+
+Weights = dict[str, Any]
+"""A `state_dict`: tensors, and what else a module keeps with `get_extra_state`."""
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """How Lightning saves. Its own way goes through the system's temporary folder, where a killed run
+    leaves its file behind and a full disk is another one than the run's."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        # Through memory: of a disk that is full, torch's own writer says nothing that a person understands.
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_atomically(Path(path), buffer.getvalue())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -19,15 +35,28 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+    except Exception:  # of a foreign file nothing is known, nor how torch fails on it
         state = None
-    wanted = {"state_dict", "global_step", "callbacks"}
-    if not isinstance(state, dict) or not wanted <= state.keys() or "Progress" not in state["callbacks"]:
-        raise InputError(f"{path}: no checkpoint of forethought, or damaged; expected a whole one")
+    if not _is_ours(state):
+        raise InputError(
+            f"{path}: no checkpoint of forethought, or damaged; expected a whole one, or none to start anew"
+        )
     return state
 
 
-def model_weights(model: nn.Module, path: Path) -> dict[str, torch.Tensor]:
+def _is_ours(state: Any) -> bool:
+    if not isinstance(state, dict):
+        return False
+    progress = (state.get("callbacks") or {}).get("Progress")
+    return (
+        isinstance(state.get("global_step"), int)
+        and isinstance(progress, dict)
+        and progress.keys() == {"rows", "steps_to_solve", "best_accuracy", "seconds"}
+        and isinstance(state.get("state_dict"), dict)
+    )
+
+
+def model_weights(model: nn.Module, path: Path) -> Weights:
     """Weights for `model` from the checkpoint of a run with whatever objective.
 
     Raises:
@@ -38,12 +67,26 @@ def model_weights(model: nn.Module, path: Path) -> dict[str, torch.Tensor]:
         for name, tensor in read_checkpoint(path)["state_dict"].items()
         if name.startswith("model.")
     }
-    own = model.state_dict()
-    for name in own.keys() | saved.keys():
-        here, there = (tuple(weights[name].shape) if name in weights else None for weights in (own, saved))
+    check_weights(model, saved, path)
+    return saved
+
+
+def check_weights(module: nn.Module, saved: Weights, path: Path) -> None:
+    """
+    Raises:
+        InputError: the weights in this file are not those of such a module.
+    """
+    own = module.state_dict()
+    for name in [*own, *(name for name in saved if name not in own)]:
+        here, there = (_shape(weights.get(name)) for weights in (own, saved))
         if here != there:
             raise InputError(
-                f"{path}: {name} has shape {there}, the configured model's has {here}; expected a run of "
-                "the same task size and model"
+                f"{path}: {name} has {there}, in the configured model {here}; expected a run of the same "
+                "task size and model"
             )
-    return saved
+
+
+def _shape(entry: Any) -> str:
+    if isinstance(entry, torch.Tensor):
+        return f"shape {tuple(entry.shape)}"
+    return "no place" if entry is None else "no shape"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from pydantic import PositiveInt
 from torch import nn
 
@@ -108,6 +109,8 @@ class Hardware:
             "devices": self.devices,
             "strategy": "auto" if self.devices == 1 else "ddp_spawn",
             "precision": "bf16-mixed" if self.precision == "bf16" else "32-true",
+            # A run starts its own processes, also inside a Slurm job, where Lightning would leave it to srun.
+            "plugins": [LightningEnvironment()],
         }
 
 

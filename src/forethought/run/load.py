@@ -13,7 +13,7 @@ from forethought.evaluation import diagnose, verdict
 from forethought.objectives import Objective
 from forethought.results import read_results, write_atomically
 from forethought.run.build import Config, build_objective, build_settings, checkpoint_of, construct
-from forethought.run.checkpoint import read_checkpoint
+from forethought.run.checkpoint import check_weights, read_checkpoint
 from forethought.sweep.identity import fingerprint
 from forethought.tasks import Data, Task, derive, held_out
 
@@ -28,7 +28,10 @@ def load_run(folder: Path) -> tuple[Objective, Config]:
     if results is None:
         raise InputError(f"{folder}: has no results.json; expected the folder of a finished run")
     objective = build_objective(results.config, construct(results.config, "task"))
-    objective.load_state_dict(read_checkpoint(checkpoint_of(folder))["state_dict"])
+    path = checkpoint_of(folder)
+    weights = read_checkpoint(path)["state_dict"]
+    check_weights(objective, weights, path)
+    objective.load_state_dict(weights)
     return objective, results.config
 
 

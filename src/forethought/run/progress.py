@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +14,18 @@ from torch import Tensor
 
 from forethought.evaluation import diagnose
 from forethought.objectives import Objective
-from forethought.results import write_curves
+from forethought.results import write_atomically, write_curves
 from forethought.run.settings import Settings
+from forethought.sweep import note_signals, noted
 from forethought.tasks import Batch, derive
 
 Report = Callable[[int, dict[str, float]], None]
 
 
 class Progress(pl.Callback):
-    """Evaluates and saves every `eval_every` steps and at the end, and stops a solved run.
+    """Evaluates and saves every `eval_every` steps and at the end, and stops a run that is solved.
+
+    A run that has had one of `forethought.sweep.SIGNALS` saves and stops after the step that it is in.
 
     All it knows travels in the checkpoint, so that curves, counters and clock go on after a resume.
     """
@@ -55,6 +56,7 @@ class Progress(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, objective: pl.LightningModule) -> None:
         self._started = time.perf_counter()
+        note_signals()  # Lightning has just set handlers of its own
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, objective: pl.LightningModule, batch: Batch, index: int
@@ -83,8 +85,12 @@ class Progress(pl.Callback):
         if step % self.settings.log_every == 0 or last:
             self._log(trainer, {"train/loss": self._finite(outputs["loss"], step)})
         if step % self.settings.eval_every == 0 or last:
-            self._evaluate(trainer, objective)
-            self._save(trainer)
+            improved = self._evaluate(trainer, objective)
+            self._save(trainer, improved)
+        # All processes of a DDP run stop at the same step, whichever of them had the signal.
+        if trainer.strategy.reduce_boolean_decision(noted() is not None, all=False):
+            self._save(trainer, improved=False)
+            trainer.should_stop = True
 
     def _finite(self, loss: Tensor, step: int) -> float:
         value = loss.item()
@@ -100,7 +106,8 @@ class Progress(pl.Callback):
         if trainer.logger is not None:
             trainer.logger.log_metrics(metrics, step)
 
-    def _evaluate(self, trainer: pl.Trainer, objective: pl.LightningModule) -> None:
+    def _evaluate(self, trainer: pl.Trainer, objective: pl.LightningModule) -> bool:
+        """Whether the validation accuracy is the best so far."""
         assert isinstance(objective, Objective)
         temperature = self.settings.evaluation.temperature
         metrics = diagnose(objective, self.validation, temperature, clever_hans=False)
@@ -113,20 +120,16 @@ class Progress(pl.Callback):
         trainer.should_stop = trainer.should_stop or self.solved
         if self.report is not None:
             self.report(trainer.global_step, metrics)
+        improved = metrics["accuracy"] > self.best_accuracy
+        self.best_accuracy = max(metrics["accuracy"], self.best_accuracy)
+        return improved
 
-    def _save(self, trainer: pl.Trainer) -> None:
+    def _save(self, trainer: pl.Trainer, improved: bool) -> None:
         last, best = (self.folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
-        accuracy = self.rows[-1]["val/accuracy"]
-        improved = accuracy > self.best_accuracy
-        self.best_accuracy = max(accuracy, self.best_accuracy)
-        # Saved beside and moved into place: a run killed here still has the checkpoint before.
-        fresh = last.with_name(".last.ckpt")
-        trainer.save_checkpoint(fresh)
+        # Best first: a run killed between the two has the last one before, and comes here again.
+        trainer.save_checkpoint(best if improved else last)
         if not trainer.is_global_zero:
             return
         if improved:
-            copy = best.with_name(".best.ckpt")
-            shutil.copyfile(fresh, copy)
-            os.replace(copy, best)
-        os.replace(fresh, last)
+            write_atomically(last, best.read_bytes())
         write_curves(self.folder / "metrics.csv", self.rows)

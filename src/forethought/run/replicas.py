@@ -12,6 +12,7 @@ from torch import Tensor
 from forethought.run.checkpoint import read_checkpoint
 from forethought.run.stack import Stack, join, split
 from forethought.run.train import Start
+from forethought.sweep import noted
 from forethought.tasks import Batch
 
 
@@ -55,7 +56,7 @@ class Replicas(pl.LightningModule):
 
     def on_train_batch_end(self, outputs: dict[str, Tensor], batches: Sequence[Batch], index: int) -> None:
         step = self.trainer.global_step
-        if not self.starts[0].progress.due(step):
+        if not self.starts[0].progress.due(step) and noted() is None:
             return
         losses = outputs["losses"].cpu()  # the one time that the device is waited for
         for replica, start in enumerate(self.starts):

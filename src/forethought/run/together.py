@@ -18,7 +18,7 @@ from forethought.results import RESULTS_FILE, read_results
 from forethought.run.cell import record
 from forethought.run.replicas import Replicas
 from forethought.run.train import Start, begin, fit
-from forethought.sweep import Cell, Locked, lock
+from forethought.sweep import SESSION_FILE, Cell, Locked, Stopped, begin_session, lock, noted, noted_signals
 from forethought.tasks import batches
 
 Ready = list[tuple[Cell, Start]]
@@ -35,36 +35,48 @@ def train_together(cells: Sequence[Cell], finish: Callable[[Cell], None]) -> Non
             and says itself what is wrong.
 
     Raises:
-        KeyboardInterrupt: after the results files say so.
+        KeyboardInterrupt: after the results files say so; so, too, with the signals in `SIGNALS`, which wait
+            for the end of a step of training.
     """
     left = list(cells)
 
     def leave(cell: Cell) -> None:
+        _heed_signals()
         left.remove(cell)
         finish(cell)
 
-    try:
-        while left:
-            with ExitStack() as locks:
-                ready: Ready = []
-                for cell in list(left):
-                    start = _begin(cell, locks)
-                    if start is None:
-                        leave(cell)
-                    else:
-                        ready.append((cell, start))
-                abreast = _abreast(ready)
-                failed = _train(abreast) if len(abreast) > 1 else [cell for cell, _ in abreast]
-            for cell in failed:
-                leave(cell)
-    except KeyboardInterrupt:
-        for cell in left:
-            record(cell, "interrupted", "interrupted by the user")
-        raise
-    except Exception as error:
-        for cell in left:
-            record(cell, "failed", f"{type(error).__name__}: {error}".splitlines()[0])
-        raise
+    with noted_signals():
+        try:
+            while left:
+                with ExitStack() as locks:
+                    ready: Ready = []
+                    for cell in list(left):
+                        start = _begin(cell, locks)
+                        if start is None:
+                            leave(cell)
+                        else:
+                            ready.append((cell, start))
+                    abreast = _abreast(ready)
+                    failed = _train(abreast) if len(abreast) > 1 else [cell for cell, _ in abreast]
+                for cell in failed:
+                    leave(cell)
+        except KeyboardInterrupt as stop:
+            for cell in left:
+                record(cell, "interrupted", str(stop) or "stopped by Ctrl-C")
+            raise
+        except Exception as error:
+            for cell in left:
+                record(cell, "failed", f"{type(error).__name__}: {error}".splitlines()[0])
+            raise
+
+
+def _heed_signals() -> None:
+    """
+    Raises:
+        Stopped: one has come.
+    """
+    if sign := noted():
+        raise Stopped(sign)
 
 
 def _begin(cell: Cell, locks: ExitStack) -> Start | None:
@@ -75,7 +87,8 @@ def _begin(cell: Cell, locks: ExitStack) -> Start | None:
             results = read_results(cell.folder)
             if results is not None and results.status == "finished":
                 return None
-            (cell.folder / RESULTS_FILE).unlink(missing_ok=True)
+            for left_over in (RESULTS_FILE, SESSION_FILE):
+                (cell.folder / left_over).unlink(missing_ok=True)
             start = begin(cell.config, cell.folder)
         except (Locked, InputError):
             return None
@@ -100,6 +113,8 @@ def _train(abreast: Ready) -> list[Cell]:
     cells, starts = [cell for cell, _ in abreast], [start for _, start in abreast]
     replicas = Replicas(starts, cells[0].config["optimizer"]["clip_norm"])
     seeds = ", ".join(str(start.parts.settings.seed) for start in starts)
+    for start in starts:
+        begin_session(start.folder, start.first_step, start.parts.settings.max_steps)
     _say(starts, f"seeds {seeds} train at once from step {starts[0].first_step}")
     try:
         steps = itertools.count(starts[0].first_step)
@@ -107,6 +122,7 @@ def _train(abreast: Ready) -> list[Cell]:
     except Exception:
         _say(starts, traceback.format_exc())
         raise
+    _heed_signals()
     return [cells[place] for place in replicas.failed]
 
 

@@ -19,11 +19,12 @@ from lightning.pytorch.trainer.states import TrainerStatus
 
 from forethought.evaluation import Example, Verdict, diagnose, grad_flow, show_examples, verdict
 from forethought.results import write_curves
-from forethought.run.build import Config, Parts, build, checkpoint_of
-from forethought.run.checkpoint import model_weights, read_checkpoint
+from forethought.run.build import Config, Parts, build, starting_point
+from forethought.run.checkpoint import AtomicCheckpoints, check_weights, model_weights, read_checkpoint
 from forethought.run.hardware import Hardware
 from forethought.run.optimizer import ClipGradients
 from forethought.run.progress import Progress, Report
+from forethought.sweep import Stopped, begin_session, noted
 from forethought.tasks import Batch, Data, derive
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ def train(
     Raises:
         InputError: the config cannot be run, or its checkpoint cannot be read.
         FloatingPointError: the loss became NaN or infinite.
+        Stopped: by one of `forethought.sweep.SIGNALS`, after a checkpoint at the step that it came in.
     """
     start = begin(config, folder, report)
     if choice := start.parts.hardware_choice:
@@ -80,10 +82,13 @@ def train(
             callbacks.append(ClipGradients(norm))
         if progress_bar:
             callbacks.append(_Bar())
+        begin_session(folder, start.first_step, start.parts.settings.max_steps)
         batches = Batches(start.data, start.first_step)
         fit(start, start.parts.objective, batches, callbacks, logger, progress_bar)
     state = read_checkpoint(start.checkpoint)
     start.progress.load_state_dict(state["callbacks"]["Progress"])
+    if state["global_step"] < start.parts.settings.max_steps and not start.progress.solved:
+        raise Stopped(noted() or signal.SIGTERM)
     # A run killed between its checkpoint and its curves has them in the checkpoint.
     write_curves(folder / "metrics.csv", start.progress.rows)
     return _test(start.parts, start.data, start.progress, state)
@@ -124,15 +129,18 @@ def begin(config: Config, folder: Path, report: Report | None = None) -> Start:
     data = Data(parts.task, settings.seed, settings.batch_size, hardware.device)
     last = folder / "checkpoints" / "last.ckpt"
     last.parent.mkdir(parents=True, exist_ok=True)
+    for half_written in last.parent.glob(".*.ckpt.*"):  # by a process that was killed
+        half_written.unlink()
     validation = data.validation(settings.evaluation.validation_samples)
     progress = Progress(settings, validation, folder, report)
     first_step = 0
     if last.exists():
         state = read_checkpoint(last)
+        check_weights(parts.objective, state["state_dict"], last)
         first_step = state["global_step"]
         progress.load_state_dict(state["callbacks"]["Progress"])
     elif settings.init_from is not None:
-        weights = model_weights(parts.objective.model, checkpoint_of(Path(settings.init_from)))
+        weights = model_weights(parts.objective.model, starting_point(settings.init_from))
         parts.objective.model.load_state_dict(weights)
     return Start(parts, data, progress, first_step, folder)
 
@@ -191,8 +199,10 @@ def fit(
     """
     _quieten()
     settings, hardware = start.parts.settings, start.parts.hardware
+    arguments = hardware.trainer_arguments()
+    arguments["plugins"].append(AtomicCheckpoints())
     trainer = pl.Trainer(
-        **hardware.trainer_arguments(),
+        **arguments,
         max_steps=settings.max_steps,
         max_epochs=-1,
         callbacks=[_EachProcess(hardware), *callbacks],

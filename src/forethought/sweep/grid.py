@@ -19,8 +19,9 @@ def read_grid(sweep: Path) -> Grid:
         InputError: not the folder of a sweep.
     """
     path = sweep / GRID_FILE
-    if not path.is_file():
-        raise InputError(f"{sweep}: has no {GRID_FILE}; expected the folder of a sweep")
+    if not path.exists():
+        reason = f"has no {GRID_FILE}" if sweep.is_dir() else "no such folder"
+        raise InputError(f"{sweep}: {reason}; expected the folder of a sweep")
     grid = read_json(path)
     if not isinstance(grid, dict) or not all(isinstance(words, list) for words in grid.values()):
         raise InputError(f"{path}: no grid of cells; expected a file written by forethought")

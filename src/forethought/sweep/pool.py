@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 _TICK = 2.0  # seconds between two looks at what the running jobs have reached
-_GRACE = 10.0  # seconds that interrupted jobs have to write down where they are
+_GRACE = 60.0  # seconds that interrupted jobs have to write down where they are
 
 Job = Callable[[], int]
 """What a process runs; what it returns is the process's exit code."""
@@ -123,7 +123,9 @@ def _pass_on(job: _Running, say: Callable[[str], None]) -> None:
 
 
 def _end(running: list[_Running]) -> None:
-    """After Ctrl-C the jobs have it too, and write down where they are; what does not end is killed."""
+    """After Ctrl-C or a signal: the jobs write down where they are; what does not end in time is killed."""
+    for each in running:
+        each.process.terminate()  # a signal may have come to this process alone
     deadline = time.monotonic() + _GRACE
     for each in running:
         each.process.join(max(0.0, deadline - time.monotonic()))

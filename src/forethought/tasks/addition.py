@@ -141,5 +141,5 @@ class Addition(Task):
         prompt, digits = tokens[: self.prompt_length], tokens[self.prompt_length :]
         answer = digits[::-1] if self.order == "reversed" else digits
         if self.check(torch.tensor([prompt]), torch.tensor([answer])).item():
-            raise InputError(f"{line!r} is a wrong sum")
+            raise InputError(f"{line!r} is a wrong sum; expected a right one")
         return prompt, answer

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Int
-from pydantic import PositiveInt
+from pydantic import Field
 from torch import Tensor
 
 from forethought.errors import InputError
@@ -43,7 +43,7 @@ class Task(ABC):
         test_file: text file with the test rows, likewise.
     """
 
-    train_samples: PositiveInt | None = None
+    train_samples: Annotated[int, Field(gt=0, le=10_000_000)] | None = None
     train_file: str | None = None
     test_file: str | None = None
 
@@ -131,7 +131,7 @@ class Task(ABC):
         """
         prompts, answers = [], []
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8-sig") as file:
                 for number, line in enumerate(file, 1):
                     try:
                         prompt, answer = self.parse(line.rstrip("\r\n"))

@@ -70,7 +70,13 @@ class Data:
 
     @cached_property
     def _test_file(self) -> Batch | None:
-        return None if self.task.test_file is None else self.task.read(self.task.test_file)
+        return None if self.task.test_file is None else self._read("test_file")
+
+    def _read(self, key: str) -> Batch:
+        try:
+            return self.task.read(getattr(self.task, key))
+        except InputError as error:
+            raise InputError(f"task.{key}={error}") from None
 
     @cached_property
     def _excluded(self) -> Int[Tensor, " X"] | None:
@@ -113,10 +119,13 @@ class Data:
     def _fixed(self) -> Batch | None:
         task = self.task
         if task.train_file is not None:
-            rows = task.read(task.train_file)
+            rows = self._read("train_file")
             rows = rows[self._trainable(rows)]
             if not len(rows):
-                raise InputError(f"task.train_file={task.train_file}: every row is held out for the test")
+                raise InputError(
+                    f"task.train_file={task.train_file}: every row is held out for the test; "
+                    "expected some that are not"
+                )
             return rows[: task.train_samples].to(self.device)
         if task.train_samples is not None:
             return self._draw(task.train_samples, self._generator("cpu", "train")).to(self.device)

@@ -86,10 +86,11 @@ class PathStar(Task):
     def sample(self, count: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Batch:
         d, steps, edges = self.degree, self.path_length - 1, self.num_edges
 
-        def permutations(size: int) -> Int[Tensor, "B size"]:
-            return torch.rand(count, size, generator=generator, device=device).argsort(1)
+        def permutations(size: int, kept: int) -> Int[Tensor, "B kept"]:
+            """The first `kept` of `size` in random order; a whole sort would cost twice as much."""
+            return torch.rand(count, size, generator=generator, device=device).topk(kept, 1, largest=False)[1]
 
-        nodes = permutations(self.num_nodes)[:, : edges + 1]
+        nodes = permutations(self.num_nodes, edges + 1)
         start, arms = nodes[:, :1], nodes[:, 1:].reshape(count, d, steps)
         # Arms are exchangeable, so the gold one may always be the first; the listing hides it.
         gold = arms[:, 0]
@@ -97,11 +98,11 @@ class PathStar(Task):
             order = arms[:, :, 0].argsort(1)
             arms = arms.gather(1, order[:, :, None].expand_as(arms))
         elif self.edge_order == "arms_permuted":
-            arms = arms.gather(1, permutations(d)[:, :, None].expand_as(arms))
+            arms = arms.gather(1, permutations(d, d)[:, :, None].expand_as(arms))
         tails = torch.cat([start[:, None].expand(count, d, 1), arms[:, :, :-1]], 2)
         pairs = torch.stack([tails, arms], 3).reshape(count, edges, 2)
         if self.edge_order == "shuffled":
-            pairs = pairs.gather(1, permutations(edges)[:, :, None].expand_as(pairs))
+            pairs = pairs.gather(1, permutations(edges, edges)[:, :, None].expand_as(pairs))
         return Batch(self._prompt(pairs, start, gold[:, -1:]), self._answer(start, gold))
 
     def _prompt(
@@ -210,13 +211,13 @@ class PathStar(Task):
         if len(edges) != self.num_edges or len(answer) != self.path_length:
             raise InputError(
                 f"a path of {len(answer)} nodes in {len(edges)} edges; task.degree={self.degree} and "
-                f"task.path_length={self.path_length} make {self.path_length} in {self.num_edges}"
+                f"task.path_length={self.path_length}: expected {self.path_length} in {self.num_edges}"
             )
         nodes = [*(node for edge in edges for node in edge), start, goal, *answer]
         if not all(0 <= node < self.num_nodes for node in nodes):
             raise InputError(
-                f"node {max(nodes, key=abs)} is outside 0…{self.num_nodes - 1} "
-                f"(task.num_nodes={self.num_nodes})"
+                f"node {max(nodes, key=abs)} is outside task.num_nodes={self.num_nodes}; "
+                f"expected 0…{self.num_nodes - 1}"
             )
         self._verify(edges, start, goal, answer)
         prompt = self._prompt(torch.tensor([edges]), torch.tensor([[start]]), torch.tensor([[goal]]))[0]
@@ -240,9 +241,12 @@ class PathStar(Task):
             len(arm) == self.path_length and arm[0] == start for arm in arms
         )
         if not (one_in and one_out and whole and start not in parents):
-            raise InputError(f"no star of {self.degree} arms of {self.path_length} nodes around {start}")
+            raise InputError(
+                f"no star around {start}; expected {self.degree} arms of {self.path_length} nodes"
+            )
         if answer not in arms or answer[-1] != goal:
-            raise InputError(f"{','.join(map(str, answer))} is not the path from {start} to {goal}")
+            wrong = ",".join(map(str, answer))
+            raise InputError(f"{wrong} is not the path from {start} to {goal}; expected that one")
 
     def drawing(self, prompt: Int[Tensor, " P"]) -> dict[str, Any]:
         tails, heads, start, goal = (x[0].tolist() for x in self._graph(prompt[None]))

@@ -18,22 +18,40 @@ from forethought.report.plots import (
     learning,
     solve_rate,
     strata,
+    trend,
 )
 from forethought.report.plots.style import STYLE
 
 PLOTS: dict[str, ModuleType] = {
     module.__name__.rsplit(".", 1)[1]: module
-    for module in (heat_map, clever_hans, example, solve_rate, accuracy, errors, strata, grad_flow, learning)
+    for module in (
+        trend,
+        heat_map,
+        clever_hans,
+        example,
+        solve_rate,
+        accuracy,
+        errors,
+        strata,
+        grad_flow,
+        learning,
+    )
 }
 """In the order of the page. `draw(sweep)` returns a figure, or None if there is nothing to draw."""
 
 
-def render(name: str, sweep: Sweep) -> bytes | None:
-    """A plot as a PNG, with the house style and no global state."""
+FORMATS = ("png", "pdf")
+
+
+def render(name: str, sweep: Sweep) -> dict[str, bytes]:
+    """A plot by format, with the house style and no global state; empty if there is nothing to draw."""
     with matplotlib.rc_context(STYLE):
         figure = PLOTS[name].draw(sweep)
-        if figure is None:
-            return None
-        image = io.BytesIO()
-        figure.savefig(image, format="png")
-        return image.getvalue()
+        images = {}
+        for kind in FORMATS if figure else ():
+            image = io.BytesIO()
+            # Without a date the same results give the same file.
+            figure.savefig(image, format=kind, metadata={"CreationDate": None} if kind == "pdf" else {})
+            images[kind] = image.getvalue()
+            figure.set_layout_engine("none")  # once is enough: it takes longer than drawing
+        return images

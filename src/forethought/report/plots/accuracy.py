@@ -1,4 +1,4 @@
-"""Accuracy against chance: a dot for each seed."""
+"""Accuracy against chance: a mark for each run."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from forethought.report.groups import Sweep
-from forethought.report.plots.panels import one_row_each, track
+from forethought.report.plots.panels import few_rows, one_row_each, track
 from forethought.report.plots.style import INK, VERDICTS
 
 TITLE = "Accuracy against chance"
 CAPTION = (
-    "Each mark is one seed: the share of answers that are right when the model reads its own tokens. The "
+    "Each mark is one run: the share of answers that are right when the model reads its own tokens. The "
     "black bar is what the best guesser gets. Colour and shape give the verdict."
 )
 
@@ -32,23 +32,25 @@ _DOT: dict[str, Any] = {
 
 
 def draw(sweep: Sweep) -> Figure | None:
-    groups = [group for group in sweep.groups if group.values("test/accuracy")]
+    groups, merged = few_rows(sweep)
+    groups = [group for group in groups if group.values("test/accuracy")]
     if not groups:
         return None
-    figure, axes, rows = one_row_each(groups, "right answers", height=0.6, head=0.4)
+    tall, size = (1.1, 5.0) if merged else (0.6, 7.5)
+    figure, axes, rows = one_row_each(groups, "right answers" + merged, height=tall, head=0.4)
     for group, top in rows:
-        middle = top + 0.4
+        middle = top + 0.1 + tall / 2
         track(axes, middle)
-        chance = group.one("test/chance")
-        if chance is not None:
+        for chance in sorted(set(group.values("test/chance"))):
             axes.plot(chance, middle, zorder=2, **_CHANCE)
         for rank, run in enumerate(group.finished):
             if "test/accuracy" in run.metrics:
                 colour, marker = VERDICTS[run.verdict or "no verdict"]
                 # Jitter by the golden ratio: even, and the same every time.
-                y = middle + ((rank * 0.618 + 0.5) % 1 - 0.5) * 0.22
+                y = middle + ((rank * 0.618 + 0.5) % 1 - 0.5) * (tall - 0.38)
                 at = run.metrics["test/accuracy"]
-                axes.plot(at, y, marker=marker, color=colour, alpha=0.9, zorder=3, clip_on=False, **_DOT)
+                dot = _DOT | {"markersize": size}
+                axes.plot(at, y, marker=marker, color=colour, alpha=0.9, zorder=3, clip_on=False, **dot)
     _key(axes, {verdict for group, _ in rows for verdict in group.verdicts})
     return figure
 

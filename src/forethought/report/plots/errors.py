@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from forethought.report.groups import Group, Sweep, values
-from forethought.report.plots.panels import MOST_ROWS, one_row_each
+from forethought.report.plots.panels import few_rows, one_row_each
 from forethought.report.plots.style import GREEN, INK, MUTED, ORANGE, PURPLE, SKY, VERMILLION, YELLOW
 from forethought.report.wording import share
 from forethought.results import Results
@@ -18,15 +18,17 @@ CAPTION = (
 
 _COLOURS = (VERMILLION, ORANGE, SKY, PURPLE, YELLOW, INK)
 _THICK, _THIN = 0.24, 0.17
+_MOST_BARS = 40
 
 
 def draw(sweep: Sweep) -> Figure | None:
-    groups = [group for group in sweep.groups if any(_kinds(run) for run in group.finished)]
+    groups, merged = few_rows(sweep)
+    groups = [group for group in groups if any(_kinds(run) for run in group.finished)]
     kinds = list(dict.fromkeys(kind for group in groups for run in group.finished for kind in _kinds(run)))
     if not groups:
         return None
     # One bar a seed while there is room; otherwise the seeds' mean, which a stack of shares may show.
-    per_seed = sum(len(group.finished) for group in groups) <= MOST_ROWS // 2
+    per_seed = sum(len(group.finished) for group in groups) <= _MOST_BARS
     thickness = _THICK if len(groups) <= 12 else _THIN
 
     def bars(group: Group) -> list[dict[str, float]]:
@@ -38,7 +40,7 @@ def draw(sweep: Sweep) -> Figure | None:
 
     figure, axes, rows = one_row_each(
         groups,
-        "answers, one bar a seed" if per_seed else "answers, mean over seeds",
+        ("answers, one bar a seed" if per_seed else "answers, mean over seeds") + merged,
         height=lambda group: 0.32 + (thickness + 0.05) * len(bars(group)),
         head=0.55,
     )

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from forethought.report.groups import Group, Sweep
+from forethought.report.plots.panels import cut, evenly
 from forethought.report.plots.style import BAND, INK, MUTED, WIDTH
 from forethought.report.wording import shorten
 
@@ -31,7 +32,7 @@ def draw(sweep: Sweep) -> Figure | None:
     maps.sort(key=lambda pair: _name(pair[0]) not in ("next_token", "myopic"))
     if not maps:
         return None
-    shown = maps[:_MOST_MAPS]
+    shown = evenly(maps, _MOST_MAPS)
     heights = [0.55 + 0.17 * len(flow) for _, flow in shown]
     engine = ConstrainedLayoutEngine(hspace=0.08)
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.9), layout=engine)
@@ -45,7 +46,7 @@ def draw(sweep: Sweep) -> Figure | None:
     scale.ax.minorticks_off()
     scale.set_ticks([0.01, 0.1, 1], labels=["1 %", "10 %", "100 %"])
     if len(maps) > len(shown):
-        figure.suptitle(f"the first {len(shown)} of {len(maps)} groups", fontsize=8.5, color=MUTED)
+        figure.suptitle(cut(len(maps), len(shown)).strip(), fontsize=8.5, color=MUTED)
     return figure
 
 

@@ -18,7 +18,7 @@ CAPTION = (
 
 def draw(sweep: Sweep) -> Figure | None:
     groups = [group for group in sweep.groups if group.finished]
-    if not groups:
+    if not groups or sweep.axes.x is not None:  # then `trend` or `heat_map` say it
         return None
     figure, axes, rows = one_row_each(groups, "seeds that solved the task", height=0.52)
     for group, top in rows:

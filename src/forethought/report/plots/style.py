@@ -6,13 +6,24 @@ from typing import Any
 
 from matplotlib.patheffects import withStroke
 
-# Okabe & Ito: distinct for colour-blind readers too. One meaning each, in all plots.
+# Okabe & Ito: distinct for colour-blind readers too.
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 ORANGE, PURPLE, SKY, YELLOW = "#E69F00", "#CC79A7", "#56B4E9", "#F0E442"
 INK, MUTED, PALE, BAND = "#1d1d1f", "#6e6e73", "#d9d9de", "#f2f2f5"
 
 FREE, FORCED = BLUE, VERMILLION
 """The model reads its own tokens; the model reads the true answer."""
+
+LINES = (
+    (BLUE, "o"),
+    (VERMILLION, "s"),
+    (GREEN, "D"),
+    (PURPLE, "^"),
+    (ORANGE, "v"),
+    (SKY, "P"),
+    (INK, "X"),
+)
+"""Colour and marker of the values of a swept parameter, in order."""
 
 # Shapes as well as colours.
 VERDICTS = {
@@ -49,6 +60,7 @@ STYLE: dict[str, Any] = {
     "legend.fontsize": 9.5,
     "lines.solid_capstyle": "round",
     "figure.facecolor": "white",
+    "pdf.fonttype": 42,  # text stays text
     "savefig.dpi": DPI,
 }
 

@@ -1,0 +1,53 @@
+"""Hydra's complaints as one line that names the key, the value and what would be accepted."""
+
+import re
+
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from forethought.errors import InputError, expected_one_of
+
+_SEVERAL = r"\1: several values; expected one, or -m for a sweep over them"
+
+# What Hydra 1.3 says, and what we say instead.
+_WORDINGS = {
+    r"Ambiguous value for argument '(.*)'": _SEVERAL,
+    r"Sweep parameters '(.*)' requires --multirun": _SEVERAL,
+    r"Could not append to config. An item is already at '(.*)'.": r"+\1: is there; expected \1=… without +",
+    r"Could not delete from config. '(.*)' does not exist.": r"~\1: no such key; expected one that is there",
+    r"Multiple values for (\S+?)\. .*": r"+\1: is chosen already; expected \1=CHOICE without +",
+    r"Could not override '(\S+)'\..*": r"\1: no such group; expected GROUP=CHOICE",
+    r".*Missing mandatory value: (\S+)": r"\1=???: a value is needed; expected \1=VALUE",
+}
+
+
+def explain(error: Exception) -> InputError:
+    """
+    Args:
+        error: whatever Hydra or OmegaConf raised while it composed a config.
+    """
+    if isinstance(error, OverrideParseException):
+        word = error.override if error.override.strip() else repr(error.override)
+        return InputError(f"{word}: cannot be read; expected KEY=VALUE")
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        if not group:
+            return InputError(f"--config-name={choice}: no such file; expected one in conf or --config-dir")
+        accepted = expected_one_of(error.options or (), choice)
+        return InputError(f"{group}={choice}: no such choice; {accepted}")
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+        parent, _, key = (cause.full_key or str(cause.key)).rpartition(".")
+        hidden = ("_target_", "_convert_", "label", "hydra")
+        siblings = [str(name) for name in (cause.parent_node or ()) if name not in hidden]
+        path = ".".join(filter(None, [parent, key]))
+        return InputError(f"{path}: no such key; {expected_one_of(siblings, key)}")
+    said = str(error).splitlines()[0]
+    for pattern, wording in _WORDINGS.items():
+        if re.fullmatch(pattern, said):
+            return InputError(re.sub(pattern, wording, said))
+    if cause is not error:  # the override is named by the one, what is wrong with it by the other
+        said = f"{said.removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
+    elif isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        said = f"{cause.full_key}: {said}; expected a value that can be resolved"
+    return InputError(said.rstrip(". "))

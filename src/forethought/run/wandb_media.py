@@ -1,0 +1,61 @@
+"""Figures and tables for Weights & Biases: those of the report, as W&B's own media."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import wandb
+from PIL import Image
+
+from forethought.report.columns import COLUMNS
+from forethought.report.groups import Sweep, group
+from forethought.report.plots import render
+from forethought.results import Results
+
+_FIGURES = {"figures/per_position": "clever_hans", "figures/error_anatomy": "errors"}
+"""Of a single run, by their name in W&B: plots of the report."""
+
+
+def run_media(results: Results) -> dict[str, Any]:
+    """The figures of a single run and a table of sample answers."""
+    alone = group([results])
+    images = {key: render(plot, alone).get("png") for key, plot in _FIGURES.items()}
+    media: dict[str, Any] = {
+        key: wandb.Image(Image.open(io.BytesIO(image))) for key, image in images.items() if image is not None
+    }
+    media["examples"] = wandb.Table(
+        columns=["prompt", "truth", "answer", "outcome"],
+        data=[
+            # The text form of a row is its prompt, `=` and its answer.
+            [each.text.rsplit("=", 1)[0], " ".join(each.truth), " ".join(each.answer), each.outcome]
+            for each in results.examples
+        ],
+    )
+    return media
+
+
+def sweep_media(sweep: Sweep, folder: Path) -> dict[str, Any]:
+    """The report that lies in a sweep's folder: its table over seeds, one row a run, and its plots."""
+    groups = [[each.label, *(column.cell(each) for column in COLUMNS)] for each in sweep.groups]
+    with open(folder / "report" / "cells.csv", encoding="utf-8", newline="") as file:
+        names, *rows = csv.reader(file)
+    columns = [_typed([row[number] for row in rows]) for number in range(len(names))]
+    return {
+        "table": wandb.Table(columns=["setting", *(column.title for column in COLUMNS)], data=groups),
+        "cells": wandb.Table(columns=[*names], data=[list(row) for row in zip(*columns, strict=True)]),
+        **{
+            f"plots/{path.stem}": wandb.Image(str(path))
+            for path in sorted((folder / "report" / "plots").glob("*.png"))
+        },
+    }
+
+
+def _typed(column: list[str]) -> list[float | None] | list[str | None]:
+    """A column of a CSV file as numbers, if that is what it holds; empty = not there."""
+    try:
+        return [float(entry) if entry else None for entry in column]
+    except ValueError:
+        return [entry or None for entry in column]

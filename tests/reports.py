@@ -1,0 +1,105 @@
+"""Synthetic results for the tests of the report: no model is trained."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from forethought.report import load, write_report
+from forethought.results import Example, Results, write_curves
+
+STAR = {"edges": [["5", "2"], ["2", "8"], ["5", "9"], ["9", "3"]], "start": "5", "goal": "8"}
+CURVES = [{"step": 250.0 * i, "train/loss": 1 / i, "val/accuracy": 0.1 * i} for i in range(1, 9)]
+
+
+def metrics(verdict: str, degree: int = 2, forced: bool = True) -> dict[str, float]:
+    chance = 1 / degree
+    accuracy = {"solved": 1.0, "shortcut": chance, "partial": 0.7, "undertrained": 0.01}[verdict]
+    found = {
+        "test/accuracy": accuracy,
+        "test/decision_accuracy": accuracy,
+        "test/chance": chance,
+        "test/decision_chance": chance,
+        "test/error_wrong_arm": 1 - accuracy,
+        "test/error_other": 0.0,
+    }
+    found |= {f"test/token_accuracy_{i}": 1.0 if i == 1 else accuracy for i in range(1, 12)}
+    if forced:
+        found |= {f"test/forced_token_accuracy_{i}": accuracy if i == 2 else 0.999 for i in range(1, 12)}
+        found |= {"test/forced_local_accuracy": 0.999}
+    return found
+
+
+def run(
+    verdict: str | None = "shortcut",
+    seed: int = 0,
+    objective: str = "next_token",
+    config: dict[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    **fields: Any,
+) -> Results:
+    """One run's results; `config` are dotted keys that differ from the defaults."""
+    nested: dict[str, Any] = {
+        "seed": seed,
+        "max_steps": 10000,
+        "task": {"_target_": "PathStar", "label": "2x4", "degree": 2, "path_length": 4, "reverse": False},
+        "model": {"_target_": "GPT", "layers": 3},
+        "objective": {"_target_": objective},
+        "hardware": {"threads": seed},
+    }
+    if objective == "teacherless":
+        nested["objective"]["next_token_weight"] = 0.0
+    for key, entry in (config or {}).items():
+        *path, last = key.split(".")
+        node = nested
+        for part in path:
+            node = node[part]
+        node[last] = entry
+    swept = "-".join(f"{key}={entry}" for key, entry in (config or {}).items())
+    example = Example(text="5,2|…", truth=["5", "2", "8"], answer=["5", "9", "3"], outcome="wrong_arm")
+    made: dict[str, Any] = {
+        "cell": f"{objective}-{swept}-s{seed}",
+        "sweep": "demo",
+        "choices": {"task": "path_star", "model": "gpt", "objective": objective, "hardware": f"h{seed}"},
+        "overrides": [f"objective={objective}", *overrides, f"seed={seed}"],
+        "config": nested,
+        "status": "finished",
+        "seed": seed,
+        "versions": {"torch": "2.13.0"},
+        "device": "cpu",
+        "wall_seconds": 60.0,
+        "steps": 2500,
+        "decision_positions": [2],
+        "verdict": verdict,
+        "steps_to_solve": 2500 if verdict == "solved" else None,
+        "examples": [example.model_copy(update={"drawing": STAR})],
+    }
+    if verdict:
+        made["metrics"] = metrics(verdict, nested["task"]["degree"], objective != "teacherless")
+    return Results(**made | fields)
+
+
+def failed(seed: int = 9, reason: str = "ValueError: no <b>luck</b>", **fields: Any) -> Results:
+    return run(None, seed, status="failed", reason=reason, examples=[], **fields)
+
+
+def save(folder: Path, runs: Sequence[Results], curves: bool = True) -> Path:
+    for each in runs:
+        cell = folder / each.cell
+        cell.mkdir(parents=True)
+        (cell / "results.json").write_text(each.model_dump_json())
+        if curves:
+            write_curves(cell / "metrics.csv", CURVES)
+    return folder
+
+
+def repairs() -> list[Results]:
+    return [
+        *(run("shortcut", seed) for seed in range(2)),
+        *(run("solved", seed, config={"task.reverse": True}) for seed in range(2)),
+        *(run(verdict, seed, "teacherless") for seed, verdict in enumerate(("partial", "solved"))),
+    ]
+
+
+def report(folder: Path, **asked: str) -> Path:
+    """The page, as the command line writes it."""
+    return write_report(load(folder, **asked), folder)

@@ -1,0 +1,213 @@
+"""Kills at any moment, a full disk, damaged checkpoints: what was reached is kept, and the rest goes on."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import states_once_settled
+from test_wrong_input import CHECKPOINTS, TINY, spoil
+
+from forethought.cli.main import run
+from forethought.results import read_results, write_atomically
+from forethought.run.progress import Progress
+from forethought.sweep import sweep_status
+
+CELLS = 12
+KILLS = 20
+SWEEP = [
+    *("-m", *TINY.split(), "sweep=s", "seed=range(6)", "objective=next_token,policy_gradient"),
+    *("max_steps=80", "eval_every=10", "hydra.launcher.workers=2"),
+]
+
+
+def left_behind(sweep):
+    """Of every cell, results.json without the time it took, and the curves."""
+    found = {}
+    for path in sorted(Path(sweep).glob("*/results.json")):
+        results = json.loads(path.read_text())
+        results.pop("wall_seconds")
+        found[path.parent.name] = results, (path.parent / "metrics.csv").read_text()
+    return found
+
+
+def reached(sweep):
+    """Rows of all curves, as a measure of how far a sweep has come."""
+    return sum(path.read_text().count("\n") for path in Path(sweep).glob("*/metrics.csv"))
+
+
+def workers(group):
+    """The processes of a sweep's group that run cells: grandchildren of the first, by way of the server."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            _, parent, of_group = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:  # it has just ended
+            continue
+        if int(of_group) == group:
+            parents[int(stat.parent.name)] = int(parent)
+    return [process for process, parent in parents.items() if parents.get(parent) == group]
+
+
+def wait_for(rng, process):
+    """A random moment: while it starts, or some evaluations on and then anywhere between two of them."""
+    if rng.random() < 0.2:
+        time.sleep(rng.uniform(0, 3))
+        return
+    goal = reached("multirun/s") + rng.randint(1, 3)
+    while process.poll() is None and reached("multirun/s") < goal:
+        time.sleep(0.002)
+    time.sleep(rng.uniform(0, 0.1))
+
+
+@pytest.mark.slow
+def test_kill_9_at_random_moments(workplace):
+    """Single workers and whole process groups; then every file is that of the undisturbed sweep."""
+    Path("calm").mkdir()
+    os.chdir("calm")
+    assert run(["train", *SWEEP]) == 0
+    calm = left_behind("multirun/s")
+    assert len(calm) == CELLS
+    os.chdir("..")
+
+    seed = random.randrange(10**6)
+    print(f"seed of the moments: {seed}")  # shown if anything below fails
+    rng, killed, finished_before = random.Random(seed), [], []
+    while len(killed) < KILLS:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "forethought.cli", "train", *SWEEP],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        wait_for(rng, process)
+        if running := workers(process.pid):
+            os.kill(rng.choice(running), signal.SIGKILL)
+            killed.append("worker")
+            wait_for(rng, process)
+        assert process.poll() is None, "the cells are too short to be killed so often"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        killed.append("group")
+        states_once_settled(Path("multirun/s")) if Path("multirun/s/grid.json").exists() else None
+        finished_before.append(len(left_behind("multirun/s")))
+    print(killed, finished_before)
+    assert {"worker", "group"} <= set(killed)
+    assert reached("multirun/s") > 0
+
+    assert run(["resume", "multirun/s"]) == 0
+    assert left_behind("multirun/s") == calm
+    assert not list(Path("multirun/s").glob("*/checkpoints/.*")), "half-written files are cleared away"
+
+
+RUN = ["train", *TINY.split()]
+
+
+def step_of(checkpoint):
+    return torch.load(checkpoint, weights_only=True)["global_step"]
+
+
+@pytest.fixture
+def calm(workplace, capsys):
+    """What an undisturbed run leaves behind."""
+    assert run([*RUN, "hydra.run.dir=calm/run"]) == 0
+    capsys.readouterr()
+    return left_behind("calm")["run"]
+
+
+def resumes_as_if_nothing_had_happened(calm):
+    assert run(["resume", "here/run"]) == 0
+    assert left_behind("here")["run"] == calm
+    for name in ("last.ckpt", "best.ckpt"):
+        assert step_of(f"here/run/checkpoints/{name}") == step_of(f"calm/run/checkpoints/{name}")
+
+
+def test_a_disk_that_is_full_half_way_through_a_checkpoint(calm, monkeypatch, capsys):
+    """The second one: the first is intact, the run says why it ended, and later goes on."""
+    plain = Progress._save
+
+    def with_little_room(self, trainer, improved):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if trainer.global_step == 20:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))
+        try:
+            plain(self, trainer, improved)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "_save", with_little_room)
+        assert run([*RUN, "hydra.run.dir=here/run"]) == 1
+    assert "failed: OSError: [Errno 27] File too large\n" in capsys.readouterr().err
+    assert read_results(Path("here/run")).status == "failed"
+    assert step_of("here/run/checkpoints/last.ckpt") == 10
+    assert {path.name for path in Path("here/run/checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    resumes_as_if_nothing_had_happened(calm)
+
+
+def test_a_disk_that_is_full_between_the_best_checkpoint_and_the_last(calm, monkeypatch, capsys):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("forethought.run.progress.write_atomically", full)
+        assert run([*RUN, "hydra.run.dir=here/run"]) == 1
+    assert "failed: OSError: [Errno 28] No space left on device\n" in capsys.readouterr().err
+    resumes_as_if_nothing_had_happened(calm)
+
+
+def test_a_disk_without_room_for_any_result(workplace, monkeypatch, capsys):
+    """The sweep ends as it should, says why, and another time finishes what it had trained."""
+    words = ["train", "-m", *TINY.split(), "sweep=s", "seed=0,1", "hydra/launcher=basic"]
+
+    def full(path, content):
+        if path.name == "results.json":
+            raise OSError(28, "No space left on device")
+        write_atomically(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("forethought.run.cell.write_atomically", full)
+        assert run(words) == 1
+    captured = capsys.readouterr()
+    assert "multirun/s: 0 of 2 cells finished" in captured.out
+    for cell in sweep_status(Path("multirun/s")):
+        assert cell.state == "interrupted"
+        assert f"{cell.name}: OSError: [Errno 28] No space left on device; not written down" in captured.err
+        assert f"interrupted: {cell.name}: step 20" in captured.out
+    assert "Traceback" not in captured.err
+    assert run(words) == 0
+
+
+def test_a_damaged_checkpoint_costs_only_its_cell(workplace, capsys):
+    """One line names it and says how to go on; no code in it runs; without it the cell starts anew."""
+    words = ["train", "-m", *TINY.split(), "sweep=s", "seed=0,1", "hydra/launcher=basic"]
+    assert run(words) == 0
+    calm = left_behind("multirun/s")
+    broken, whole = (Path("multirun/s", name) for name in calm)
+    last = broken / "checkpoints" / "last.ckpt"
+    saved = last.read_bytes()
+    for how in CHECKPOINTS.keys() - {"missing"}:
+        for cell in (broken, whole):
+            (cell / "results.json").unlink()
+        spoil(last, how)
+        capsys.readouterr()
+        assert run(["resume", "multirun/s"]) == 1
+        out = capsys.readouterr().out
+        assert "1 of 2 cells finished" in out
+        line = CHECKPOINTS["larger"] if how == "larger" else CHECKPOINTS["empty"]
+        assert f"failed: {broken.name}: {last.resolve()}: " in out
+        assert line in read_results(broken).reason
+        assert not Path("trapped").exists()
+        last.rmdir() if how == "folder" else last.unlink()
+        last.write_bytes(saved)
+    (broken / "results.json").unlink()
+    last.unlink()
+    assert run(["resume", "multirun/s"]) == 0
+    assert left_behind("multirun/s") == calm

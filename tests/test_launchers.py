@@ -1,0 +1,265 @@
+"""Launchers for many machines: submitit on this one and by a stand-in for Slurm, Ray on one node."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from forethought.cli.compose import Composer
+from forethought.cli.main import run
+from forethought.results import read_results
+from forethought.run.hardware import Hardware
+from forethought.sweep import sweep_status
+
+TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "model.heads=2"]
+
+FAULTY = """
+import os, signal, time
+from pathlib import Path
+from forethought.objectives import NextToken
+
+
+class Faulty(NextToken):
+    '''Next-token prediction during which a process is killed, or waits to be told something.'''
+
+    def __init__(self, model, task, fault: str):
+        super().__init__(model, task)
+        self.fault, self.steps = fault, 0
+
+    def loss(self, batch):
+        self.steps += 1
+        if self.steps == 3 and self.fault == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.steps == 3 and self.fault == "waits" and not Path("at-work").exists():
+            Path("at-work.part").write_text(str(os.getpid()))
+            Path("at-work.part").rename("at-work")
+            time.sleep(60)
+        return super().loss(batch)
+"""
+
+
+@pytest.fixture
+def faulty(workplace, monkeypatch):
+    """Command-line words for a sweep of an objective that fails in various ways, and its environment."""
+    Path("faulty.py").write_text(FAULTY)
+    Path("my_conf/objective").mkdir(parents=True)
+    Path("my_conf/objective/faulty.yaml").write_text(
+        "_target_: faulty.Faulty\nlabel: ${.fault}\nfault: none\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{workplace}:{os.environ.get('PYTHONPATH', '')}")
+    return ["train", "-m", "--config-dir=my_conf", "objective=faulty", "sweep=s", *TINY]
+
+
+def forethought(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "forethought.cli", *words], capture_output=True, text=True, check=False
+    )
+
+
+def states():
+    """By the fault that each cell was to have."""
+    return {cell.name.split("-")[5]: cell for cell in sweep_status(Path("multirun/s"))}
+
+
+def check_a_killed_cell_and_a_finished_one(done, reason):
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "1 of 2 cells finished" in done.stdout
+    assert states()["none"].state == "finished"
+    assert (states()["killed"].state, reason in states()["killed"].detail) == ("failed", True)
+    assert f"failed: {states()['killed'].name}: {states()['killed'].detail}" in done.stdout
+
+
+@pytest.mark.slow
+def test_submitit_on_this_machine(faulty):
+    """A job that is killed costs only itself; what has finished is not submitted again."""
+    pytest.importorskip("submitit", reason="needs the extra [slurm]")
+    words = [*faulty, "hydra/launcher=submitit_local"]
+    done = forethought(*words, "objective.fault=killed,none")
+    check_a_killed_cell_and_a_finished_one(done, "ended without a word")
+    assert "2 jobs of submitit (local)" in done.stdout
+    again = forethought(*words, "objective.fault=none")
+    assert "1 finished before, 0 to run" in again.stdout
+    assert "jobs of submitit" not in again.stdout
+
+
+@pytest.mark.slow
+def test_ray_on_one_node(faulty, monkeypatch):
+    """As above; with retries Ray starts a killed cell again, from its last checkpoint."""
+    pytest.importorskip("ray", reason="needs the extra [ray]")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # otherwise it writes a token to the home folder
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")  # and asks the network
+    words = [*faulty, "hydra/launcher=ray", "hydra.launcher.remote.max_retries=0"]
+    check_a_killed_cell_and_a_finished_one(
+        forethought(*words, "objective.fault=killed,none"), "WorkerCrashedError"
+    )
+
+
+SLURM = """
+import os, re, subprocess, sys
+from pathlib import Path
+
+here, name, words = Path(__file__).parent, Path(sys.argv[0]).name, sys.argv[1:]
+if name == "sbatch":  # starts the tasks of the array at once
+    script = Path(words[0]).read_text()
+    (here / "script").write_text(script)
+    array = re.search(r"--array=0-(\\\\d+)%", script)
+    tasks = [f"77_{index}" for index in range(int(array[1]) + 1)] if array else ["77"]
+    print("Submitted batch job 77")
+elif name == "scontrol":  # requeue JOB
+    assert words[0] == "requeue", words
+    script, tasks = (here / "script").read_text(), [words[1]]
+    (here / "requeued").write_text(words[1])
+elif name == "sacct":
+    print("JobID|State|NodeList")
+    for path in here.glob("*.pid"):
+        alive = subprocess.run(["kill", "-0", path.read_text()], capture_output=True).returncode == 0
+        print(f"{path.stem}|{'RUNNING' if alive else 'COMPLETED'}|here")
+elif name == "srun":
+    os.execv(sys.executable, words[words.index(sys.executable):])
+if name in ("sbatch", "scontrol"):
+    for task in tasks:
+        job, _, index = task.partition("_")
+        slurm = {"SLURM_JOB_ID": job, "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "a", "SLURM_PROCID": "0"}
+        if index:
+            slurm |= {"SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": index}
+        process = subprocess.Popen(
+            ["bash", "-c", script], env={**os.environ, **slurm}, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=open(here / f"{task}.log", "a"), stderr=subprocess.STDOUT,
+        )
+        (here / f"{task}.pid").write_text(str(process.pid))
+"""
+
+
+@pytest.fixture
+def slurm(workplace, monkeypatch):
+    """A folder of stand-ins for Slurm's commands, which run jobs right here."""
+    folder = workplace / "slurm"
+    folder.mkdir()
+    for name in ("sbatch", "scontrol", "sacct", "srun"):
+        (folder / name).write_text(f"#!{sys.executable}\n{SLURM}".replace("\\\\", "\\"))
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
+
+
+@pytest.mark.slow
+def test_a_job_that_slurm_preempts_goes_on_where_it_was(faulty, slurm):
+    """submitit's signal: saved at the step that it is in, queued again, then as if nothing had happened."""
+    pytest.importorskip("submitit", reason="needs the extra [slurm]")
+    words = [*faulty, "objective.fault=waits", "eval_every=20"]
+    options = ["partition=tiny", "additional_parameters={mail-type:END}", "setup_commands=[hostname]"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "forethought.cli", *words, "hydra/launcher=submitit_slurm"]
+        + [f"hydra.launcher.{option}" for option in options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not Path("at-work").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.poll() is None, process.stdout.read()
+    (name,) = [cell.name for cell in sweep_status(Path("multirun/s"))]
+    os.kill(int(Path("at-work").read_text()), signal.SIGUSR2)
+    said, _ = process.communicate(timeout=180)
+    logs = "".join(path.read_text() for path in slurm.glob("*.log"))
+    assert process.returncode == 0, said + logs
+    assert (slurm / "requeued").read_text().startswith("77")
+    assert "stopped by SIGUSR2" in Path("multirun/s", name, "run.log").read_text()
+    asked = (slurm / "script").read_text()
+    for line in (
+        "partition=tiny",
+        "signal=USR2@120",
+        "cpus-per-task=1",
+        "time=240",
+        "mem=8GB",
+        "mail-type=END",
+    ):
+        assert f"#SBATCH --{line}" in asked
+    assert "\nhostname\n" in asked
+    assert "gpus" not in asked
+    Path("at-work").touch()
+    calm = [word for word in words if word != "sweep=s"]
+    assert forethought(*calm, "sweep=calm", "hydra/launcher=basic").returncode == 0
+    one, other = (read_results(Path("multirun", sweep, name)) for sweep in ("s", "calm"))
+    assert one.metrics == other.metrics
+
+
+def test_what_is_missing_is_one_line(workplace, monkeypatch, capsys):
+    for launcher, extra in (("submitit_slurm", "slurm"), ("submitit_local", "slurm"), ("ray", "ray")):
+        for module in ("ray", "submitit"):
+            monkeypatch.setattr(f"forethought.cli.launchers.{module}.find_spec", lambda name: None)
+        assert run(["train", "-m", *TINY, f"hydra/launcher={launcher}"]) == 2
+        error = capsys.readouterr().err
+        assert len(error.splitlines()) == 1
+        assert f"hydra/launcher={launcher}: " in error
+        assert f"pip install forethought[{extra}]" in error
+    assert os.listdir() == []
+
+
+def test_slurm_where_there_is_none_is_one_line(workplace, monkeypatch, capsys):
+    pytest.importorskip("submitit", reason="needs the extra [slurm]")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert run(["train", "-m", *TINY, "hydra/launcher=submitit_slurm"]) == 2
+    assert "there is no srun here" in capsys.readouterr().err
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("hydra/launcher=nothing", "expected one of basic, pool, ray, submitit_local, submitit_slurm"),
+        (
+            "hydra/launcher=submitit_slurm hydra.launcher.partion=x",
+            "expected one of cluster, submitit_folder",
+        ),
+        (
+            "hydra/launcher=submitit_slurm hydra.launcher.timeout_min=soon",
+            "timeout_min=soon: expected a valid",
+        ),
+        ("hydra/launcher=ray hydra.launcher.remote=3", "hydra.launcher.remote"),
+    ],
+)
+def test_a_wrong_option_is_one_line(workplace, capsys, words, message):
+    assert run(["train", "-m", *TINY, *words.split()]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize("launcher", ["submitit_slurm", "ray"])
+def test_gpus_are_looked_for_where_the_cells_run(workplace, monkeypatch, slurm, capsys, launcher):
+    """A cluster's own machines have them; the one that submits need not."""
+    pytest.importorskip(launcher.partition("_")[0], reason="needs an extra")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    words = ["train", "-m", *TINY, "hardware=gpu", "sweep=s"]
+    launched = []
+    monkeypatch.setattr(Composer, "run", lambda self, task, cells: launched.extend(cells) or [None])
+    assert run(words) == 2
+    assert "torch sees no CUDA device here" in capsys.readouterr().err
+    assert not launched
+    run([*words, f"hydra/launcher={launcher}"])
+    assert len(launched) == 1
+
+
+def test_a_run_inside_a_slurm_job_starts_its_own_processes(monkeypatch):
+    """Lightning would take the processes that srun started for those of the run."""
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment
+
+    for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(SLURMEnvironment, "_validate_srun_used", lambda: None)
+    assert SLURMEnvironment.detect()
+    hardware = Hardware(accelerator="cpu", devices=2, precision="fp32", compile=False, threads=1)
+    trainer = Trainer(**hardware.trainer_arguments(), logger=False, enable_checkpointing=False)
+    assert isinstance(trainer.strategy.cluster_environment, LightningEnvironment)
+    assert trainer.world_size == 2

@@ -1,0 +1,174 @@
+"""Signals that announce the end: a checkpoint at the next step, the cell interrupted, an exact resume."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import states_once_settled
+
+from forethought.cli.main import run
+from forethought.objectives import NextToken
+from forethought.results import read_results
+from forethought.sweep import SIGNALS, Stopped, noted_signals, stopping_signals
+
+TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "model.heads=2"]
+
+
+def started(*words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "forethought.cli", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def last_step(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+
+
+def figures(folder):
+    results = read_results(folder)
+    assert results.status == "finished"
+    return results.metrics, results.steps, (folder / "metrics.csv").read_text()
+
+
+SLOW = """
+import os, signal, time
+from forethought.objectives import NextToken
+
+
+class Slow(NextToken):
+    '''Next-token prediction that tells when it has trained a little, and then takes its time.'''
+
+    def __init__(self, model, task):
+        super().__init__(model, task)
+        self.steps = 0
+
+    def loss(self, batch):
+        self.steps += 1
+        if self.steps > 5 and "HURRY" not in os.environ:
+            with open(f"at-work-{os.getpid()}", "w") as file:
+                file.write(f"{len(batch)} rows")
+            time.sleep(0.05)
+        return super().loss(batch)
+"""
+
+
+@pytest.fixture
+def slow(workplace, monkeypatch):
+    """Command-line words for an objective whose steps can be hit, and its environment."""
+    Path("slow.py").write_text(SLOW)
+    Path("my_conf/objective").mkdir(parents=True)
+    Path("my_conf/objective/slow.yaml").write_text("_target_: slow.Slow\n")
+    monkeypatch.setenv("PYTHONPATH", f"{workplace}:{os.environ.get('PYTHONPATH', '')}")
+    return ["train", "--config-dir=my_conf", "objective=slow", *TINY, "max_steps=200", "eval_every=200"]
+
+
+def at_work(process, count=1):
+    """Ids of the processes that are training, once there are so many."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        ids = [int(path.name.rpartition("-")[2]) for path in Path().glob("at-work-*")]
+        if len(ids) == count:
+            return ids
+        time.sleep(0.05)
+    raise AssertionError(process.communicate())
+
+
+def test_the_first_signal_stops_and_the_next_ones_wait():
+    with stopping_signals():
+        with pytest.raises(Stopped, match="SIGUSR1"):
+            signal.raise_signal(signal.SIGUSR1)
+        for sign in SIGNALS:
+            signal.raise_signal(sign)
+    assert all(signal.getsignal(sign) == signal.SIG_DFL for sign in SIGNALS)
+
+
+def test_noted_signals_go_afterwards_to_whom_they_were_for():
+    heard = []
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: heard.append(number))
+    try:
+        with noted_signals():
+            signal.raise_signal(signal.SIGUSR2)
+            assert heard == []
+        assert heard == [signal.SIGUSR2]
+        with noted_signals():
+            pass
+        assert heard == [signal.SIGUSR2]
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+@pytest.mark.parametrize(("sign", "step"), [*zip(SIGNALS, (1, 7, 10), strict=True)])
+def test_a_signal_costs_no_step(workplace, monkeypatch, capsys, sign, step):
+    """Whatever the step, whether evaluated or not, `resume` ends bit for bit where a calm run ends."""
+    plain, steps = NextToken.loss, itertools.count(1)
+
+    def loss(self, batch):
+        if next(steps) == step:
+            os.kill(os.getpid(), sign)
+        return plain(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NextToken, "loss", loss)
+        assert run(["train", *TINY, "hydra.run.dir=run"]) == 128 + sign
+    results = read_results(Path("run"))
+    assert (results.status, results.reason) == ("interrupted", f"stopped by {sign.name}")
+    assert last_step(Path("run")) == step
+    assert run(["resume", "run"]) == 0
+    assert run(["train", *TINY, "hydra.run.dir=calm"]) == 0
+    assert figures(Path("run")) == figures(Path("calm"))
+
+
+@pytest.mark.slow
+def test_a_process_that_gets_sigterm_goes_on_later(slow, monkeypatch):
+    """As Slurm sends it, at a moment that nobody chose and far from an evaluation."""
+    process = started(*slow, "hydra.run.dir=run")
+    at_work(process)
+    process.terminate()
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert b"the same command goes on" in error
+    assert b"Traceback" not in error
+    assert read_results(Path("run")).status == "interrupted"
+    assert 5 < last_step(Path("run")) < 200
+    monkeypatch.setenv("HURRY", "")
+    monkeypatch.syspath_prepend(".")
+    assert run(["resume", "run"]) == 0
+    assert run([*slow, "hydra.run.dir=calm"]) == 0
+    assert figures(Path("run")) == figures(Path("calm"))
+
+
+@pytest.mark.slow
+def test_a_signal_to_a_sweep_reaches_its_cells(slow, monkeypatch):
+    """To its first process alone, as `kill` sends it."""
+    words = ["-m", "seed=0,1,2", "sweep=s", "hydra.launcher.workers=2"]
+    process = started(*slow, *words)
+    at_work(process, 2)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert sorted(states_once_settled(Path("multirun/s"))) == ["interrupted"] * 2 + ["waiting"]
+    for path in Path("multirun/s").glob("*/results.json"):
+        assert read_results(path.parent).reason == "stopped by SIGTERM"
+        assert last_step(path.parent) > 5
+
+
+@pytest.mark.slow
+def test_a_signal_stops_both_processes_of_a_run_at_one_step(slow, monkeypatch):
+    """DDP over gloo: the first process hears of it and tells the others."""
+    process = started(*slow, "hydra.run.dir=run", "hardware=cpu", "hardware.devices=2", "batch_size=16")
+    at_work(process, 2)
+    assert [path.read_text() for path in Path().glob("at-work-*")] == ["8 rows"] * 2
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert read_results(Path("run")).status == "interrupted"
+    assert 5 < last_step(Path("run")) < 200

@@ -1,0 +1,206 @@
+"""W&B online, against a server of our own that can fail in all the ways of a real one."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import wandb
+from wandb_file import items, records
+
+from forethought.cli.main import run
+from forethought.results import read_curves, read_results
+from forethought.run.progress import Progress
+
+TINY = ["experiment=smoke", "model.layers=1", "model.width=16"]
+ONLINE = ["train", *TINY, "logger=wandb", "logger.finish_timeout=2"]
+
+KILLED = """
+import os
+from forethought.cli.main import main
+from forethought.run.progress import Progress
+
+def save(self, trainer, plain=Progress._save):
+    plain(self, trainer)
+    os.kill(os.getpid(), 9)
+
+Progress._save = save
+main()
+"""
+"""A program that is killed after its first checkpoint."""
+
+
+def folder_of_run():
+    (folder,) = Path("outputs").iterdir()
+    return folder
+
+
+def training_losses(history):
+    """By step, in the order of arrival."""
+    return [(row["trainer/global_step"], row["train/loss"]) for row in history if "train/loss" in row]
+
+
+def losses_on_disk(folder):
+    return [(row["step"], row["train/loss"]) for row in read_curves(folder / "metrics.csv")]
+
+
+def sync(*paths):
+    return subprocess.run(
+        [sys.executable, "-m", "wandb", "sync", *map(str, paths)], capture_output=True, text=True, check=True
+    )
+
+
+def test_a_run_online(server):
+    assert run(ONLINE) == 0
+    folder = folder_of_run()
+    there = server.runs[folder.name]
+    assert training_losses(there["history"]) == losses_on_disk(folder)
+    assert there["exitcode"] == 0
+    assert there["jobType"] == "next_token"
+    results = read_results(folder)
+    assert {name: there["summary"][name] for name in results.metrics} == results.metrics
+    tables = [json.loads(text) for name, text in server.files.items() if "/media/table/examples" in name]
+    assert [len(table["data"]) for table in tables] == [len(results.examples)]
+    assert sum(name.endswith(".png") for name in server.files) == 2
+    assert not list(folder.glob("wandb/offline-run-*"))
+
+
+FAULTS = {"500": 500, "slow": 30.0, "silent": 3600.0, "refused": 403}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_server_that_fails_in_mid_run_changes_nothing(server, monkeypatch, capsys, fault):
+    """It accepts the run, and from then on is out of order."""
+    monkeypatch.setattr(wandb.Api, "_HTTP_TIMEOUT", 2)  # for the table of answers; 19 otherwise
+    assert run(["train", *TINY, "hydra.run.dir=plain"]) == 0
+    capsys.readouterr()
+    server.fault, server.fault_after = FAULTS[fault], "UpsertBucket"
+    began = time.monotonic()
+    assert run(ONLINE) == 0
+    assert time.monotonic() - began < 25
+    folder = folder_of_run()
+    online, plain = (read_results(path).model_dump() for path in (folder, Path("plain")))
+    for unlike in ("config", "choices", "overrides", "wall_seconds"):
+        del online[unlike], plain[unlike]
+    assert online == plain
+
+    (path,) = folder.glob("wandb/*run-*-*/*.wandb")
+    found = records(path)
+    history = [
+        {key: json.loads(value) for key, value in items(record.history.item).items()}
+        for record in found
+        if record.HasField("history")
+    ]
+    assert training_losses(history) == losses_on_disk(folder)
+    assert server.runs[folder.name]["history"] == []
+    if fault == "refused":  # for good: W&B says so itself, and what to do
+        return
+    assert f"wandb sync {folder}/wandb/offline-run-*" in capsys.readouterr().out
+
+    server.fault = None
+    server.released.set()
+    wandb.teardown()
+    sync(*folder.glob("wandb/offline-run-*"))
+    assert training_losses(server.runs[folder.name]["history"]) == losses_on_disk(folder)
+    summary = server.runs[folder.name]["summary"]
+    assert summary["verdict"] == plain["verdict"]
+    assert summary["examples"]["nrows"] == len(plain["examples"])
+    assert "figures/error_anatomy" in summary
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_the_same_one_when_it_goes_on(server):
+    words = [*ONLINE[1:], "max_steps=30"]
+    done = subprocess.run([sys.executable, "-c", KILLED, "train", *words], check=False)
+    assert done.returncode == -9
+    folder = folder_of_run()
+    assert training_losses(server.runs[folder.name]["history"]) == []  # W&B sends every 15 s
+    assert run(["train", *words]) == 0
+    there = server.runs[folder.name]
+    assert training_losses(there["history"]) == losses_on_disk(folder)
+    assert len(losses_on_disk(folder)) == 6
+    assert there["summary"]["train/loss"] == {"min": min(loss for _, loss in losses_on_disk(folder))}
+    assert there["exitcode"] == 0
+
+
+@pytest.mark.slow
+def test_the_sessions_of_an_offline_run_are_synced_as_one(server, monkeypatch):
+    words = [
+        *ONLINE,
+        "logger.mode=offline",
+        "max_steps=30",
+        "eval_every=20",
+        "optimizer.lr=1.0",
+    ]  # the loss rises
+    plain_save = Progress._save
+
+    def interrupted_save(progress, trainer):
+        plain_save(progress, trainer)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "_save", interrupted_save)
+        assert run(words) == 130
+    assert run(words) == 0
+    folder = folder_of_run()
+    sessions = list(folder.glob("wandb/offline-run-*"))
+    assert len(sessions) == 2
+    sync(*sessions)
+    there = server.runs[folder.name]
+    assert training_losses(there["history"]) == losses_on_disk(folder)
+    steps = [row["_step"] for row in there["history"]]
+    assert steps == sorted(set(steps))
+    losses = [loss for _, loss in losses_on_disk(folder)]
+    assert losses.index(min(losses)) < 4  # in the first session
+    assert there["summary"]["train/loss"] == {"min": min(losses)}
+
+
+@pytest.mark.slow
+def test_a_sweep_looks_for_its_server_once(server, monkeypatch, capsys):
+    monkeypatch.setattr("forethought.run.wandb_logger._PROBE", 1.0)
+    server.fault = 3600.0
+    assert run([*ONLINE, "-m", "sweep=s", "hydra/launcher=basic", "seed=0,1"]) == 0
+    assert len(server.asked) == 1
+    assert "WANDB_MODE" not in os.environ
+    assert "wandb sync multirun/s/*/wandb/offline-run-*" in capsys.readouterr().out
+    assert len(list(Path("multirun/s").glob("path*/wandb/offline-run-*"))) == 2
+    assert len(list(Path("multirun/s").glob("report/wandb/offline-run-*"))) == 1
+
+
+def test_a_server_that_is_away_costs_the_run_nothing(server, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    assert run(ONLINE) == 0
+    assert "wandb sync outputs/" in capsys.readouterr().out
+    assert read_results(folder_of_run()).status == "finished"
+
+
+def test_a_service_that_dies_in_mid_run_changes_nothing(server, monkeypatch, capsys):
+    plain_save = Progress._save
+
+    def save_and_kill(progress, trainer):
+        plain_save(progress, trainer)
+        children = subprocess.run(
+            ["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        for pid, name in map(str.split, children):
+            if name == "wandb-core":
+                os.kill(int(pid), 9)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "_save", save_and_kill)
+        assert run(ONLINE) == 0
+    assert read_results(folder_of_run()).status == "finished"
+    assert "wandb sync outputs/" in capsys.readouterr().out
+    assert run([*ONLINE, "seed=1"]) == 0  # the next in this process
+    assert len(list(Path("outputs").glob("*-s1-*/wandb/offline-run-*/*.wandb"))) == 1
+
+
+def test_offline_by_w_and_bs_own_word(server, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert run(ONLINE) == 0
+    assert server.asked == []
+    assert list(folder_of_run().glob("wandb/offline-run-*"))
