@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cpu
 import generation
+import replicas
 import sampler
 import scaling
 import startup
@@ -26,6 +27,7 @@ PARTS = [
     scaling.measure,
     training.models,
     training.objectives,
+    replicas.measure,
 ]
 
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from forethought.errors import InputError
-from forethought.tasks import Addition, Data, PathStar, derive, held_out
+from forethought.tasks import Addition, Data, PathStar, batches, derive, held_out
 
 SMALL = {"degree": 2, "path_length": 3, "num_nodes": 7}
 
 
-def prints(task, *batches):
-    return {int(x) for batch in batches for x in task.fingerprint(batch)}
+def prints(task, *pieces):
+    return {int(x) for batch in pieces for x in task.fingerprint(batch)}
 
 
 @pytest.mark.parametrize("fixed", [{}, {"train_samples": 100}])
@@ -21,6 +21,21 @@ def test_a_batch_is_a_function_of_seed_and_step(fixed):
         assert torch.equal(data.batch(step).prompt, again.batch(step).prompt)
         assert not torch.equal(data.batch(step).prompt, other.batch(step).prompt)
     assert not torch.equal(data.batch(0).prompt, data.batch(1).prompt)
+
+
+@pytest.mark.parametrize("fixed", [{}, {"train_samples": 100}])
+def test_batches_of_several_seeds_are_those_of_each(tmp_path, fixed):
+    """Also where a test file is to be kept out, and seeds differ in how many rows they draw for that."""
+    plain = PathStar(**SMALL)
+    rows = plain.sample(50, torch.Generator().manual_seed(3))
+    path = tmp_path / "test.txt"
+    path.write_text("".join(plain.text(p, a) + "\n" for p, a in zip(rows.prompt, rows.answer, strict=True)))
+    runs = [Data(PathStar(**SMALL, **fixed, test_file=str(path)), seed, 64) for seed in range(3)]
+    for step in (0, 7):
+        for run, together in zip(runs, batches(runs, step), strict=True):
+            own = run.batch(step)
+            assert torch.equal(together.prompt, own.prompt)
+            assert torch.equal(together.answer, own.answer)
 
 
 @pytest.mark.parametrize("fixed", [{}, {"train_samples": 3000}])

@@ -200,7 +200,10 @@ class Composer:
             InputError: one of them does not compose.
         """
         if not self.is_sweep:
-            return [self.cell(self.overrides, sweep=False)]
+            cell = self.cell(self.overrides, sweep=False)
+            if (replicas := cell.config.get("replicas", 1)) != 1:
+                raise _no_replicas(replicas, "a single run has one seed", "-m 'seed=range(N)'")
+            return [cell]
         try:
             grid = self._grid()
         except (HydraException, OmegaConfBaseException) as error:
@@ -214,11 +217,18 @@ class Composer:
     def _grid(self) -> Sequence[list[str]]:
         """The product of all comma-separated values, those of an experiment file included."""
         config = self.sweep_config
+        replicas = config.get("replicas", 1)
+        if replicas != 1 and not str(config.hydra.launcher._target_).endswith(".Pool"):
+            raise _no_replicas(replicas, "this launcher runs cells one by one", "hydra/launcher=pool")
         swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
         parsed = self._parse([*swept, *config.hydra.overrides.task])
         for override in filter(Override.is_sweep_override, parsed):
             _refuse_without_values(override)
         return BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
+
+    @property
+    def _hydras(self) -> list[str]:
+        return [word for word in self.overrides if word.lstrip("+~").startswith("hydra")]
 
     def cell(self, overrides: list[str], sweep: bool) -> Cell:
         """One cell from overrides without commas.
@@ -226,8 +236,7 @@ class Composer:
         Raises:
             InputError: the overrides do not compose, or leave a value open.
         """
-        hydras = [word for word in self.overrides if word.lstrip("+~").startswith("hydra")]
-        config = self.compose([*hydras, *overrides] if sweep else overrides, RunMode.RUN)
+        config = self.compose([*self._hydras, *overrides] if sweep else overrides, RunMode.RUN)
         try:
             node, settings = config.hydra, plain(config)
             folder = Path(node.sweep.dir, node.sweep.subdir) if sweep else Path(node.run.dir)
@@ -256,13 +265,18 @@ class Composer:
         if not self.is_sweep:
             done = self.hydra.run(self.flags.config_name or CONFIG_NAME, task, self.overrides)
             return [done.return_value]
-        config = self.sweep_config
+        # As the first cell has it, where cells differ: what a resume is told is a folder alone.
+        config = self.compose([*self._hydras, *cells[0]], RunMode.MULTIRUN)
         context = HydraContext(self.hydra.config_loader, Callbacks(config))
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=task, config=config
         )
         returns: Sequence[JobReturn] = launcher.launch(cells, initial_job_idx=0)
         return [job.return_value for job in returns]  # raises what a task raised
+
+
+def _no_replicas(value: Any, why: str, instead: str) -> InputError:
+    return InputError(f"replicas={value}: {why}; expected replicas=1, or {instead}")
 
 
 def _prefer_our_files() -> None:

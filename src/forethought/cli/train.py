@@ -113,10 +113,13 @@ def _plan(cells: list[Cell], runs_here: bool) -> Plan:
         if results is not None and results.status == "finished":
             plan.finished.append(cell)
             continue
-        from forethought.run import check  # only here: what is finished is skipped without torch
+        # Only here: what is finished is skipped without torch.
+        from forethought.run import check, check_replicas
 
         try:
-            check(cell.config if runs_here else _on_any_machine(cell.config), cell.folder)
+            config = cell.config if runs_here else _on_any_machine(cell.config)
+            check(config, cell.folder)
+            check_replicas(config)
             plan.waiting.append(cell)
         except Impossible as error:
             plan.impossible[cell.name] = str(error)
@@ -168,6 +171,8 @@ def _search(composer: Composer) -> int:
 
     if composer.sweep_config.dry_run:
         raise InputError("dry_run=true: a search does not know its cells beforehand; expected a grid")
+    if (replicas := composer.sweep_config.get("replicas", 1)) != 1:
+        raise InputError(f"replicas={replicas}: a search has trials of many kinds; expected replicas=1")
 
     def run(cells: list[Cell]) -> None:
         plan = _plan(cells, composer.runs_here())
@@ -241,9 +246,9 @@ def _unwritable(folder: Path, error: OSError) -> InputError:
 def _record_if_lost(cell: Cell, end: object) -> None:
     """A process that was killed could not say so itself; then its launcher does, in words."""
     if isinstance(end, str):
-        from forethought.run import record_failure
+        from forethought.run import record
 
-        record_failure(cell, end)
+        record(cell, "failed", end)
 
 
 def task(config: DictConfig) -> bool:

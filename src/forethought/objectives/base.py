@@ -76,6 +76,10 @@ class Objective(pl.LightningModule, ABC):
         """How many positions beyond prompt and answer the model must have, for these `options`."""
         return 0
 
+    def forward(self, batch: Batch) -> Float[Tensor, ""]:
+        """The loss, where `torch.func` calls the objective with other weights than its own."""
+        return self.loss(batch)
+
     def training_step(self, batch: Batch, index: int) -> Float[Tensor, ""]:
         return self.loss(batch)
 

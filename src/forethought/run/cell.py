@@ -59,12 +59,12 @@ def run_cell(cell: Cell, report: Report | None = None, progress_bar: bool = Fals
         return results
 
 
-def record_failure(cell: Cell, reason: str) -> None:
-    """Leave a failed result for a cell whose own process left none, unless another is at work on it."""
+def record(cell: Cell, status: str, reason: str) -> None:
+    """Leave word of a cell that left none itself, unless another process is at work on it."""
     try:
         with lock(cell.folder):
             if not (cell.folder / RESULTS_FILE).exists():
-                _write_if_possible(cell, _unfinished(cell, "failed", reason, time.perf_counter()))
+                _write_if_possible(cell, _unfinished(cell, status, reason, time.perf_counter()))
     except Locked:
         pass
 

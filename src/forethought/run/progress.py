@@ -61,8 +61,17 @@ class Progress(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, objective: pl.LightningModule, batch: Batch, index: int
     ) -> None:
-        # Noise inside an objective is a function of (seed, step) too, which makes resuming exact.
-        torch.manual_seed(derive(self.settings.seed, "noise", trainer.global_step))
+        self.seed_noise(trainer.global_step)
+
+    def seed_noise(self, step: int) -> None:
+        """Noise inside an objective is a function of (seed, step) too, which makes resuming exact."""
+        torch.manual_seed(derive(self.settings.seed, "noise", step))
+
+    def due(self, step: int) -> bool:
+        """Whether anything is to be read, evaluated or saved after optimiser step `step`, counted from 1."""
+        settings = self.settings
+        every = (settings.log_every, settings.eval_every, settings.max_steps)
+        return any(step % each == 0 for each in every)
 
     def on_train_batch_end(
         self,

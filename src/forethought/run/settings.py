@@ -42,4 +42,5 @@ class Settings:
     init_from: Annotated[str, Field(min_length=1)] | None
     evaluation: EvaluationSettings
     dry_run: bool
+    replicas: PositiveInt = 1
     optimized_metric: str = "val/accuracy"  # runs from before there was a search have none

@@ -6,7 +6,7 @@ import itertools
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,13 +71,61 @@ def train(
         FloatingPointError: the loss became NaN or infinite.
         Stopped: by one of `forethought.sweep.SIGNALS`, after a checkpoint at the step that it came in.
     """
-    parts = build(config)
-    settings, hardware, objective = parts.settings, parts.hardware, parts.objective
-    hardware.limit_threads()
-    if parts.hardware_choice:
-        log.info("hardware: %s", parts.hardware_choice)
+    start = begin(config, folder, report)
+    if choice := start.parts.hardware_choice:
+        log.info("hardware: %s", choice)
         if progress_bar:
-            print(f"hardware: {parts.hardware_choice}", flush=True)
+            print(f"hardware: {choice}", flush=True)
+    if not start.trained:
+        callbacks: list[pl.Callback] = [start.progress]
+        if (norm := config["optimizer"].get("clip_norm")) is not None:
+            callbacks.append(ClipGradients(norm))
+        if progress_bar:
+            callbacks.append(_Bar())
+        begin_session(folder, start.first_step, start.parts.settings.max_steps)
+        batches = Batches(start.data, start.first_step)
+        fit(start, start.parts.objective, batches, callbacks, logger, progress_bar)
+    state = read_checkpoint(start.checkpoint)
+    start.progress.load_state_dict(state["callbacks"]["Progress"])
+    if state["global_step"] < start.parts.settings.max_steps and not start.progress.solved:
+        raise Stopped(noted() or signal.SIGTERM)
+    # A run killed between its checkpoint and its curves has them in the checkpoint.
+    write_curves(folder / "metrics.csv", start.progress.rows)
+    return _test(start.parts, start.data, start.progress, state)
+
+
+@dataclass
+class Start:
+    """A run that is about to train, or to go on from its last checkpoint.
+
+    Args:
+        first_step: optimiser steps that it has behind it.
+        folder: receives checkpoints/ and metrics.csv.
+    """
+
+    parts: Parts
+    data: Data
+    progress: Progress
+    first_step: int
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def trained(self) -> bool:
+        return self.first_step >= self.parts.settings.max_steps or self.progress.solved
+
+
+def begin(config: Config, folder: Path, report: Report | None = None) -> Start:
+    """
+    Raises:
+        InputError: the config cannot be run, or its checkpoint cannot be read.
+    """
+    parts = build(config)
+    settings, hardware = parts.settings, parts.hardware
+    hardware.limit_threads()
     data = Data(parts.task, settings.seed, settings.batch_size, hardware.device)
     last = folder / "checkpoints" / "last.ckpt"
     last.parent.mkdir(parents=True, exist_ok=True)
@@ -88,43 +136,13 @@ def train(
     first_step = 0
     if last.exists():
         state = read_checkpoint(last)
-        check_weights(objective, state["state_dict"], last)
+        check_weights(parts.objective, state["state_dict"], last)
         first_step = state["global_step"]
         progress.load_state_dict(state["callbacks"]["Progress"])
     elif settings.init_from is not None:
-        weights = model_weights(objective.model, starting_point(settings.init_from))
-        objective.model.load_state_dict(weights)
-
-    if first_step < settings.max_steps and not progress.solved:
-        _quieten()
-        callbacks: list[pl.Callback] = [_EachProcess(hardware), progress]
-        if (norm := config["optimizer"].get("clip_norm")) is not None:
-            callbacks.append(ClipGradients(norm))
-        if progress_bar:
-            callbacks.append(_Bar())
-        arguments = hardware.trainer_arguments()
-        arguments["plugins"].append(AtomicCheckpoints())
-        trainer = pl.Trainer(
-            **arguments,
-            max_steps=settings.max_steps,
-            max_epochs=-1,
-            callbacks=callbacks,
-            logger=logger or False,
-            enable_checkpointing=False,
-            enable_progress_bar=progress_bar,
-            enable_model_summary=progress_bar,
-            num_sanity_val_steps=0,
-            default_root_dir=folder,
-        )
-        begin_session(folder, first_step, settings.max_steps)
-        _fit(trainer, objective, Batches(data, first_step), last if first_step else None)
-    state = read_checkpoint(last)
-    progress.load_state_dict(state["callbacks"]["Progress"])
-    if state["global_step"] < settings.max_steps and not progress.solved:
-        raise Stopped(noted() or signal.SIGTERM)
-    # A run killed between its checkpoint and its curves has them in the checkpoint.
-    write_curves(folder / "metrics.csv", progress.rows)
-    return _test(parts, data, progress, state)
+        weights = model_weights(parts.objective.model, starting_point(settings.init_from))
+        parts.objective.model.load_state_dict(weights)
+    return Start(parts, data, progress, first_step, folder)
 
 
 class _EachProcess(pl.Callback):
@@ -166,11 +184,39 @@ class Batches:
             yield data.batch(step)[rank::world]
 
 
-def _fit(trainer: pl.Trainer, objective: pl.LightningModule, batches: Batches, last: Path | None) -> None:
-    """`Trainer.fit`, except that Ctrl-C stays a KeyboardInterrupt (Lightning exits and ignores more)."""
+def fit(
+    start: Start,
+    module: pl.LightningModule,
+    batches: Iterable[Any],
+    callbacks: Sequence[pl.Callback] = (),
+    logger: Any = None,
+    progress_bar: bool = False,
+) -> None:
+    """Train `module` from `start` on, as its settings and hardware say.
+
+    Raises:
+        KeyboardInterrupt: at Ctrl-C (Lightning alone would exit, and ignore any further one).
+    """
+    _quieten()
+    settings, hardware = start.parts.settings, start.parts.hardware
+    arguments = hardware.trainer_arguments()
+    arguments["plugins"].append(AtomicCheckpoints())
+    trainer = pl.Trainer(
+        **arguments,
+        max_steps=settings.max_steps,
+        max_epochs=-1,
+        callbacks=[_EachProcess(hardware), *callbacks],
+        logger=logger or False,
+        enable_checkpointing=False,
+        enable_progress_bar=progress_bar,
+        enable_model_summary=progress_bar,
+        num_sanity_val_steps=0,
+        default_root_dir=start.folder,
+    )
     handler = signal.getsignal(signal.SIGINT)
+    last = start.checkpoint if start.first_step else None
     try:
-        trainer.fit(objective, batches, ckpt_path=last, weights_only=True)
+        trainer.fit(module, batches, ckpt_path=last, weights_only=True)
     except SystemExit:
         if trainer.state.status is not TrainerStatus.INTERRUPTED:
             raise

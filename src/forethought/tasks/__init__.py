@@ -2,8 +2,18 @@
 
 from forethought.tasks.addition import Addition
 from forethought.tasks.base import Batch, Task
-from forethought.tasks.data import Data, derive, held_out
+from forethought.tasks.data import Data, batches, derive, held_out
 from forethought.tasks.path_star import PathStar
 from forethought.validation import validated_dataclass
 
-__all__ = ["Addition", "Batch", "Data", "PathStar", "Task", "derive", "held_out", "validated_dataclass"]
+__all__ = [
+    "Addition",
+    "Batch",
+    "Data",
+    "PathStar",
+    "Task",
+    "batches",
+    "derive",
+    "held_out",
+    "validated_dataclass",
+]

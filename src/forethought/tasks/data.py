@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -94,13 +95,13 @@ class Data:
         return allowed
 
     def _draw(self, count: int, generator: torch.Generator) -> Batch:
-        """`count` training rows, drawing so many (8 sigma) that nobody need count them on the device."""
+        drawn = self._sample(count, generator)
+        return _first(count, drawn, self._trainable(drawn))
+
+    def _sample(self, count: int, generator: torch.Generator) -> Batch:
+        """So many rows (8 sigma) that nobody need count on the device whether `count` may be trained on."""
         spare = 8 * math.sqrt(count * (1 - self._acceptance)) + 8
-        drawn = self.task.sample(math.ceil((count + spare) / self._acceptance), generator, generator.device)
-        trainable = self._trainable(drawn)
-        first = trainable.int().argsort(dim=0, descending=True, stable=True)[:count]
-        # Should that ever not suffice, a training row is repeated: a test row never comes in.
-        return drawn[torch.where(trainable[first], first, first[0])]
+        return self.task.sample(math.ceil((count + spare) / self._acceptance), generator, generator.device)
 
     @cached_property
     def _acceptance(self) -> float:
@@ -149,3 +150,24 @@ class Data:
         raise InputError(
             "task: too few different instances to hold any out for the test; expected a larger task"
         )
+
+
+def batches(runs: Sequence[Data], step: int) -> list[Batch]:
+    """`Data.batch` of runs that differ in nothing but their seed.
+
+    Which of the rows may be trained on is found out at once: on a GPU it costs more than to draw them.
+    """
+    one = runs[0]
+    if one._fixed is not None:
+        return [run.batch(step) for run in runs]
+    drawn = [run._sample(run.batch_size, run._generator(run.device, "train", step)) for run in runs]
+    rows = Batch(torch.cat([each.prompt for each in drawn]), torch.cat([each.answer for each in drawn]))
+    trainable = one._trainable(rows).split([len(each) for each in drawn])
+    return [_first(one.batch_size, each, own) for each, own in zip(drawn, trainable, strict=True)]
+
+
+def _first(count: int, drawn: Batch, trainable: Bool[Tensor, " B"]) -> Batch:
+    """The first `count` rows that may be trained on."""
+    first = trainable.int().argsort(dim=0, descending=True, stable=True)[:count]
+    # Should they ever not suffice, a training row is repeated: a test row never comes in.
+    return drawn[torch.where(trainable[first], first, first[0])]

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 @dataclass
 class Job:
-    """Runs a cell in the process that calls it.
+    """Runs a cell, or several as replicas, in the process that calls it.
 
     The cell is composed there once more: a composed config cannot be sent to another process whole. On
     another machine that wants the same current folder, so a file system that both see.
@@ -30,11 +30,27 @@ class Job:
 
     def __call__(self, overrides: Sequence[str]) -> int:
         """The exit code: 0, or 1 if the task says that the cell failed."""
+        return self.train([overrides])
+
+    def train(self, cells: Sequence[Sequence[str]]) -> int:
+        """Likewise of several cells, whose training goes on at once."""
         from forethought.cli.compose import Composer
 
         os.chdir(self.folder)
-        (done,) = Composer(["-m", *self.words, "hydra/launcher=basic"]).run(self.task, [list(overrides)])
-        return 0 if done else 1
+        composer = Composer(["-m", *self.words, "hydra/launcher=basic"])
+        done: list[bool] = []
+
+        def run(overrides: Sequence[str]) -> None:
+            done.extend(composer.run(self.task, [list(overrides)]))
+
+        if len(cells) == 1:
+            run(cells[0])
+        else:
+            from forethought.run import train_together
+
+            composed = [composer.cell(list(overrides), sweep=True) for overrides in cells]
+            train_together(composed, finish=lambda cell: run(cell.overrides))
+        return 0 if all(done) else 1
 
     def checkpoint(self, overrides: Sequence[str]) -> Any:
         """What submitit queues anew when a job's time is over: the same once more, from the last step."""

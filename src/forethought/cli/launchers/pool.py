@@ -37,16 +37,34 @@ class PoolLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         job = job_of(self.task_function, self.config)
-        progress = Progress(Path(str(self.config.hydra.sweep.dir)), len(job_overrides))
+        cells = [list(overrides) for overrides in job_overrides]
+        groups = together(cells, int(self.config.get("replicas", 1)))
+        progress = Progress(Path(str(self.config.hydra.sweep.dir)), len(groups))
         ended = run_jobs(
-            [partial(job, list(overrides)) for overrides in job_overrides],
+            [partial(job.train, [cells[index] for index in group]) for group in groups],
             slots(self.config.hardware, self.workers),
             preload=["forethought.run"],
             stop_after=self.stop_after,
             say=progress.say,
             watch=progress.show if sys.stdout.isatty() else None,
         )
-        return lost(job_overrides, [str(end) if end.exit_code else None for end in ended])
+        reasons: list[str | None] = [None] * len(cells)
+        for group, end in zip(groups, ended, strict=True):
+            for index in group:
+                reasons[index] = str(end) if end.exit_code else None
+        return lost(job_overrides, reasons)
+
+
+def together(cells: Sequence[Sequence[str]], replicas: int) -> list[list[int]]:
+    """Which cells share a process: up to `replicas` at a time of those that differ in nothing but `seed=`."""
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for index, overrides in enumerate(cells):
+        alike.setdefault(tuple(word for word in overrides if not word.startswith("seed=")), []).append(index)
+    return [
+        group[first : first + replicas]
+        for group in alike.values()
+        for first in range(0, len(group), replicas)
+    ]
 
 
 def slots(hardware: Any, workers: int | None) -> list[dict[str, str]]:

@@ -1,0 +1,91 @@
+"""Time of a training step of R replicas at once, against that of a single run.
+
+`python benchmarks/replicas.py 1,4,16 model.layers=4 …` takes how many replicas, then words of `forethought
+train`. On a GPU where there is one. Data and clipping count, Lightning and evaluations do not.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from measuring import Section, ratios, spread, table, take_turns
+
+from forethought.cli.compose import Composer
+from forethought.run import build
+from forethought.run.stack import Stack
+from forethought.tasks import Data, batches
+
+COUNTS, ROUNDS, STEPS = (1, 4, 16), 7, 10
+PLAIN = ["hardware=auto", "hardware.precision=fp32", "hardware.compile=false", "hardware.threads=1"]
+SIZES = [
+    "model.layers=2 model.width=64 model.heads=2 batch_size=16",
+    "model.layers=2 model.width=64 model.heads=2 batch_size=64",
+]
+GPU_SIZES = ["model.layers=4 model.width=128 model.heads=4 batch_size=64"]
+
+
+def trainee(words: list[str], replicas: int | None) -> Callable[[int], None]:
+    """The training loop of a stack, or of a single run, without Lightning; it takes a number of steps."""
+    config = Composer([*PLAIN, *words]).cells()[0].config
+    parts = [build({**config, "seed": seed}) for seed in range(replicas or 1)]
+    hardware, rows = parts[0].hardware, parts[0].settings.batch_size
+    hardware.limit_threads()
+    objectives = [each.objective.to(hardware.device) for each in parts]
+    runs = [Data(each.task, each.settings.seed, rows, hardware.device) for each in parts]
+    optimizer = objectives[0].make_optimizer(objectives[0], 1000)["optimizer"]
+    if replicas:
+        stack = Stack(objectives)
+        stack.optimize(optimizer)
+
+    def train(steps: int) -> None:
+        for step in range(steps):
+            if replicas:
+                stack(batches(runs, step)).sum().backward()
+                stack.clip_gradients(1.0)
+            else:
+                objectives[0].loss(runs[0].batch(step)).backward()
+                torch.nn.utils.clip_grad_norm_(objectives[0].parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+
+    return train
+
+
+def compare(counts: list[int], words: list[str]) -> list[list[object]]:
+    """A row for a single run and one for each number of replicas."""
+    calls = {count: partial(trainee(words, count), STEPS) for count in (None, *counts)}
+    take_turns(calls, 1)
+    seconds = take_turns(calls, ROUNDS)
+    return [
+        [
+            " ".join(words),
+            f"{count} at once" if count else "one run",
+            f"{1000 / STEPS * statistics.median(found):.1f}",
+            spread(ratios(found, seconds[None])),
+            f"{ratios(found, seconds[None])[0] / (count or 1):.2f}",
+        ]
+        for count, found in seconds.items()
+    ]
+
+
+HEADER = ["model", "", "seconds per 1,000 steps", "times one run (least to most)", "of which each"]
+
+
+def measure() -> Section:
+    sizes = [*SIZES, *(GPU_SIZES if torch.cuda.is_available() else [])]
+    rows = [row for size in sizes for row in compare(list(COUNTS), size.split())]
+    return Section(
+        "Replicas: a training step of several seeds at once, as a multiple of one's",
+        "Next-token prediction on G(2,4). They are meant for a GPU, which one small model leaves idle most "
+        "of the time; a CPU is busy with one, and gains nothing by more.",
+        table(HEADER, rows),
+    )
+
+
+if __name__ == "__main__":
+    numbers, *words = sys.argv[1:]
+    print(table(HEADER, compare([int(count) for count in numbers.split(",")], words)))
