@@ -147,6 +147,7 @@ def test_graphs_with_other_nodes(line, swaps):
 @example(content=b"[" * 100_000)
 @example(content=b'{"seed": ' + b"1" * 5000 + b"}")
 @example(content=RESULTS.replace('"c"', '"\\ud800"').encode())
+@example(content=RESULTS[:-1].encode() + b', "two\\nlines": 1}')
 def test_results_files(content):
     found = read(lambda path: read_results(path.parent), content, "results.json")
     assert found is None or isinstance(found, Results)
