@@ -7,11 +7,11 @@ from torch import nn
 from forethought.run.hardware import Hardware
 
 
-def fit(tokens=1000, steps=1000, width=64, **given):
+def fit(tokens=1000, steps=1000, width=64, replicas=1, **given):
     values = {"accelerator": "cpu", "devices": 1, "precision": "auto", "compile": "auto", "threads": "auto"}
     model = nn.Linear(1000, 1000, bias=False)  # a million parameters
     model.width = width
-    return Hardware(**{**values, **given}).fitted(model, tokens, steps)
+    return Hardware(**{**values, **given}).fitted(model, tokens, steps, replicas)
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +46,12 @@ def test_heavy_steps_take_the_cores_that_are_this_process_s_own():
     assert fit(tokens=500)[0].threads == 1
     assert fit(tokens=1000, devices=2)[0].threads == 3
     assert fit(tokens=1000, devices=8)[0].threads == 1
+
+
+def test_replicas_count_as_arithmetic_and_are_not_compiled():
+    fitted, why = fit(tokens=500, steps=10**6, replicas=2)
+    assert (fitted.precision, fitted.compile, fitted.threads) == ("bf16", False, 6)
+    assert "not compiled (replicas=2)" in why
 
 
 def test_what_is_given_stays_as_it_is():

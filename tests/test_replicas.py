@@ -19,7 +19,7 @@ from forethought.results import read_curves, read_results
 from forethought.run import build, check_replicas, run_cell, train, train_together
 from forethought.run.progress import Progress
 from forethought.run.stack import Stack, join, split
-from forethought.sweep import Stopped, sweep_status
+from forethought.sweep import Stopped, stopping_signals, sweep_status
 
 TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "max_steps=10", "eval_every=5"]
 SEEDS = (0, 1, 2)
@@ -160,6 +160,21 @@ def test_steps_of_a_stack_are_those_of_its_objectives(words):
     assert_alike(join([each.state_dict() for each in optimizers]), joint.state_dict(), atol=1e-10, rtol=0)
 
 
+@pytest.mark.parametrize("objective", ["next_token", "token_order", "teacherless"])
+def test_bf16_is_that_of_single_runs(objective):
+    """No further from them than they are from fp32; a cross entropy in bf16 is, by 1e-2."""
+    settings = config(f"objective={objective}", "model.width=64", "hardware.precision=bf16")
+    single, twins = ([build({**settings, "seed": seed}).objective for seed in SEEDS] for _ in range(2))
+    batches = [rows(objective.task, 4 + 3 * seed)[-4:] for seed, objective in enumerate(single)]
+    exact = torch.stack([objective.loss(batch) for objective, batch in zip(single, batches, strict=True)])
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = Stack(twins)(batches)
+        own = torch.stack([objective.loss(batch) for objective, batch in zip(single, batches, strict=True)])
+    assert losses.dtype == torch.float32
+    assert not torch.equal(losses, exact), "autocast has done something"
+    torch.testing.assert_close(losses, own, atol=1e-3, rtol=0)
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -234,6 +249,22 @@ def test_a_signal_waits_for_the_end_of_a_step(workplace, monkeypatch):
     assert_same_runs(alone(*words), named)
 
 
+def test_a_signal_while_one_is_tested_stops_the_others(workplace):
+    named = cells("at_once")
+    for cell in named:
+        train({**cell.config, "max_steps": 5}, cell.folder)
+    (named[0].folder / "checkpoints" / "last.ckpt").write_bytes(b"damaged: for run_cell to say so")
+
+    def finish(cell):
+        os.kill(os.getpid(), signal.SIGTERM)
+        run_cell(cell)
+
+    with stopping_signals(), pytest.raises(Stopped):
+        train_together(named, finish)
+    assert [read_results(cell.folder).status for cell in named] == ["failed", "interrupted", "interrupted"]
+    assert [checkpoint(cell)["global_step"] for cell in named[1:]] == [6, 6]
+
+
 @pytest.mark.slow
 def test_the_solved_leave_and_the_others_go_on(workplace):
     words = ["task.path_length=2", "optimizer.lr=3e-3", "optimizer.warmup_steps=10", "solve_threshold=0.5"]
@@ -277,13 +308,14 @@ REFUSED = {
     "optimizer=muon": "Muon does not treat every number by itself; expected optimizer=adamw, or",
     "logger=wandb": "their curves go to metrics.csv alone; expected logger=csv, or",
     "hardware.devices=2": "hardware.devices=2 share each run; expected 1, or",
+    "hardware.precision=bf16 model=mamba2": "cannot be batched .*; expected hardware.precision=fp32, or",
     "hardware.compile=true": "they are not compiled; expected hardware.compile=false, or",
 }
 
 
 @pytest.mark.parametrize("word", sorted(REFUSED))
 def test_what_must_run_alone_is_refused_by_name(word):
-    settings = config(word)
+    settings = config(*word.split())
     check_replicas(settings)
     with pytest.raises(Impossible, match=f"^replicas=3: .*{REFUSED[word]}.* replicas=1$") as refusal:
         check_replicas({**settings, "replicas": 3})

@@ -24,6 +24,17 @@ def test_without_optuna_one_line_says_so(workplace, capsys, monkeypatch):
     assert os.listdir() == []
 
 
+def test_replicas_are_for_grids(workplace, capsys, monkeypatch):
+    monkeypatch.setattr("forethought.cli.compose.find_spec", lambda name: "there")
+    assert run([*SEARCH, "hydra/launcher=pool", "replicas=2"]) == 2
+    error = capsys.readouterr().err
+    assert error == (
+        "forethought: replicas=2: a search asks for cells one by one; expected replicas=1, or "
+        "hydra/sweeper=basic\n"
+    )
+    assert os.listdir() == []
+
+
 @pytest.mark.slow
 def test_a_search_tells_what_came_out_and_goes_on(workplace, capsys):
     """Of a failed trial, too; a second call runs what is missing to n_trials and remembers the first."""

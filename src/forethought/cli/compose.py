@@ -176,6 +176,8 @@ class Composer:
             raise InputError("hydra/sweeper=optuna: is missing; expected `pip install forethought[optuna]`")
         if not sweeper.endswith((_BASIC, _OPTUNA)):
             raise InputError("hydra/sweeper: no sweeper for this; expected basic (a grid) or optuna")
+        if (replicas := config.get("replicas", 1)) != 1 and not sweeper.endswith(_BASIC):
+            raise _no_replicas(replicas, "a search asks for cells one by one", "hydra/sweeper=basic")
         check_launcher(config.hydra.launcher)
         return config
 

@@ -68,7 +68,7 @@ def build(config: Config) -> Parts:
     torch.manual_seed(derive(settings.seed, "weights"))
     objective = build_objective(config, task)
     tokens = settings.batch_size // hardware.devices * (task.prompt_length + task.answer_length)
-    hardware, choice = hardware.fitted(objective.model, tokens, settings.max_steps)
+    hardware, choice = hardware.fitted(objective.model, tokens, settings.max_steps, settings.replicas)
     return Parts(
         settings=settings,
         task=task,

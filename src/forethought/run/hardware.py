@@ -61,16 +61,17 @@ class Hardware:
         """Where this process samples its data."""
         return f"cuda:{torch.cuda.current_device()}" if self.on_gpu else "cpu"
 
-    def fitted(self, model: nn.Module, tokens: int, steps: int) -> tuple[Hardware, str]:
+    def fitted(self, model: nn.Module, tokens: int, steps: int, replicas: int = 1) -> tuple[Hardware, str]:
         """Every `auto` decided for this machine and this training, and the reasons in one line.
 
         Args:
             model: its parameters and its `width` tell how much arithmetic a token takes.
             tokens: read in each step by one process.
             steps: of the whole run.
+            replicas: models like this one that train at once, each with so many tokens; never compiled.
         """
         parameters = sum(p.numel() for p in model.parameters())
-        flop = 6.0 * parameters * tokens  # of a step: forward and backward
+        flop = 6.0 * parameters * tokens * replicas  # of a step: forward and backward
         width = getattr(model, "width", 0)
         chosen: dict[str, Any] = {}
         reasons = []
@@ -83,9 +84,10 @@ class Hardware:
                 reasons.append(f"{chosen['precision']} ({unit})")
         if self.compile == "auto":
             long = flop * steps >= _COMPILE_FLOP
-            chosen["compile"] = long and width >= _BF16_WIDTH and not self.on_gpu
+            chosen["compile"] = long and width >= _BF16_WIDTH and not self.on_gpu and replicas == 1
             how = "compiled" if chosen["compile"] else "not compiled"
-            reasons.append(f"{how} ({flop * steps:.1g} FLOP in all)")
+            why = f"{flop * steps:.1g} FLOP in all" if replicas == 1 else f"replicas={replicas}"
+            reasons.append(f"{how} ({why})")
         if self.threads == "auto":
             chosen["threads"] = _cores() // self.devices if flop >= _THREADS_FLOP and not self.on_gpu else 1
             chosen["threads"] = max(1, chosen["threads"])

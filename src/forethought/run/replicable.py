@@ -6,6 +6,8 @@ import json
 from functools import lru_cache
 from textwrap import shorten
 
+import torch
+
 from forethought.errors import Impossible
 from forethought.run.build import Config, build
 from forethought.run.logger import CSV
@@ -44,10 +46,14 @@ def _obstacle(config: str) -> str | None:
         return f"{name} does not treat every number by itself; expected optimizer=adamw, or replicas=1"
     batch = Data(parts[0].task, seed=0, batch_size=2).batch(0)
     try:
-        Stack([each.objective for each in parts])([batch, batch]).sum().backward()
+        stack = Stack([each.objective for each in parts])
+        with torch.autocast("cpu", torch.bfloat16, enabled=hardware.precision == "bf16"):
+            losses = stack([batch, batch])
+        losses.sum().backward()
     except Exception as error:
         who = f"{type(objective).__name__} with {type(objective.model).__name__}"
         if "random operation" in str(error):
             return f"{who} draws random numbers in its loss; expected replicas=1"
-        return f"{who} cannot be batched over models ({shorten(str(error), 100)}); expected replicas=1"
+        instead = "hardware.precision=fp32, or replicas=1" if hardware.precision == "bf16" else "replicas=1"
+        return f"{who} cannot be batched over models ({shorten(str(error), 100)}); expected {instead}"
     return None

@@ -40,15 +40,15 @@ def noted_signals() -> Iterator[None]:
     """Signals that come inside are noted, and afterwards the first goes to whoever would have had it.
 
     So a run ends at a place of its own choosing, and then dies of the signal, or its queue's handler puts
-    it back into the queue.
+    it back into the queue. Inside another one they are that one's from then on.
     """
-    _noted.clear()
     try:
         with _handled_by(_note):
             yield
     finally:
-        if _noted:
-            signal.raise_signal(_noted[0])
+        if sign := noted():
+            _noted.clear()
+            signal.raise_signal(sign)
 
 
 @contextmanager
