@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart published test test-all bench lint clean
+.PHONY: install quickstart published test test-slow test-all bench lint clean
 
 install: $(VENV)/.installed
 
@@ -30,8 +30,11 @@ published:
 	    optimizer.schedule=cosine task.test_file=$(PUBLISHED) hydra.run.dir=outputs/published
 	$(BIN)/forethought evaluate outputs/published task.test_file=$(PUBLISHED)
 
-test: install
-	$(BIN)/pytest -n 2 --dist worksteal
+test: install # all but the slow ones and the grid: some seven minutes on two cores
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not grid"
+
+test-slow: install # kills, launchers, notebooks, two processes: as long again
+	$(BIN)/pytest -n 2 --dist worksteal -m "slow and not grid"
 
 test-all: install
 	$(BIN)/pytest -n 2 --dist worksteal -m ""
