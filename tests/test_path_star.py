@@ -95,6 +95,7 @@ def test_text_form_round_trips(task, seed):
         assert task.parse(task.text(prompt, answer)) == (prompt.tolist(), answer.tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the published files are not beside this checkout")
 @pytest.mark.parametrize(("degree", "length", "nodes"), [(2, 3, 10), (2, 5, 50)])
 @pytest.mark.parametrize("reverse", [False, True])

@@ -156,7 +156,7 @@ def test_a_run_begun_without_wandb_has_all_its_curves_there(workplace, monkeypat
     [
         ("logger.project=a/b", "logger.project=a/b: String should match pattern"),
         ("logger.mode=online", "logger.mode=online: no API key for http"),
-        ("logger.mode=on", "logger.mode=on: expected 'auto', 'online' or 'offline'"),
+        ("logger.mode=on", "logger.mode=on: expected one of auto, online, offline"),
         ("logger.finish_timeout=0", "logger.finish_timeout=0: expected greater than 0"),
     ],
 )

@@ -181,8 +181,8 @@ def test_a_server_that_is_away_costs_the_run_nothing(server, monkeypatch, capsys
 def test_a_service_that_dies_in_mid_run_changes_nothing(server, monkeypatch, capsys):
     plain_save = Progress._save
 
-    def save_and_kill(progress, trainer):
-        plain_save(progress, trainer)
+    def save_and_kill(progress, trainer, improved):
+        plain_save(progress, trainer, improved)
         children = subprocess.run(
             ["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="], capture_output=True, text=True, check=True
         ).stdout.splitlines()
