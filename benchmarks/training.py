@@ -11,6 +11,8 @@ from __future__ import annotations
 import statistics
 import sys
 from functools import partial
+from importlib.util import find_spec
+from tempfile import TemporaryDirectory
 
 from measuring import Section, ratios, spread, table, take_turns
 
@@ -22,10 +24,8 @@ from forethought.tasks import Data
 
 ROUNDS, STEPS = 7, 10
 PLAIN = ["hardware=cpu", "hardware.precision=fp32", "hardware.compile=false", "hardware.threads=1"]
-MODELS = (
-    "seed=0 model=gpt,looped_gpt,infini_gpt,lstm,mamba,mamba2 model.layers=4 model.width=96 batch_size=64 "
-    "task.degree=2 task.path_length=5 task.num_nodes=50"
-)
+COMMON = "seed=0 batch_size=64 task.degree=2 task.path_length=5 task.num_nodes=50"
+MODELS = "model=gpt,looped_gpt,infini_gpt,lstm,mamba,mamba2 model.layers=4 model.width=96"
 OBJECTIVES = (
     "experiment=proving_ground seed=0 objective=next_token,any_order,belief_state,best_of_k,decision_only,"
     "future_summary,joint_multi_token,lookahead_insertion,masked_diffusion,masked_next_token,multi_token,"
@@ -80,11 +80,22 @@ def compare(words: list[str]) -> str:
 
 
 def models() -> Section:
+    with TemporaryDirectory() as folder:
+        words = [*COMMON.split(), "--", *MODELS.split()]
+        if find_spec("transformers"):
+            from transformers import GPT2Config, GPT2LMHeadModel
+
+            # The architecture of GPT-2 at the others' size; what its weights are does not matter here.
+            config = GPT2Config(vocab_size=64, n_positions=64, n_embd=96, n_layer=4, n_head=4)
+            GPT2LMHeadModel(config).save_pretrained(folder)
+            words += ["--", "model=pretrained", f"model.name={folder}"]
+        compared = compare(words)
     return Section(
         "Models: a training step as a multiple of the GPT's",
         "Next-token prediction, 4 layers × 96, 64 rows of 31 tokens; `looped_gpt` passes its 4 blocks 3 "
-        f"times. `python benchmarks/training.py {MODELS}`",
-        compare(MODELS.split()),
+        "times, `pretrained` (where transformers is installed) is a GPT-2 of this size. "
+        f"`python benchmarks/training.py {COMMON} -- {MODELS}`",
+        compared,
     )
 
 
