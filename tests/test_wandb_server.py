@@ -23,8 +23,8 @@ import os
 from forethought.cli.main import main
 from forethought.run.progress import Progress
 
-def save(self, trainer, plain=Progress._save):
-    plain(self, trainer)
+def save(self, trainer, improved, plain=Progress._save):
+    plain(self, trainer, improved)
     os.kill(os.getpid(), 9)
 
 Progress._save = save
@@ -138,8 +138,8 @@ def test_the_sessions_of_an_offline_run_are_synced_as_one(server, monkeypatch):
     ]  # the loss rises
     plain_save = Progress._save
 
-    def interrupted_save(progress, trainer):
-        plain_save(progress, trainer)
+    def interrupted_save(progress, trainer, improved):
+        plain_save(progress, trainer, improved)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
