@@ -8,6 +8,7 @@ import platform
 from datetime import date
 from pathlib import Path
 
+import auto
 import cpu
 import generation
 import replicas
@@ -21,6 +22,7 @@ from measuring import Section
 DOCS = Path(__file__).parents[1] / "docs"
 PARTS = [
     cpu.measure,
+    auto.measure,
     generation.measure,
     sampler.measure,
     startup.measure,

@@ -20,8 +20,8 @@ BATCH, ROUNDS = 256, 7
 class OurLoop:
     """The arithmetic of `forethought train hardware=cpu`, with what it picks by itself, without Lightning."""
 
-    def __init__(self, layers: int, width: int, heads: int) -> None:
-        words = [f"model.layers={layers}", f"model.width={width}", f"model.heads={heads}"]
+    def __init__(self, layers: int, width: int, heads: int, *choices: str) -> None:
+        words = [f"model.layers={layers}", f"model.width={width}", f"model.heads={heads}", *choices]
         graph = ["task.degree=2", "task.path_length=5", "task.num_nodes=50"]
         (cell,) = Composer(["hardware=cpu", f"batch_size={BATCH}", "seed=0", *words, *graph]).cells()
         parts = build(cell.config)

@@ -1,6 +1,7 @@
 """Every annotated shape is checked at run time while the tests run."""
 
 import os
+from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
@@ -8,6 +9,7 @@ from jaxtyping import install_import_hook
 install_import_hook("forethought", "typecheck.check")
 
 import torch  # noqa: E402
+from helpers import TINY  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -21,6 +23,17 @@ def workplace(tmp_path, monkeypatch):
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def faulty(workplace, monkeypatch):
+    """Command-line words for `faulty.py`, and the environment in which processes find it."""
+    Path("my_conf/objective").mkdir(parents=True)
+    Path("my_conf/objective/faulty.yaml").write_text(
+        "_target_: faulty.Faulty\nlabel: ${.fault}\nfault: none\nat: 3\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    return ["--config-dir=my_conf", "objective=faulty", *TINY]
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """What tests share: small tasks, small models, slow decoding, learning by heart, where a sweep stands."""
 
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,10 +15,18 @@ from forethought.tasks import Addition, PathStar
 
 CONF = Path(__file__).parents[1] / "conf"
 
+TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "model.heads=2"]
+
 STAR = PathStar(degree=2, path_length=4, num_nodes=8)
 LONG_STAR = PathStar(degree=2, path_length=5, num_nodes=10)
 SHORT_STAR = PathStar(degree=2, path_length=2, num_nodes=3)  # few enough answers to find one by luck
 SUM = Addition(digits=3)  # its answers repeat digits
+
+
+def forethought(*words):
+    """A process of its own, to its end."""
+    command = [sys.executable, "-m", "forethought.cli", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def choices(group):

@@ -41,11 +41,13 @@ def test_a_long_run_is_compiled():
     assert not fit(tokens=10_000, steps=1000, width=32)[0].compile
 
 
-def test_heavy_steps_take_the_cores_that_are_this_process_s_own():
+def test_heavy_steps_take_the_cores_that_are_this_process_s_own(monkeypatch):
     assert fit(tokens=1000)[0].threads == 6  # 6e9 FLOP a step
     assert fit(tokens=500)[0].threads == 1
     assert fit(tokens=1000, devices=2)[0].threads == 3
     assert fit(tokens=1000, devices=8)[0].threads == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # the second is for parallel regions within one
+    assert fit(tokens=1000)[0].threads == 4
 
 
 def test_replicas_count_as_arithmetic_and_are_not_compiled():

@@ -10,56 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import TINY, forethought
 
 from forethought.cli.compose import Composer
 from forethought.cli.main import run
 from forethought.results import read_results
 from forethought.run.hardware import Hardware
 from forethought.sweep import sweep_status
-
-TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "model.heads=2"]
-
-FAULTY = """
-import os, signal, time
-from pathlib import Path
-from forethought.objectives import NextToken
-
-
-class Faulty(NextToken):
-    '''Next-token prediction during which a process is killed, or waits to be told something.'''
-
-    def __init__(self, model, task, fault: str):
-        super().__init__(model, task)
-        self.fault, self.steps = fault, 0
-
-    def loss(self, batch):
-        self.steps += 1
-        if self.steps == 3 and self.fault == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.steps == 3 and self.fault == "waits" and not Path("at-work").exists():
-            Path("at-work.part").write_text(str(os.getpid()))
-            Path("at-work.part").rename("at-work")
-            time.sleep(60)
-        return super().loss(batch)
-"""
-
-
-@pytest.fixture
-def faulty(workplace, monkeypatch):
-    """Command-line words for a sweep of an objective that fails in various ways, and its environment."""
-    Path("faulty.py").write_text(FAULTY)
-    Path("my_conf/objective").mkdir(parents=True)
-    Path("my_conf/objective/faulty.yaml").write_text(
-        "_target_: faulty.Faulty\nlabel: ${.fault}\nfault: none\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", f"{workplace}:{os.environ.get('PYTHONPATH', '')}")
-    return ["train", "-m", "--config-dir=my_conf", "objective=faulty", "sweep=s", *TINY]
-
-
-def forethought(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "forethought.cli", *words], capture_output=True, text=True, check=False
-    )
 
 
 def states():
@@ -80,7 +37,7 @@ def check_a_killed_cell_and_a_finished_one(done, reason):
 def test_submitit_on_this_machine(faulty):
     """A job that is killed costs only itself; what has finished is not submitted again."""
     pytest.importorskip("submitit", reason="needs the extra [slurm]")
-    words = [*faulty, "hydra/launcher=submitit_local"]
+    words = ["train", "-m", *faulty, "sweep=s", "hydra/launcher=submitit_local"]
     done = forethought(*words, "objective.fault=killed,none")
     check_a_killed_cell_and_a_finished_one(done, "ended without a word")
     assert "2 jobs of submitit (local)" in done.stdout
@@ -95,7 +52,7 @@ def test_ray_on_one_node(faulty, monkeypatch):
     pytest.importorskip("ray", reason="needs the extra [ray]")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # otherwise it writes a token to the home folder
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")  # and asks the network
-    words = [*faulty, "hydra/launcher=ray", "hydra.launcher.remote.max_retries=0"]
+    words = ["train", "-m", *faulty, "sweep=s", "hydra/launcher=ray", "hydra.launcher.remote.max_retries=0"]
     check_a_killed_cell_and_a_finished_one(
         forethought(*words, "objective.fault=killed,none"), "WorkerCrashedError"
     )
@@ -150,10 +107,10 @@ def slurm(workplace, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_job_that_slurm_preempts_goes_on_where_it_was(faulty, slurm):
+def test_a_job_that_slurm_preempts_goes_on_where_it_was(faulty, slurm, monkeypatch):
     """submitit's signal: saved at the step that it is in, queued again, then as if nothing had happened."""
     pytest.importorskip("submitit", reason="needs the extra [slurm]")
-    words = [*faulty, "objective.fault=waits", "eval_every=20"]
+    words = ["train", "-m", *faulty, "sweep=s", "objective.fault=slow", "max_steps=60", "eval_every=60"]
     options = ["partition=tiny", "additional_parameters={mail-type:END}", "setup_commands=[hostname]"]
     process = subprocess.Popen(
         [sys.executable, "-m", "forethought.cli", *words, "hydra/launcher=submitit_slurm"]
@@ -163,11 +120,16 @@ def test_a_job_that_slurm_preempts_goes_on_where_it_was(faulty, slurm):
         text=True,
     )
     deadline = time.monotonic() + 120
-    while not Path("at-work").exists() and process.poll() is None and time.monotonic() < deadline:
+    while (
+        not (at_work := [*Path().glob("at-work-*")])
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.05)
     assert process.poll() is None, process.stdout.read()
     (name,) = [cell.name for cell in sweep_status(Path("multirun/s"))]
-    os.kill(int(Path("at-work").read_text()), signal.SIGUSR2)
+    (at_work,) = Path().glob("at-work-*")
+    os.kill(int(at_work.name.removeprefix("at-work-")), signal.SIGUSR2)
     said, _ = process.communicate(timeout=180)
     logs = "".join(path.read_text() for path in slurm.glob("*.log"))
     assert process.returncode == 0, said + logs
@@ -185,7 +147,7 @@ def test_a_job_that_slurm_preempts_goes_on_where_it_was(faulty, slurm):
         assert f"#SBATCH --{line}" in asked
     assert "\nhostname\n" in asked
     assert "gpus" not in asked
-    Path("at-work").touch()
+    monkeypatch.setenv("HURRY", "yes")
     calm = [word for word in words if word != "sweep=s"]
     assert forethought(*calm, "sweep=calm", "hydra/launcher=basic").returncode == 0
     one, other = (read_results(Path("multirun", sweep, name)) for sweep in ("s", "calm"))

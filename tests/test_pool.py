@@ -9,13 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import heeds_ctrl_c, states_once_settled
+from helpers import TINY, forethought, heeds_ctrl_c, states_once_settled
 
 from forethought.cli.main import run
 from forethought.results import read_results
 from forethought.sweep import run_jobs, sweep_status
-
-TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "model.heads=2"]
 
 # Jobs are functions of this module, which a process from the server imports.
 
@@ -89,55 +87,10 @@ def test_no_state_is_left_for_the_next_job():
     assert [each.exit_code for each in run_jobs([remember] * 3, [{}])] == [0, 0, 0]
 
 
-FAULTY = """
-import os, signal
-import torch
-from forethought.objectives import NextToken
-
-
-class Faulty(NextToken):
-    '''Next-token prediction to which something happens in its third step.'''
-
-    def __init__(self, model, task, fault: str):
-        super().__init__(model, task)
-        self.fault, self.steps = fault, 0
-
-    def loss(self, batch):
-        self.steps += 1
-        if self.steps == 3:
-            if self.fault == "killed":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if self.fault == "raises":
-                raise ValueError("no luck\\nand more")
-            if self.fault == "memory":
-                torch.empty(10**14)
-            if self.fault == "infinite":
-                return super().loss(batch) * float("inf")
-        return super().loss(batch)
-"""
-
-
-@pytest.fixture
-def faulty(workplace, monkeypatch):
-    """Command-line words for a sweep of an objective that fails in various ways, and its environment."""
-    Path("faulty.py").write_text(FAULTY)
-    Path("my_conf/objective").mkdir(parents=True)
-    Path("my_conf/objective/faulty.yaml").write_text(
-        "_target_: faulty.Faulty\nlabel: ${.fault}\nfault: none\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(workplace), prepend=os.pathsep)
-    return ["train", "-m", "--config-dir=my_conf", "objective=faulty", "sweep=s", *TINY]
-
-
-def forethought(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "forethought.cli", *words], capture_output=True, text=True, check=False
-    )
-
-
 def test_whatever_happens_to_a_cell_the_others_finish(faulty):
     """Killed (as by the kernel when memory is short), an exception, no memory, a loss that is no number."""
-    done = forethought(*faulty, "objective.fault=killed,raises,memory,infinite,none", "seed=0,1")
+    words = ["train", "-m", "sweep=s", *faulty]
+    done = forethought(*words, "objective.fault=killed,raises,memory,infinite,none", "seed=0,1")
     assert done.returncode == 1, done.stderr
 
     states = {cell.name: cell for cell in sweep_status(Path("multirun/s"))}
@@ -158,18 +111,14 @@ def test_whatever_happens_to_a_cell_the_others_finish(faulty):
             assert fault != "memory" or "can't allocate memory" in cell.detail
             assert "\n" not in cell.detail
     assert [cell.state for name, cell in states.items() if "-none-" in name] == ["finished"] * 2
-    again = forethought(*faulty, "objective.fault=killed,none", "seed=0")
+    again = forethought(*words, "objective.fault=killed,none", "seed=0")
     assert "1 finished before, 1 to run" in again.stdout
 
 
 def test_a_sweep_can_be_told_to_stop_after_failures(faulty):
-    words = [
-        "objective.fault=raises",
-        "seed=range(6)",
-        "hydra.launcher.workers=1",
-        "hydra.launcher.stop_after=2",
-    ]
-    assert forethought(*faulty, *words).returncode == 1
+    options = ["hydra.launcher.workers=1", "hydra.launcher.stop_after=2"]
+    words = ["train", "-m", "sweep=s", *faulty, "objective.fault=raises", "seed=range(6)"]
+    assert forethought(*words, *options).returncode == 1
     states = [cell.state for cell in sweep_status(Path("multirun/s"))]
     assert states == ["failed"] * 2 + ["waiting"] * 4
 

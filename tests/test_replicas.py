@@ -3,13 +3,11 @@
 import math
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import choices, rows
+from helpers import choices, forethought, rows
 
 from forethought.cli.compose import Composer
 from forethought.cli.launchers.pool import together
@@ -352,40 +350,10 @@ def test_cells_that_differ_in_their_seed_alone_share_a_process():
     assert together(words, 1) == [[0], [1], [3], [2], [4]]
 
 
-FAULTY = """
-import os, signal
-from forethought.objectives import NextToken
-
-
-class Faulty(NextToken):
-    def __init__(self, model, task, fault: str):
-        super().__init__(model, task)
-        self.fault, self.steps = fault, 0
-
-    def loss(self, batch):
-        self.steps += 1
-        if self.steps == 13 and self.fault == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.steps == 13 and self.fault == "raises":
-            raise ValueError("no luck")
-        return super().loss(batch)
-"""
-
-
 @pytest.mark.slow
-def test_a_sweep_with_replicas(workplace, monkeypatch):
+def test_a_sweep_with_replicas(faulty):
     """A process that is killed or fails takes its cells along; a resume trains them at once from step 10."""
-    Path("faulty.py").write_text(FAULTY)
-    Path("my_conf/objective").mkdir(parents=True)
-    Path("my_conf/objective/faulty.yaml").write_text(
-        "_target_: faulty.Faulty\nlabel: ${.fault}\nfault: none\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(workplace), prepend=os.pathsep)
-    words = ["--config-dir=my_conf", "sweep=s", *TINY, "objective=faulty", "replicas=2", "seed=0,1"]
-
-    def forethought(*words):
-        command = [sys.executable, "-m", "forethought.cli", *words]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+    words = [*faulty, "objective.at=13", "sweep=s", "replicas=2", "seed=0,1"]
 
     done = forethought("train", "-m", *words, "objective.fault=killed,raises", "max_steps=20")
     assert done.returncode == 1

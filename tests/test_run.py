@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import TINY
 
 from forethought.cli.compose import Composer
 from forethought.cli.main import run
@@ -18,7 +19,6 @@ from forethought.run import build, load_run, train
 from forethought.run.progress import Progress
 from forethought.tasks import PathStar, held_out
 
-TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "model.heads=2"]
 SMOKE = [*TINY, "task.num_nodes=7"]
 
 

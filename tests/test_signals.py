@@ -10,14 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import states_once_settled
+from helpers import TINY, states_once_settled
 
 from forethought.cli.main import run
 from forethought.objectives import NextToken
 from forethought.results import read_results
 from forethought.sweep import SIGNALS, Stopped, noted_signals, stopping_signals
-
-TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "model.heads=2"]
 
 
 def started(*words):
@@ -39,36 +37,10 @@ def figures(folder):
     return results.metrics, results.steps, (folder / "metrics.csv").read_text()
 
 
-SLOW = """
-import os, signal, time
-from forethought.objectives import NextToken
-
-
-class Slow(NextToken):
-    '''Next-token prediction that tells when it has trained a little, and then takes its time.'''
-
-    def __init__(self, model, task):
-        super().__init__(model, task)
-        self.steps = 0
-
-    def loss(self, batch):
-        self.steps += 1
-        if self.steps > 5 and "HURRY" not in os.environ:
-            with open(f"at-work-{os.getpid()}", "w") as file:
-                file.write(f"{len(batch)} rows")
-            time.sleep(0.05)
-        return super().loss(batch)
-"""
-
-
 @pytest.fixture
-def slow(workplace, monkeypatch):
-    """Command-line words for an objective whose steps can be hit, and its environment."""
-    Path("slow.py").write_text(SLOW)
-    Path("my_conf/objective").mkdir(parents=True)
-    Path("my_conf/objective/slow.yaml").write_text("_target_: slow.Slow\n")
-    monkeypatch.setenv("PYTHONPATH", f"{workplace}:{os.environ.get('PYTHONPATH', '')}")
-    return ["train", "--config-dir=my_conf", "objective=slow", *TINY, "max_steps=200", "eval_every=200"]
+def slow(faulty):
+    """Command-line words for an objective whose steps can be hit."""
+    return ["train", *faulty, "objective.fault=slow", "max_steps=200", "eval_every=200"]
 
 
 def at_work(process, count=1):

@@ -9,12 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers import TINY
 
 from forethought.cli.main import run
 from forethought.results import read_json, write_curves
 from forethought.sweep import CellStatus, add_to_grid, begin_session, lock, seconds_left, sweep_status
-
-TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "model.heads=2"]
 
 
 @pytest.fixture(scope="module")

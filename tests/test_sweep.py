@@ -10,14 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import heeds_ctrl_c
+from helpers import TINY, heeds_ctrl_c
 
 from forethought.cli.compose import Composer
 from forethought.cli.main import run
 from forethought.results import read_results
 from forethought.sweep import Locked, lock, sweep_status
-
-TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "model.heads=2"]
 
 
 def names(*overrides):

@@ -76,7 +76,7 @@ class Hardware:
         chosen: dict[str, Any] = {}
         reasons = []
         if self.precision == "auto":
-            # On a GPU the precision is part of the choice of `hardware`, as it has always been.
+            # On a GPU bf16 is asked for by name, `hardware=gpu`: nothing has been measured to decide by.
             amx = not self.on_gpu and torch.cpu.get_capabilities().get("amx_bf16", False)
             chosen["precision"] = "bf16" if amx and width >= _BF16_WIDTH else "fp32"
             if not self.on_gpu:
@@ -118,4 +118,5 @@ class Hardware:
 
 def _cores() -> int:
     """Of this machine, or this process's share of them: the pool tells its workers theirs."""
-    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    outermost = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # a list: one for each nested level
+    return int(outermost) if outermost.strip().isdecimal() else len(os.sched_getaffinity(0))
