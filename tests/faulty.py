@@ -19,10 +19,12 @@ class Faulty(NextToken):
 
     def loss(self, batch):
         self.steps += 1
-        if self.steps > self.at and self.fault == "slow" and "HURRY" not in os.environ:
-            Path(f"at-work-{os.getpid()}").touch()
+        if self.fault == "slow" and self.steps >= self.at and "HURRY" not in os.environ:
             time.sleep(0.05)
         if self.steps == self.at:
+            if self.fault == "slow":
+                Path(f"{os.getpid()}").write_text(f"{len(batch)} rows")
+                Path(f"{os.getpid()}").rename(f"at-work-{os.getpid()}")
             if self.fault == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.fault == "raises":

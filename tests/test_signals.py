@@ -40,7 +40,7 @@ def figures(folder):
 @pytest.fixture
 def slow(faulty):
     """Command-line words for an objective whose steps can be hit."""
-    return ["train", *faulty, "objective.fault=slow", "max_steps=200", "eval_every=200"]
+    return ["train", *faulty, "objective.fault=slow", "objective.at=6", "max_steps=200", "eval_every=200"]
 
 
 def at_work(process, count=1):
