@@ -6,9 +6,10 @@ import statistics
 from functools import partial
 
 import torch
+import torch._inductor.config
 import torch.nn.functional as F
-from cpu import OurLoop, several
 from measuring import Section, ratios, spread, table, take_turns
+from ours import G25, OurLoop, gpt
 
 from forethought.models.gpt import attention
 
@@ -20,11 +21,6 @@ CHOICES = {
     "2 threads": ["hardware.precision=fp32", "hardware.compile=false", "hardware.threads=2"],
 }
 ROUNDS, SHAPE = 5, (256, 6, 31, 64)
-
-
-def train(loop: OurLoop, steps: int) -> None:
-    loop.hardware.limit_threads()
-    several(loop, steps)
 
 
 def attend(way: object, leaves: list[torch.Tensor]) -> None:
@@ -48,13 +44,17 @@ def attention_ratio() -> float:
 def measure() -> Section:
     rows = []
     for width in WIDTHS:
-        loops = {name: OurLoop(2, width, 4, *words) for name, words in CHOICES.items()}
-        calls = {name: partial(train, loop, 1 if width > 200 else 4) for name, loop in loops.items()}
-        compiling = take_turns(calls, 1)["bf16, compiled"][0]
+        steps = 1 if width > 200 else 4
+        loops = {
+            name: OurLoop("hardware=cpu", "batch_size=256", *G25, *gpt(2, width, 4), *words)
+            for name, words in CHOICES.items()
+        }
+        calls = {name: partial(loop.steps, steps) for name, loop in loops.items()}
+        with torch._inductor.config.patch(force_disable_caches=True):  # as for the first cell of a sweep
+            compiling = take_turns(calls, 1)["bf16, compiled"][0]
         take_turns(calls, 1)
         seconds = take_turns(calls, ROUNDS)
         faster = {name: ratios(seconds["plain"], found) for name, found in seconds.items()}
-        steps = 1 if width > 200 else 4
         milliseconds = 1000 / steps * statistics.median(seconds["plain"])
         others = [spread(found) for name, found in faster.items() if name != "plain"]
         rows.append([width, f"{milliseconds:.0f}", *others, f"{compiling:.0f}"])

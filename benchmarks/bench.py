@@ -11,6 +11,7 @@ from pathlib import Path
 import auto
 import cpu
 import generation
+import gpu
 import replicas
 import sampler
 import scaling
@@ -19,10 +20,13 @@ import torch
 import training
 from measuring import Section
 
+from forethought.report.plots.style import DPI
+
 DOCS = Path(__file__).parents[1] / "docs"
 PARTS = [
     cpu.measure,
     auto.measure,
+    *([gpu.measure] if torch.cuda.is_available() else []),
     generation.measure,
     sampler.measure,
     startup.measure,
@@ -50,7 +54,11 @@ def page(sections: list[Section]) -> str:
         "one process, since machines differ and are noisy; read them before the seconds. The figures stand "
         "in [performance.json](performance.json) too.\n"
     )
-    return "\n".join([head, *(f"## {part.title}\n\n{part.text}\n\n{part.table}\n" for part in sections)])
+    parts = []
+    for part in sections:
+        plot = f"\n![{part.title}: the table above](performance.png)\n" if part.plot else ""
+        parts.append(f"## {part.title}\n\n{part.text}\n\n{part.table}\n{plot}")
+    return "\n".join([head, *parts])
 
 
 def main() -> None:
@@ -60,6 +68,8 @@ def main() -> None:
         print(f"{sections[-1].title}\n{sections[-1].table}\n", flush=True)
     figures = {key: value for section in sections for key, value in section.figures.items()}
     (DOCS / "PERFORMANCE.md").write_text(page(sections))
+    for plot in (section.plot for section in sections if section.plot):
+        plot.savefig(DOCS / "performance.png", dpi=DPI)
     (DOCS / "performance.json").write_text(
         json.dumps({"date": str(date.today()), "machine": machine(), **figures}, indent=2) + "\n"
     )

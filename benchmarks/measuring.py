@@ -8,16 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from matplotlib.figure import Figure
 
 
 @dataclass
 class Section:
-    """One measurement: a part of docs/PERFORMANCE.md and some keys of docs/performance.json."""
+    """One measurement: a part of docs/PERFORMANCE.md, some keys of docs/performance.json, perhaps a plot."""
 
     title: str
     text: str
     table: str
     figures: dict[str, float] = field(default_factory=dict)
+    plot: Figure | None = None
 
 
 def take_turns(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

@@ -62,3 +62,7 @@ class PlainLoop:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         loss.item()  # printed, in such loops
+
+    def steps(self, count: int) -> None:
+        for _ in range(count):
+            self.step()

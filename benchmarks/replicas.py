@@ -25,7 +25,7 @@ SIZES = [
     "model.layers=2 model.width=64 model.heads=2 batch_size=16",
     "model.layers=2 model.width=64 model.heads=2 batch_size=64",
 ]
-GPU_SIZES = ["model.layers=4 model.width=128 model.heads=4 batch_size=64"]
+GPU_SIZE = "model.layers=4 model.width=128 model.heads=4 batch_size=64"
 
 
 def trainee(words: list[str], replicas: int | None) -> Callable[[int], None]:
@@ -55,37 +55,44 @@ def trainee(words: list[str], replicas: int | None) -> Callable[[int], None]:
     return train
 
 
-def compare(counts: list[int], words: list[str]) -> list[list[object]]:
-    """A row for a single run and one for each number of replicas."""
+def compare(counts: list[int], words: list[str]) -> tuple[list[list[object]], dict[int, float]]:
+    """A row for a single run and one for each number of replicas; and each one's cost in single runs."""
     calls = {count: partial(trainee(words, count), STEPS) for count in (None, *counts)}
     take_turns(calls, 1)
     seconds = take_turns(calls, ROUNDS)
-    return [
+    cost = {count: ratios(found, seconds[None]) for count, found in seconds.items()}
+    rows = [
         [
             " ".join(words),
             f"{count} at once" if count else "one run",
             f"{1000 / STEPS * statistics.median(found):.1f}",
-            spread(ratios(found, seconds[None])),
-            f"{ratios(found, seconds[None])[0] / (count or 1):.2f}",
+            spread(cost[count]),
+            f"{cost[count][0] / (count or 1):.2f}",
         ]
         for count, found in seconds.items()
     ]
+    return rows, {count: middle for count, (middle, _, _) in cost.items() if count}
 
 
 HEADER = ["model", "", "seconds per 1,000 steps", "times one run (least to most)", "of which each"]
 
 
 def measure() -> Section:
-    sizes = [*SIZES, *(GPU_SIZES if torch.cuda.is_available() else [])]
-    rows = [row for size in sizes for row in compare(list(COUNTS), size.split())]
+    rows, figures = [], {}
+    for size in SIZES:
+        rows += compare(list(COUNTS), size.split())[0]
+    if torch.cuda.is_available():
+        more, cost = compare(list(COUNTS), GPU_SIZE.split())
+        rows, figures = rows + more, {"replicas_16_cost": round(cost[16], 3)}
     return Section(
         "Replicas: a training step of several seeds at once, as a multiple of one's",
         "Next-token prediction on G(2,4). They are meant for a GPU, which one small model leaves idle most "
         "of the time; a CPU is busy with one, and gains nothing by more.",
         table(HEADER, rows),
+        figures,
     )
 
 
 if __name__ == "__main__":
     numbers, *words = sys.argv[1:]
-    print(table(HEADER, compare([int(count) for count in numbers.split(",")], words)))
+    print(table(HEADER, compare([int(count) for count in numbers.split(",")], words)[0]))

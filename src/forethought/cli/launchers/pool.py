@@ -43,7 +43,7 @@ class PoolLauncher(Launcher):
         ended = run_jobs(
             [partial(job.train, [cells[index] for index in group]) for group in groups],
             slots(self.config.hardware, self.workers),
-            preload=["forethought.run"],
+            preload=["forethought.run", "forethought.cli.train"],
             stop_after=self.stop_after,
             say=progress.say,
             watch=progress.show if sys.stdout.isatty() else None,

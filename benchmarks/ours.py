@@ -1,0 +1,51 @@
+"""The training loop of `forethought train`, without Lightning: what is compared with the others."""
+
+from __future__ import annotations
+
+import torch
+
+from forethought.cli.compose import Composer
+from forethought.run import build
+from forethought.tasks import Data
+
+G25 = ["task.degree=2", "task.path_length=5", "task.num_nodes=50"]
+
+
+class OurLoop:
+    """The arithmetic of a run, with what `hardware` picks by itself.
+
+    Args:
+        words: of the command line.
+        mode: of `torch.compile`, where the model is compiled.
+    """
+
+    def __init__(self, *words: str, mode: str | None = None) -> None:
+        (cell,) = Composer(["seed=0", *words]).cells()
+        parts = build(cell.config)
+        self.choice, self.hardware = parts.hardware_choice, parts.hardware
+        self.device = torch.device(self.hardware.device)
+        self.objective = parts.objective.to(self.device)
+        if self.hardware.compile:
+            self.objective.model.compile(mode=mode)
+        self.data = Data(parts.task, 0, parts.settings.batch_size, self.hardware.device)
+        self.optimizer = self.objective.make_optimizer(self.objective, 10_000)["optimizer"]
+        self.done = 0
+
+    def step(self) -> None:
+        bf16 = self.hardware.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            loss = self.objective.loss(self.data.batch(self.done))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.objective.parameters(), 1.0, foreach=True)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.done += 1
+
+    def steps(self, count: int) -> None:
+        self.hardware.limit_threads()
+        for _ in range(count):
+            self.step()
+
+
+def gpt(layers: int, width: int, heads: int) -> list[str]:
+    return [f"model.layers={layers}", f"model.width={width}", f"model.heads={heads}"]
