@@ -4,10 +4,14 @@ import math
 
 import pytest
 import torch
+from helpers import choices, rows
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from forethought.cli.compose import Composer
 from forethought.models import GPT
 from forethought.objectives import NextToken
 from forethought.objectives.token_order import TokenOrder
+from forethought.run import build
 from forethought.run.muon import Muon
 from forethought.run.optimizer import AdamW, split_by_decay
 from forethought.tasks import PathStar
@@ -144,3 +148,16 @@ def test_muon_goes_on_from_a_checkpoint_as_if_never_stopped():
     train(resumed, second["optimizer"], second["lr_scheduler"]["scheduler"], 8, first=12)
     for name, parameter in calm.named_parameters():
         assert torch.equal(parameter, resumed.get_parameter(name)), name
+
+
+@pytest.mark.parametrize("optimizer", choices("optimizer"))
+@pytest.mark.parametrize("model", [name for name in choices("model") if name != "pretrained"])
+def test_an_update_asks_the_device_for_no_value(model, optimizer):
+    """Backward, clipping and step, as `test_every_objective.py` has it of the losses."""
+    words = ["experiment=smoke", "hardware=cpu", f"model={model}", f"optimizer={optimizer}"]
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        parts = build(Composer(words).cells()[0].config)
+        made = parts.objective.make_optimizer(parts.objective, 100)["optimizer"]
+        parts.objective.loss(rows(parts.task)).backward()
+        torch.nn.utils.clip_grad_norm_(parts.objective.parameters(), 1.0)
+        made.step()

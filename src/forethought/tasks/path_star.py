@@ -154,7 +154,7 @@ class PathStar(Task):
         walks = (path[:, None, 1:-1] == arms[:, :, :-1]).all(2) & (path[:, :1] == start)
         ends = (path[:, -1:] == arms[:, :, -1]) | (path[:, -1:] == goal)
         is_gold = arms[:, :, -1] == goal
-        gold = self._answer(start, arms[is_gold])
+        gold = self._answer(start, (arms * is_gold[:, :, None]).sum(1))
         right = (answer == gold).all(1)
         decided = (answer[:, :2] == gold[:, :2]).all(1)
         wrong_arm = (walks & ends & ~is_gold).any(1)
