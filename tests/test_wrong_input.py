@@ -233,6 +233,10 @@ SYNTAX = [
     ("-m seed=interval(1,5)", "seed=interval(1,5): Can only enumerate CHOICE and RANGE sweeps"),
     ("-m objective=glob(x*)", "objective=glob(x*): names no cell; expected at least one value"),
     ("-m task.num_nodes=3,4", "task.num_nodes=3: G(2,4) has 7 nodes"),
+    (
+        "-m hardware.precision=fp32,bf16 seed=0,1",
+        "hardware.precision=bf16, hardware.precision=fp32: would be one cell, path_star-2x4-gpt-1x16",
+    ),
     ("-m sweep=a/b", "sweep=a/b: expected a name of letters, digits"),
     ("-m sweep=..", "sweep=..: expected a name of letters, digits"),
     ("-m sweep=a,b", "sweep: its cells would lie in multirun/a, multirun/b; expected one folder"),

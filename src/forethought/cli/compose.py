@@ -214,7 +214,7 @@ class Composer:
         sweeps = sorted({str(cell.folder.parent) for cell in cells})
         if len(sweeps) > 1:
             raise InputError(f"sweep: its cells would lie in {', '.join(sweeps)}; expected one folder")
-        return list({cell.name: cell for cell in cells}.values())
+        return _each_once(cells)
 
     def _grid(self) -> Sequence[list[str]]:
         """The product of all comma-separated values, those of an experiment file included."""
@@ -275,6 +275,22 @@ class Composer:
         )
         returns: Sequence[JobReturn] = launcher.launch(cells, initial_job_idx=0)
         return [job.return_value for job in returns]  # raises what a task raised
+
+
+def _each_once(cells: list[Cell]) -> list[Cell]:
+    """
+    Raises:
+        InputError: cells differ in what does not tell them apart, as `hardware` does not.
+    """
+    found: dict[str, Cell] = {}
+    for cell in cells:
+        if found.setdefault(cell.name, cell).config != cell.config:
+            words = sorted({*cell.overrides} ^ {*found[cell.name].overrides})
+            raise InputError(
+                f"{', '.join(words)}: would be one cell, {cell.name}; expected one of them, or a sweep=NAME "
+                "for each"
+            )
+    return list(found.values())
 
 
 def _no_replicas(value: Any, why: str, instead: str) -> InputError:
