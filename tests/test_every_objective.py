@@ -1,6 +1,7 @@
 """Every objective in conf/, found by itself: what a checkpoint holds, and one batch learned by heart."""
 
 import io
+import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -116,3 +117,12 @@ def test_a_training_step_asks_the_device_for_no_value(name, case):
     data.batch(0)  # finds out, once, what share of the rows may be trained on
     with FakeTensorMode(allow_non_fake_inputs=True):
         objective.loss(data.batch(1)).backward()
+
+
+@every_objective
+def test_autocast_leaves_the_loss_in_full_precision(name, case):
+    objective = case.build(name)
+    with warnings.catch_warnings(), torch.autocast("cpu", torch.bfloat16):
+        warnings.simplefilter("error")  # such as of kernels that are slow for want of equal types
+        loss = objective.loss(rows(case.task))
+    assert loss.dtype == torch.float32

@@ -33,6 +33,8 @@ class RankingIntoTheFuture(NextToken):
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         logits = self.answer_logits(batch)
+        # Autocast knows no hinge: in bf16 it and the sum of many would be rounded.
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         place = self.places(batch.answer)
         where = batch.answer[:, None].expand(-1, batch.answer.shape[1], -1)
         steps = torch.arange(where.shape[1], device=where.device)

@@ -88,4 +88,5 @@ class Link(nn.Module):
     def forward(
         self, hidden: Float[Tensor, "B T D"], token: Float[Tensor, "B T D"]
     ) -> Float[Tensor, "B T D"]:
-        return self.merge(torch.cat([self.hidden_norm(hidden), self.token_norm(token)], 2))
+        merged = self.merge(torch.cat([self.hidden_norm(hidden), self.token_norm(token)], 2))
+        return merged.to(hidden.dtype)  # under autocast, too, the block adds to what is not rounded
