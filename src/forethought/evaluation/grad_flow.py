@@ -22,14 +22,16 @@ def grad_flow(objective: Objective, rows: Batch) -> Float[Tensor, "A T"] | None:
     what stands left of that is what the token asks of earlier positions. Under `Myopic` it is zero.
 
     None where that has no meaning: an objective that is not `NextToken` or made from it, that reads no
-    answer, or whose teacher-forced pass reads more than these T tokens or reads them more than once.
+    answer, or whose teacher-forced pass reads more than these T tokens or reads them more than once. Nor
+    is there one of a model without an `embedding` to listen to.
 
     Source: Wu et al., "Do language models plan ahead for future tokens?" (2404.00859), for the question.
 
     Args:
         rows: the B rows whose norms are averaged.
     """
-    if not (isinstance(objective, NextToken) and objective.teacher_forced):
+    embedding = getattr(objective.model, "embedding", None)
+    if not (isinstance(objective, NextToken) and objective.teacher_forced and embedding):
         return None
     hidden: list[Tensor] = []
 
@@ -39,7 +41,7 @@ def grad_flow(objective: Objective, rows: Batch) -> Float[Tensor, "A T"] | None:
         return hidden[-1]
 
     rows = rows.to(objective.device)
-    handle = objective.model.embedding.register_forward_hook(enter)
+    handle = embedding.register_forward_hook(enter)
     try:
         # A compiled graph would not call the hook, or not anew.
         with torch.compiler.set_stance("force_eager"):

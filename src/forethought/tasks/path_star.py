@@ -144,7 +144,7 @@ class PathStar(Task):
 
         * `wrong_arm`: down a wrong arm. Its last token may be the goal, which the prompt gives away.
         * `late`: the first two tokens are right, a later one is not.
-        * `broken_edge`: a wrong decision and, before the last token, a step that is no edge.
+        * `broken_edge`: a wrong decision and a step that is no edge, but for a last one to the goal.
         * `other`: does not begin at the start, or holds what is no node.
         """
         _, _, start, goal = self._graph(prompt)
