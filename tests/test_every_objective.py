@@ -124,5 +124,8 @@ def test_autocast_leaves_the_loss_in_full_precision(name, case):
     objective = case.build(name)
     with warnings.catch_warnings(), torch.autocast("cpu", torch.bfloat16):
         warnings.simplefilter("error")  # such as of kernels that are slow for want of equal types
-        loss = objective.loss(rows(case.task))
+        loss = objective.loss(rows(case.task, 32))
     assert loss.dtype == torch.float32
+    loss.backward()
+    for key, parameter in objective.named_parameters():  # also after tokens that were drawn without gradient
+        assert parameter.grad is not None, key

@@ -25,6 +25,7 @@ def slow_losses(objective, batch):
     model = objective.model
     norm, first, _, second, _, third = objective.dynamics
     frozen = model.embedding.weight.detach().clone()
+    bias = model.logits(torch.zeros_like(frozen[0])).detach()
     next_token, latent, kl = [], {}, {}
     for prompt, answer in zip(batch.prompt.tolist(), batch.answer.tolist(), strict=True):
         tokens = prompt + answer
@@ -45,8 +46,8 @@ def slow_losses(objective, batch):
                 distance = [huber(d) for d in state - hidden[position].detach()]
                 latent.setdefault(step, []).append(sum(distance) / len(distance))
                 if len(prompt) - 1 <= position < len(tokens) - 1:
-                    true = (frozen @ hidden[position].detach()).log_softmax(0)
-                    guess = (frozen @ state).log_softmax(0)
+                    true = (frozen @ hidden[position].detach() + bias).log_softmax(0)
+                    guess = (frozen @ state + bias).log_softmax(0)
                     kl.setdefault(step, []).append((true.exp() * (true - guess)).sum())
 
     def over_steps(terms):
@@ -62,6 +63,13 @@ CASES = [
     (STAR, "causal", {"latent_weight": 0.3, "kl_weight": 0.0, "proj_factor": 0.3}),
     (SUM, "causal", {"horizon": 4}),
 ]
+
+
+def test_an_output_layer_with_a_bias():
+    objective, batch = build(), rows()
+    model, bias = objective.model, torch.randn(len(STAR.vocabulary), dtype=torch.float64)
+    model.logits = lambda hidden: torch.nn.functional.linear(hidden, model.embedding.weight, bias)
+    torch.testing.assert_close(objective.loss(batch), sum(slow_losses(objective, batch)))
 
 
 @pytest.mark.parametrize(("task", "mask", "options"), CASES)

@@ -107,8 +107,9 @@ def train(module, optimizer, schedule, steps, first=0):
         schedule.step()
 
 
-def test_muon_takes_the_matrices_inside_and_nothing_else():
-    module = objective(TokenOrder)
+@pytest.mark.parametrize("width", [8, len(TASK.vocabulary)])  # as wide as there are tokens, too
+def test_muon_takes_the_matrices_inside_and_nothing_else(width):
+    module = objective(TokenOrder, width)
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     matrices, rest = muon()(module, 100)["optimizer"].parts
     taken = {names[id(p)] for group in matrices.param_groups for p in group["params"]}

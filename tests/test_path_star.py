@@ -233,6 +233,7 @@ def test_too_few_nodes():
         ("1,2|2,3|1,4|4,5/1,3=1,2,3", "path of 3 nodes in 4 edges"),
         ("1,2|1,99/1,99=1,99", "node 99 is outside"),
         ("1,2|1,-3/1,2=1,2", "node -3 is outside"),
+        ("7,-1|7,2/7,2=7,2", "node -1 is outside"),
         ("1,2|1,3/1,3=1,2", "not the path from 1 to 3"),
         ("1,2|2,3/1,3=1,3", "no star"),
         ("1,2|1,2/1,2=1,2", "no star"),

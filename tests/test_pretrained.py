@@ -24,6 +24,7 @@ FAMILIES = {
     "gpt_neox": ("GPTNeoXConfig", SIZES | HEADS),
     "mamba": ("MambaConfig", SIZES | {"pad_token_id": 0, "state_size": 4}),
     "bert": ("BertConfig", SIZES | HEADS),
+    "gemma": ("Gemma3TextConfig", SIZES | HEADS | {"head_dim": 8, "num_key_value_heads": 2}),
 }
 
 
@@ -137,6 +138,7 @@ def test_a_fresh_twin_shares_the_tokens_alone(checkpoint, family):
     ours = model(checkpoint(family))
     twin = fresh_twin(ours)
     assert twin.embedding is ours.embedding
+    assert twin.output is None, "what is never asked for would stop DDP"
     before = dict(ours.backbone.named_parameters())
     for name, parameter in twin.backbone.named_parameters():
         if parameter.ndim == 2:
@@ -175,6 +177,8 @@ def test_refusals(checkpoint):
         Pretrained(V, T, name, vocabulary="native")
     with pytest.raises(InputError, match="BertModel does not read from left to right"):
         model(checkpoint("bert"))
+    with pytest.raises(InputError, match="scales its embeddings or its logits"):
+        model(checkpoint("gemma"))
     for objective in (AnyOrder, RegisterTokens, Myopic):
         with pytest.raises(Impossible, match="model: Pretrained"):
             objective(model(name), contract.TASK)

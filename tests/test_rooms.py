@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "forethought"
-ROOMS = ["cli", "run", "sweep", "report", "results", "evaluation", "objectives", "models", "tasks"]
+ROOMS = ["cli", "run", "sweep", "report", "evaluation", "objectives", "models", "tasks", "results"]
 
 
 def imported(path):

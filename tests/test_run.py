@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -11,11 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import TINY
+from torch.multiprocessing import ProcessRaisedException
 
 from forethought.cli.compose import Composer
 from forethought.cli.main import run
+from forethought.errors import InputError
+from forethought.evaluation import diagnose
 from forethought.results import read_results
 from forethought.run import build, load_run, train
+from forethought.run.cell import _reason
 from forethought.run.progress import Progress
 from forethought.tasks import PathStar, held_out
 
@@ -262,3 +267,22 @@ def test_evaluating_on_other_data(workplace, capsys):
         assert message in error
         assert len(error.splitlines()) == 1
     assert len(list((folder / "evaluations").iterdir())) == 3
+
+
+def test_a_test_that_ends_in_no_number_is_a_failure(workplace, monkeypatch, capsys):
+    """The last update may have gone astray after the last loss that was looked at."""
+
+    def astray(*rest):
+        return {**diagnose(*rest), "forced_loss": math.nan}
+
+    monkeypatch.setattr(sys.modules["forethought.run.train"], "diagnose", astray)
+    assert run(["train", *SMOKE, "hydra.run.dir=run"]) == 1
+    assert "FloatingPointError: test/forced_loss became nan" in capsys.readouterr().err
+    assert read_results(Path("run")).status == "failed"
+
+
+def test_the_reason_of_a_process_that_raised():
+    told = "\n\n-- Process 1 terminated with the following error:\nTraceback (most recent call last):\n  x\n"
+    assert _reason(ProcessRaisedException(f"{told}ValueError: no luck\n", 1, 2)) == "ValueError: no luck"
+    assert _reason(ValueError("no luck\nand more")) == "ValueError: no luck"
+    assert _reason(InputError("seed=x: expected 1")) == "seed=x: expected 1"

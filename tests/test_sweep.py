@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY, heeds_ctrl_c
+from helpers import TINY, forethought, heeds_ctrl_c
 
 from forethought.cli.compose import Composer
 from forethought.cli.main import run
@@ -178,6 +178,21 @@ def test_a_cell_that_runs_elsewhere_is_no_failure(workplace, capsys):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"running in another process: {busy}" in done.stdout
+
+
+def test_a_single_run_that_runs_elsewhere_is_no_failure(workplace):
+    with lock(Path("run")):
+        done = forethought("train", *TINY, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert "another process is at work on it" in done.stdout
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(workplace):
+    words = [sys.executable, "-m", "forethought.cli", "train", "-m", "sweep=s", "seed=0,1", *TINY]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "2 to run" in process.stdout.readline()
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == ("", 0)
 
 
 @pytest.mark.slow

@@ -186,6 +186,8 @@ DATA = [
     ("task.test_file=bad.txt", "bad.txt: line 2: '1,2|1,3/1,2=1,x' is malformed; expected a,b|c,d"),
     ("task.test_file=mixed.txt", "mixed.txt: line 2: a path of 2 nodes in 2 edges"),
     ("task.test_file=arity.txt", "arity.txt: line 1: '1,2,9|2,3"),
+    ("objective=plan_tokens objective.tokens=abc", "objective.tokens=abc: expected a valid integer"),
+    ("objective=plan_tokens objective.tokens=-50", "objective.tokens=-50: expected greater than"),
     ("task.test_file=outside.txt", "line 1: node 10 is outside task.num_nodes=10; expected 0…9"),
     ("task.test_file=negative.txt", "line 1: node -7 is outside task.num_nodes=10; expected 0…9"),
     ("task.test_file=huge.txt", "line 1: '1,2|2,3|3,4|1,5|5,6|6,999999999999999999' is malformed"),

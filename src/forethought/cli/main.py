@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from importlib import import_module
 
 from forethought.errors import InputError, expected_one_of
 
@@ -54,7 +55,8 @@ def run(arguments: list[str]) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
-    if command in HELP or (command in ("status", "resume", "evaluate") and rest and rest[0] in HELP):
+    own_help = command in ("train", "report")
+    if command in HELP or (command in COMMANDS and not own_help and rest and rest[0] in HELP):
         print(USAGE, end="")
         return 0
     if command == "--version":
@@ -62,28 +64,9 @@ def _dispatch(arguments: list[str]) -> int:
 
         print(__version__)
         return 0
-    if command == "train":
-        from forethought.cli.train import train
-
-        return train(rest)
-    if command == "status":
-        from forethought.cli.status import status
-
-        return status(rest)
-    if command == "resume":
-        from forethought.cli.train import resume
-
-        return resume(rest)
-    if command == "evaluate":
-        from forethought.cli.evaluate import evaluate
-
-        return evaluate(rest)
-    if command == "report":
-        from forethought.cli.report import report
-
-        return report(rest)
-    if command == "dashboard":
-        from forethought.cli.dashboard import dashboard
-
-        return dashboard(rest)
-    raise InputError(f"{command}: no such command; {expected_one_of(COMMANDS, command)}")
+    if command not in COMMANDS:
+        raise InputError(f"{command}: no such command; {expected_one_of(COMMANDS, command)}")
+    # Each imports what it needs, which for most is not torch.
+    module = "train" if command == "resume" else command
+    code: int = getattr(import_module(f"forethought.cli.{module}"), command)(rest)
+    return code

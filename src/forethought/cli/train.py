@@ -152,6 +152,8 @@ def _single(composer: Composer, plan: Plan) -> int:
     folder = (plan.finished or plan.waiting)[0].folder
     mention_offline_runs(folder, "")
     results = read_results(folder)
+    if results is None and cell_status(folder).state == "running":
+        return 0  # elsewhere, as has been said
     if results is None or results.status == "failed":
         reason = results.reason if results else "no results"
         print(f"failed: {reason}\n  log: {folder / 'run.log'}", file=sys.stderr)
@@ -235,6 +237,8 @@ def _run(composer: Composer, cells: list[Cell]) -> list[object]:
     """
     try:
         return composer.run(task, [cell.overrides for cell in cells])
+    except BrokenPipeError:  # of the terminal
+        raise
     except OSError as error:
         raise _unwritable(cells[0].folder, error) from None
 

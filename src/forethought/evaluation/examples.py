@@ -1,23 +1,10 @@
 """A few rows with the model's own answers, for people to look at."""
 
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 
 from forethought.objectives import Objective
+from forethought.results import Example
 from forethought.tasks import Batch
-
-
-@dataclass
-class Example:
-    """One row with the model's answer, by the names of its tokens."""
-
-    text: str
-    truth: list[str]
-    answer: list[str]
-    outcome: str
-    drawing: dict[str, Any] | None
 
 
 @torch.inference_mode()
@@ -27,7 +14,8 @@ def show_examples(objective: Objective, rows: Batch, temperature: float = 0.0) -
     training = objective.training
     objective.eval()
     rows = rows.to(objective.device)
-    answers = objective.generate(rows.prompt, rows.answer.shape[1], temperature=temperature)
+    with torch.compiler.set_stance("force_eager"):
+        answers = objective.generate(rows.prompt, rows.answer.shape[1], temperature=temperature)
     objective.train(training)
 
     def names(tokens: torch.Tensor) -> list[str]:

@@ -43,8 +43,8 @@ def grad_flow(objective: Objective, rows: Batch) -> Float[Tensor, "A T"] | None:
     rows = rows.to(objective.device)
     handle = embedding.register_forward_hook(enter)
     try:
-        # A compiled graph would not call the hook, or not anew.
-        with torch.compiler.set_stance("force_eager"):
+        # A compiled graph would not call the hook, or not anew; cuDNN's LSTM has no backward in evaluation.
+        with torch.compiler.set_stance("force_eager"), torch.backends.cudnn.flags(enabled=False):
             logits = objective.answer_logits(rows)
     finally:
         handle.remove()

@@ -1,8 +1,6 @@
 """One word for what training came to."""
 
-from typing import Literal
-
-Verdict = Literal["solved", "shortcut", "undertrained", "partial"]
+from forethought.results import Verdict
 
 # A later token read off the true prefix is as good as certain; a decision is at chance while it is
 # within a tenth of the way from chance to certainty.

@@ -18,7 +18,6 @@ from forethought.models.state_space import (
     MixerState,
     StateSpaceModel,
     causal_conv,
-    exempt_from_decay,
     full_precision,
     kernel_for,
     require_backend,
@@ -80,6 +79,8 @@ class Mamba(StateSpaceModel):
 class Mixer(nn.Module):
     """Convolution and selective scan of one branch, gated by the other; E = expand * D channels each."""
 
+    no_weight_decay = ("A_log",)  # though it has two axes
+
     def __init__(self, width: int, state_size: int, expand: int, conv_width: int, backend: Backend) -> None:
         super().__init__()
         inner, self.rank = expand * width, math.ceil(width / 16)
@@ -100,7 +101,6 @@ class Mixer(nn.Module):
         nn.init.ones_(self.D)
         nn.init.uniform_(self.dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5)
         reset_step_bias(self.dt_proj.bias)
-        exempt_from_decay(self.A_log, self.D, self.dt_proj.bias)
 
     def new_state(self, batch: int) -> MixerState:
         inner, state_size = self.A_log.shape

@@ -17,7 +17,6 @@ from forethought.models.state_space import (
     MixerState,
     StateSpaceModel,
     causal_conv,
-    exempt_from_decay,
     full_precision,
     kernel_for,
     require_backend,
@@ -109,7 +108,6 @@ class Mixer(nn.Module):
             nn.init.uniform_(self.A_log, 1, 16).log_()
         nn.init.ones_(self.D)
         reset_step_bias(self.dt_bias)
-        exempt_from_decay(self.dt_bias, self.A_log, self.D)
 
     def new_state(self, batch: int) -> MixerState:
         heads = len(self.D)

@@ -50,7 +50,8 @@ class Pretrained(nn.Module):
 
     Raises:
         Impossible: another mask, a context longer than the model's, or a token it does not have.
-        InputError: no causal language model can be had by that name, or a package is missing.
+        InputError: no causal language model can be had by that name, it is of a kind that would not be kept
+            whole, or a package is missing.
     """
 
     masks = ("causal",)
@@ -76,6 +77,7 @@ class Pretrained(nn.Module):
                 f"model.name={name}: reads at most {longest} tokens, the task has {context_length}; "
                 "expected a shorter task or another model"
             )
+        plain = reads_out_plainly(model)
         ids = native_ids(name, token_names) if vocabulary == "native" else None
         old, output = model.get_input_embeddings().weight, model.get_output_embeddings()
         self.mask = mask
@@ -100,6 +102,11 @@ class Pretrained(nn.Module):
             raise InputError(
                 f"model.name={name}: {type(self.backbone).__name__} does not read from left to right; "
                 "expected a causal language model"
+            )
+        if not plain:
+            raise InputError(
+                f"model.name={name}: scales its embeddings or its logits, which would be lost here; expected "
+                "one that does not, such as GPT-2, Llama or Pythia"
             )
 
     def train(self, mode: bool = True) -> Pretrained:
@@ -172,6 +179,17 @@ class Pretrained(nn.Module):
 
     def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
         return F.linear(hidden, self.embedding.weight) if self.output is None else self.output(hidden)
+
+
+@torch.no_grad()
+def reads_out_plainly(model: Any) -> bool:
+    """Whether logits are the output layer of the last states of plain embeddings. Not known on `meta`."""
+    embedding, output = model.get_input_embeddings().weight, model.get_output_embeddings()
+    if embedding.is_meta:
+        return True
+    tokens = torch.arange(min(8, len(embedding)))[None]
+    states = model.base_model(inputs_embeds=embedding[tokens]).last_hidden_state
+    return torch.allclose(output(states), model(tokens).logits, atol=1e-3)
 
 
 def rows(old: Float[Tensor, " N *D"], ids: list[int] | None, count: int) -> Float[Tensor, " V *D"]:

@@ -201,12 +201,6 @@ def reset_step_bias(bias: nn.Parameter) -> None:
     bias.copy_(step + torch.log(-torch.expm1(-step)))  # the inverse of softplus
 
 
-def exempt_from_decay(*parameters: nn.Parameter) -> None:
-    """Mark as mamba-ssm does; `copy.deepcopy` drops such marks, so that every reset sets them anew."""
-    for parameter in parameters:
-        parameter._no_weight_decay = True  # type: ignore[attr-defined]
-
-
 def require_backend(backend: Backend, name: str) -> None:
     """
     Raises:

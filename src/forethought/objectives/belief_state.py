@@ -116,4 +116,6 @@ def fresh_twin(model: Any) -> nn.Module:
             module.reset_parameters()  # the norms of a model that was trained before
     twin.initialise(twin)
     twin.embedding = model.embedding
+    if isinstance(getattr(twin, "output", None), nn.Linear):
+        twin.output = None  # only its states are asked for
     return twin

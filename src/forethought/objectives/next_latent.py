@@ -101,9 +101,10 @@ class NextLatent(NextToken):
         prompt_length: int,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """SmoothL1 and KL, each a mean over the steps; `logits` are those of positions P … T-1."""
-        # The output layer is linear: the logits of the unit vectors are its weights, here frozen.
+        # The output layer frozen: its bias is the logits of zero, its weights those of the unit vectors.
+        bias = self.model.logits(torch.zeros_like(hidden[0, :1])).detach()
         unit = torch.eye(hidden.shape[2], dtype=hidden.dtype, device=hidden.device)
-        frozen = self.model.logits(unit).detach()
+        frozen = self.model.logits(unit).detach() - bias
         true = logits.detach().log_softmax(2)
         latent = kl = hidden.new_zeros(())
         rolled = hidden
@@ -114,7 +115,7 @@ class NextLatent(NextToken):
             latent = latent + F.smooth_l1_loss(rolled, hidden[:, step:].detach())
             # The first position both with an answer token to predict and within reach of `step` steps.
             first = max(prompt_length - 1, step)
-            guess = (rolled[:, first - step : -1] @ frozen).log_softmax(2)
+            guess = (rolled[:, first - step : -1] @ frozen + bias).log_softmax(2)
             target = true[:, first - (prompt_length - 1) :]
             kl = kl + F.kl_div(guess, target, reduction="none", log_target=True).sum(2).mean()
         return latent / self.horizon, kl / self.horizon

@@ -60,8 +60,8 @@ class ScheduledSampling(NextToken):
         return self.final_probability * min(1.0, self.trainer.global_step / self.growth_steps)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        # Tokens carry no gradient. (Under `no_grad`, autocast may keep detached weights for pass two.)
-        own = choose(self.answer_logits(batch), temperature=1.0)
+        with torch.no_grad():
+            own = choose(self.answer_logits(batch), temperature=1.0)
         swapped = torch.rand(own.shape, device=own.device) < self.probability
         mixed = Batch(batch.prompt, torch.where(swapped, own, batch.answer))
         return F.cross_entropy(self.answer_logits(mixed).flatten(0, 1), batch.answer.flatten())

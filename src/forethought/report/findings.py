@@ -33,7 +33,7 @@ def _rest(group: Group) -> str:
             "the Clever Hans shortcut"
         )
     if verdicts.keys() == {"undertrained"}:
-        return f"{where}accuracy {accuracy} % ({guess}): undertrained, not even the local rules are learned"
+        return f"{where}accuracy {accuracy} %, decision {decision} % ({guess}): undertrained"
     kinds = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
     return f"{where}{kinds}; accuracy {accuracy} %, decision {decision} % ({guess})"
 

@@ -218,7 +218,7 @@ def _settings(sweep: Sweep) -> str:
     lines = (
         f"<dt>{escape(key)}</dt><dd>{escape(next(iter(entries)))}</dd>"
         for key, entries in sorted(seen.items())
-        if len(entries) == 1
+        if len(entries) == 1 and all(key in row for row in table)
     )
     return f"<dl>{''.join(lines)}</dl>"
 
@@ -229,10 +229,12 @@ def _made(sweep: Sweep) -> str:
         "device": Counter(run.device for run in sweep.runs),
     }
     hours = sum(run.wall_seconds for run in sweep.runs) / 3600
+    shared = any(run.config.get("replicas", 1) > 1 for run in sweep.runs)
+    each = ", replicas that trained at once counted one by one" if shared else ""
     rows = "".join(f"<dt>{name}</dt><dd>{escape(', '.join(found))}</dd>" for name, found in lines.items())
     samples = sum(run.samples_seen for run in sweep.runs)
     return (
-        f"<dl>{rows}<dt>time</dt><dd>{hours:.1f} hours in {_count(len(sweep.runs), 'run')}</dd>"
+        f"<dl>{rows}<dt>time</dt><dd>{hours:.1f} hours in {_count(len(sweep.runs), 'run')}{each}</dd>"
         f"<dt>training rows</dt><dd>{steps(samples)}</dd></dl>"
     )
 

@@ -8,7 +8,6 @@ RESULTS_FILE = "results.json"
 SCHEMA_VERSION: Literal[1] = 1
 
 Status = Literal["finished", "failed", "interrupted"]
-# Spelt out here too, as evaluation's own, because a report must not import torch.
 Verdict = Literal["solved", "shortcut", "undertrained", "partial"]
 
 

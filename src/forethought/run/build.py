@@ -107,9 +107,11 @@ def build_objective(config: Config, task: Task) -> Objective:
 
 def _extra_positions(config: Config, task: Task) -> int:
     try:
-        return int(locate(config, "objective").extra_positions(task, **options(config, "objective")))
+        extra = locate(config, "objective").extra_positions(task, **options(config, "objective"))
     except (TypeError, AttributeError):
-        return 0  # a wrong option, or no objective of ours: the constructor says so in a moment
+        extra = None
+    # A wrong option, or no objective of ours: the constructor says so in a moment.
+    return extra if isinstance(extra, int) and extra > 0 else 0
 
 
 def construct(config: Config, group: str, **given: Any) -> Any:

@@ -10,6 +10,8 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+from torch.multiprocessing import ProcessRaisedException
+
 from forethought import __version__
 from forethought.errors import InputError
 from forethought.results import RESULTS_FILE, Results, read_results, write_atomically
@@ -51,12 +53,18 @@ def run_cell(cell: Cell, report: Report | None = None, progress_bar: bool = Fals
             raise
         except Exception as error:
             log.exception("failed")
-            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-            reason = f"{kind}{error}".splitlines()[0]
-            results = _unfinished(cell, "failed", reason, started)
+            results = _unfinished(cell, "failed", _reason(error), started)
             _write_if_possible(cell, results)
         log.info("%s %s", results.status, results.reason or results.verdict)
         return results
+
+
+def _reason(error: Exception) -> str:
+    """In one line. Of a process of a DDP run the traceback is handed on, whose last line is the reason."""
+    if isinstance(error, ProcessRaisedException):
+        return str(error).strip().splitlines()[-1]
+    kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+    return f"{kind}{error}".splitlines()[0]
 
 
 def record(cell: Cell, status: str, reason: str) -> None:

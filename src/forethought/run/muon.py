@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, PositiveFloat
@@ -33,8 +33,8 @@ class Muon(AdamW):
 
     def optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
         decayed, others = split_by_decay(module)
-        tokens = len(cast(Any, module).task.vocabulary)
-        matrices = [p for p in decayed if p.ndim == 2 and p.shape[0] != tokens]
+        outputs = {id(layer.weight) for layer in output_layers(module)}
+        matrices = [p for p in decayed if p.ndim == 2 and id(p) not in outputs]
         chosen = {id(parameter) for parameter in matrices}
         rest = [parameter for parameter in decayed if id(parameter) not in chosen]
         muon = torch.optim.Muon(
@@ -45,6 +45,13 @@ class Muon(AdamW):
             adjust_lr_fn="match_rms_adamw",
         )
         return Both(muon, self.adamw(rest, others))
+
+
+def output_layers(module: Any) -> list[nn.Linear]:
+    """Linear layers right under the objective or its model that have a row for each token."""
+    children = [*module.children(), *module.model.children()]
+    tokens = len(module.task.vocabulary)
+    return [child for child in children if isinstance(child, nn.Linear) and child.out_features == tokens]
 
 
 class Both(torch.optim.Optimizer):

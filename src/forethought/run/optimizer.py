@@ -74,13 +74,14 @@ class ClipGradients(pl.Callback):
 def split_by_decay(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Parameters that take weight decay, and those that do not.
 
-    Biases, norms and embeddings do not, nor does what is marked by `_no_weight_decay`, as in mamba-ssm.
+    Biases, norms and embeddings do not, nor what a module names in `no_weight_decay` or, as in mamba-ssm and
+    transformers, a parameter is marked by (`_no_weight_decay`; DDP's new processes lose such marks).
     """
     exempt = {
         id(parameter)
         for part in module.modules()
-        if isinstance(part, nn.Embedding)
-        for parameter in part.parameters(recurse=False)
+        for name, parameter in part.named_parameters(recurse=False)
+        if isinstance(part, nn.Embedding) or name in getattr(part, "no_weight_decay", ())
     }
     decayed: list[nn.Parameter] = []
     others: list[nn.Parameter] = []

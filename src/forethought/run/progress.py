@@ -61,11 +61,12 @@ class Progress(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, objective: pl.LightningModule, batch: Batch, index: int
     ) -> None:
-        self.seed_noise(trainer.global_step)
+        self.seed_noise(trainer.global_step, trainer.global_rank)
 
-    def seed_noise(self, step: int) -> None:
+    def seed_noise(self, step: int, rank: int = 0) -> None:
         """Noise inside an objective is a function of (seed, step) too, which makes resuming exact."""
-        torch.manual_seed(derive(self.settings.seed, "noise", step))
+        process = [rank] if rank else []  # of a DDP run: its rows are others, and so is their noise
+        torch.manual_seed(derive(self.settings.seed, "noise", step, *process))
 
     def due(self, step: int) -> bool:
         """Whether anything is to be read, evaluated or saved after optimiser step `step`, counted from 1."""
@@ -87,8 +88,10 @@ class Progress(pl.Callback):
         if step % self.settings.eval_every == 0 or last:
             improved = self._evaluate(trainer, objective)
             self._save(trainer, improved)
-        # All processes of a DDP run stop at the same step, whichever of them had the signal.
-        if trainer.strategy.reduce_boolean_decision(noted() is not None, all=False):
+        # All processes of a DDP run stop at the same step, whichever of them had the signal. To ask each
+        # other they wait for their devices, so they do it where these are waited for anyway.
+        asked = trainer.world_size == 1 or self.due(step)
+        if asked and trainer.strategy.reduce_boolean_decision(noted() is not None, all=False):
             self._save(trainer, improved=False)
             trainer.should_stop = True
 

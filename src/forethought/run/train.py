@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import signal
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,8 +18,8 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.trainer.states import TrainerStatus
 
-from forethought.evaluation import Example, Verdict, diagnose, grad_flow, show_examples, verdict
-from forethought.results import write_curves
+from forethought.evaluation import diagnose, grad_flow, show_examples, verdict
+from forethought.results import Example, Verdict, write_curves
 from forethought.run.build import Config, Parts, build, starting_point
 from forethought.run.checkpoint import AtomicCheckpoints, check_weights, model_weights, read_checkpoint
 from forethought.run.hardware import Hardware
@@ -233,6 +234,9 @@ def _test(parts: Parts, data: Data, progress: Progress, state: dict[str, Any]) -
     temperature = settings.evaluation.temperature
     rows = data.test(settings.evaluation.test_samples)
     metrics = diagnose(objective, rows, temperature)
+    for name, value in metrics.items():
+        if not math.isfinite(value):  # the last update, after the last loss that was looked at
+            raise FloatingPointError(f"test/{name} became {value}")
     reach = grad_flow(objective.eval(), rows[:_GRAD_FLOW_ROWS])
     return Outcome(
         device=parts.hardware.describe(),

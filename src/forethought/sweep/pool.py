@@ -118,7 +118,7 @@ def _pass_on(job: _Running, say: Callable[[str], None]) -> None:
     try:
         while job.lines.poll():
             say(job.lines.recv())
-    except EOFError:  # also what a killed process leaves
+    except (EOFError, OSError):  # also what a killed process leaves, or half of it
         pass
 
 

@@ -76,7 +76,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def chance(self) -> float:
-        """Accuracy of the best guesser that knows the rules but cannot plan."""
+        """Accuracy of the best guesser that knows the rules but cannot plan, in whatever order it writes."""
 
     @property
     def decision_chance(self) -> float:

@@ -214,9 +214,9 @@ class PathStar(Task):
                 f"task.path_length={self.path_length}: expected {self.path_length} in {self.num_edges}"
             )
         nodes = [*(node for edge in edges for node in edge), start, goal, *answer]
-        if not all(0 <= node < self.num_nodes for node in nodes):
+        if outside := [node for node in nodes if not 0 <= node < self.num_nodes]:
             raise InputError(
-                f"node {max(nodes, key=abs)} is outside task.num_nodes={self.num_nodes}; "
+                f"node {outside[0]} is outside task.num_nodes={self.num_nodes}; "
                 f"expected 0…{self.num_nodes - 1}"
             )
         self._verify(edges, start, goal, answer)

@@ -61,7 +61,7 @@ def _medians(sweep: Sweep, hue: str, x: str) -> Figure:
 
 
 def _median(axes: Any, sweep: Sweep, group: Group, colour: str) -> None:
-    found = [sweep.curves[run.cell].get("val/accuracy", ([], [])) for run in group.runs]
+    found = [sweep.curves[run.cell].get("val/accuracy", ([], [])) for run in group.finished]
     found = [(steps, shares) for steps, shares in found if steps]
     if found:
         at = np.unique(np.concatenate([steps for steps, _ in found]))
