@@ -2,12 +2,14 @@
 
 import pytest
 import torch
-from helpers import STAR, by_heart, gpt, learns, negative_log, randomised, rows
+from helpers import STAR, by_heart, choices, gpt, learns, negative_log, randomised, rows
 from pydantic import ValidationError
 
+from forethought.cli.compose import Composer
 from forethought.errors import Impossible
 from forethought.objectives.multi_token import MultiToken
 from forethought.objectives.next_token import NextToken
+from forethought.run import build
 from forethought.tasks import Addition
 
 P, A = STAR.prompt_length, STAR.answer_length
@@ -19,10 +21,13 @@ def multi_token(mask="causal", **options):
 
 def head_logits(objective, read, position, head):
     """Logits of a head (from 1) at one position, from the tokens `read` alone."""
-    hidden = objective.model(torch.tensor([read]), P)
-    if head > 1:
-        hidden = objective.model.run_block(objective.heads[head - 2], hidden, P)
-    return objective.model.logits(hidden)[0, position]
+    net = objective.model
+    hidden = net.embedding(torch.tensor([read])) + net.position.weight[: len(read)]
+    last = net.blocks[-1] if head == 1 else objective.heads[head - 2]
+    for block in (*net.blocks[:-1], last):
+        seen = net.visibility(len(read), P)
+        hidden = block(hidden, seen, None, None)
+    return net.logits(net.norm(hidden))[0, position]
 
 
 def slow_loss(objective, batch, scope):
@@ -49,11 +54,14 @@ def test_loss(mask, scope, horizon):
     assert objective.loss(rows(count=2)).item() == pytest.approx(slow_loss(objective, rows(count=2), scope))
 
 
-def test_one_head_is_next_token_prediction():
-    objective = multi_token(horizon=1)
-    assert objective.loss(rows()).item() == pytest.approx(
-        NextToken(objective.model, STAR).loss(rows()).item()
-    )
+@pytest.mark.parametrize("model", [name for name in choices("model") if name != "pretrained"])
+def test_one_head_is_next_token_prediction(model):
+    """The trunk and the last block are the model."""
+    words = ["objective=multi_token", "objective.horizon=1", f"model={model}", "hardware=cpu"]
+    objective = build(Composer(words).cells()[0].config).objective.double()
+    batch = rows(objective.task)
+    alone = NextToken(objective.model, objective.task)
+    assert objective.loss(batch).item() == pytest.approx(alone.loss(batch).item(), rel=1e-12)
 
 
 @pytest.mark.parametrize("scope", ["answer", "spill"])
@@ -69,7 +77,7 @@ def test_where_each_head_has_a_loss(scope):
 
     objective.model.run_block = watched
     objective.loss(rows()).backward()
-    for head, output in enumerate(outputs, 2):
+    for head, output in enumerate(outputs, 1):
         learns = (output.grad.abs().amax((0, 2)) > 0).nonzero()[:, 0].tolist()
         first = P - 1 if scope == "answer" else P - head
         assert learns == list(range(first, P + A - head))

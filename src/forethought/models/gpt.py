@@ -82,6 +82,10 @@ class GPT(nn.Module):
         """The blocks in the order in which a token passes through them."""
         return list(self.blocks)
 
+    @property
+    def last_block(self) -> nn.Module:
+        return self.stack[-1]
+
     def initialise(self, module: nn.Module) -> None:
         """Draw new weights for all of the model, or for one more block of it."""
         initialise(module, len(self.stack))
@@ -95,6 +99,7 @@ class GPT(nn.Module):
         seen: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None = None,
         myopic: bool = False,
         last: int | None = None,
+        trunk: bool = False,
     ) -> Float[Tensor, "B L D"]:
         """Hidden states after the last norm, of all L = T positions or of the `last` ones.
 
@@ -108,6 +113,7 @@ class GPT(nn.Module):
             myopic: keys and values of other positions carry no gradient (Wu et al., 2404.00859).
             last: L, the positions at the end that are asked for. The last block computes keys and values
                 alone for the others.
+            trunk: instead, of all positions, what enters the last block; `run_block` does the rest.
         """
         length, past = x.shape[1], state.length if state else 0
         if self.position is not None and positions is None and past + length > self.position.num_embeddings:
@@ -123,13 +129,15 @@ class GPT(nn.Module):
             hidden = hidden + self.position(positions)
         if seen is None:
             seen = self._seen(length, past, prompt_length, x.device)
-        stack = self.stack
+        stack = self.stack[:-1] if trunk else self.stack
         for index, block in enumerate(stack, 1):
             cache = state.cache[index - 1][:, :, :, : past + length] if state else None
-            narrow = last if index == len(stack) and not myopic else None
+            narrow = last if index == len(stack) and not (myopic or trunk) else None
             hidden = block(hidden, seen, rotation, cache, myopic, narrow)
         if state:
             state.length += length
+        if trunk:
+            return hidden
         return self.norm(hidden if last is None else hidden[:, -last:])
 
     def embed(self, tokens: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
@@ -149,7 +157,7 @@ class GPT(nn.Module):
         prompt_length: int = 0,
         last: int | None = None,
     ) -> Float[Tensor, "B L D"]:
-        """A block of `new_block` on top of hidden states, under the model's mask; then the last norm."""
+        """A block, the last one or one of `new_block`, under the model's mask; then the last norm."""
         length = hidden.shape[1]
         rotation = self._rotation(torch.arange(length, device=hidden.device))
         seen = self._seen(length, 0, prompt_length, hidden.device)

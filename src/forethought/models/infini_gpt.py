@@ -121,6 +121,7 @@ class InfiniGPT(nn.Module):
         x: Int[Tensor, "B T"] | Float[Tensor, "B T D"],
         prompt_length: int = 0,
         state: State | None = None,
+        trunk: bool = False,
     ) -> Float[Tensor, "B T D"]:
         """Hidden states after the last norm.
 
@@ -128,12 +129,18 @@ class InfiniGPT(nn.Module):
             x: token ids, or embeddings (`embed`) where an objective builds its own input.
             prompt_length: of no effect; segments are counted from the first prompt token on.
             state: what `new_state` made; `x` then continues the sequence that the state has read.
+            trunk: instead, what enters the last block; `run_block` does the rest.
         """
         hidden = x if x.is_floating_point() else self.embed(x)
         memories = state.memories if state else [self._empty(len(x)) for _ in self.blocks]
-        for block, memory in zip(self.blocks, memories, strict=True):
+        passed = len(self.blocks) - trunk
+        for block, memory in zip(self.blocks[:passed], memories[:passed], strict=True):
             hidden = block(hidden, memory)
-        return self.norm(hidden)
+        return hidden if trunk else self.norm(hidden)
+
+    @property
+    def last_block(self) -> nn.Module:
+        return self.blocks[-1]
 
     def embed(self, tokens: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
         return self.embedding(tokens)
@@ -147,7 +154,7 @@ class InfiniGPT(nn.Module):
     def run_block(
         self, block: nn.Module, hidden: Float[Tensor, "B T D"], prompt_length: int = 0
     ) -> Float[Tensor, "B T D"]:
-        """A block of `new_block` on top of hidden states, its memory empty at first; then the last norm."""
+        """A block, the last one or one of `new_block`, its memory empty at first; then the last norm."""
         return self.norm(block(hidden, self._empty(len(hidden))))
 
     def new_state(self, batch: int, length: int) -> State:

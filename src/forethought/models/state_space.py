@@ -117,6 +117,7 @@ class StateSpaceModel(nn.Module):
         x: Int[Tensor, "B T"] | Float[Tensor, "B T D"],
         prompt_length: int = 0,
         state: State | None = None,
+        trunk: bool = False,
     ) -> Float[Tensor, "B T D"]:
         """Hidden states after the last norm.
 
@@ -125,11 +126,16 @@ class StateSpaceModel(nn.Module):
             prompt_length: without a meaning here.
             state: what `new_state` made; `x` then continues the sequence that the state has read, in
                 pieces of any length.
+            trunk: instead, what enters the last block; `run_block` does the rest.
         """
         hidden = x if x.is_floating_point() else self.embed(x)
-        for index, block in enumerate(self.backbone.layers):
+        for index, block in enumerate(self.backbone.layers[: len(self.backbone.layers) - trunk]):
             hidden = block(hidden, state.mixers[index] if state else None)
-        return self.backbone.norm_f(hidden)
+        return hidden if trunk else self.backbone.norm_f(hidden)
+
+    @property
+    def last_block(self) -> nn.Module:
+        return self.backbone.layers[-1]
 
     def embed(self, tokens: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
         return self.embedding(tokens)
@@ -146,7 +152,7 @@ class StateSpaceModel(nn.Module):
     def run_block(
         self, block: nn.Module, hidden: Float[Tensor, "B T D"], prompt_length: int = 0
     ) -> Float[Tensor, "B T D"]:
-        """A block of `new_block` on top of hidden states; then the last norm."""
+        """A block, the last one or one of `new_block`; then the last norm."""
         return self.backbone.norm_f(block(hidden))
 
     def new_state(self, batch: int, length: int) -> State:

@@ -17,9 +17,10 @@ from forethought.validation import validated
 
 
 class MultiToken(NextToken):
-    """Multi-token prediction: the next k tokens at once, each from its own head on the same hidden state.
+    """Multi-token prediction: the next k tokens at once, each by its own last block on one shared trunk.
 
-    With s = x_1 … x_P y_1 … y_A, hidden states h_t of s_≤t, and the output layer U that all heads share,
+    With s = x_1 … x_P y_1 … y_A, states h_t of s_≤t that enter the model's last block, and the output layer
+    U that all heads share,
 
         loss = -1/A Σ_t Σ_i log softmax(U F_i(h_1 … h_t))[s_{t+i}],   i = 1 … k
 
@@ -27,9 +28,9 @@ class MultiToken(NextToken):
         head 1                   y_1  y_2  …  y_A
         head 2             (y_1) y_2  y_3  …            in brackets: with `loss_scope=spill` alone
 
-    F_1 is the model's own way to the next token; F_2 … F_k are a new block each, so that without them
-    the model is that of next-token prediction. (In the paper F_1 is the model's last block and the others
-    stand beside it; here they stand on it.) A head has no loss where s_{t+i} lies beyond the answer.
+    F_1 is the model's last block and F_2 … F_k are a new one each beside it, so that without them the model
+    is that of next-token prediction. (Of an LSTM and of a pretrained model, which are not taken apart, h_t
+    are the last states and F_1 does nothing.) A head has no loss where s_{t+i} lies beyond the answer.
 
     Decoded by head 1. With `speculate` the other heads draft what follows and head 1 checks the draft in
     the next call of the model, keeping what it would have written itself: the same greedy answer in fewer
@@ -64,10 +65,11 @@ class MultiToken(NextToken):
         self.loss_scope = loss_scope
         self.speculate = speculate
         self.heads = nn.ModuleList(model.new_block() for _ in range(horizon - 1))
+        self.beside = hasattr(model, "last_block")
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         answer, end = batch.answer, batch.prompt.shape[1]
-        trunk = self.model(torch.cat([batch.prompt, answer[:, :-1]], 1), end)
+        trunk = self.trunk(torch.cat([batch.prompt, answer[:, :-1]], 1), end)
         loss = trunk.new_zeros(())
         for i in range(1, self.horizon + 1):
             first = end - 1 if self.loss_scope == "answer" else max(end - i, 0)
@@ -77,13 +79,18 @@ class MultiToken(NextToken):
             loss = loss + F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
         return loss / answer.numel()
 
+    def trunk(self, tokens: Int[Tensor, "B T"], prompt_length: int) -> Float[Tensor, "B T D"]:
+        """What all heads read."""
+        return self.model(tokens, prompt_length, **({"trunk": True} if self.beside else {}))
+
     def head_state(
         self, i: int, trunk: Float[Tensor, "B T D"], prompt_length: int, count: int
     ) -> Float[Tensor, "B S D"]:
         """What the output layer reads of head i at the last S = `count` positions."""
-        if i == 1:
+        if i == 1 and not self.beside:
             return trunk[:, -count:]
-        return read_last(self.model.run_block, count, self.heads[i - 2], trunk, prompt_length)
+        block = self.model.last_block if i == 1 else self.heads[i - 2]
+        return read_last(self.model.run_block, count, block, trunk, prompt_length)
 
     def generate(
         self,
@@ -112,8 +119,8 @@ class MultiToken(NextToken):
         columns = torch.arange(draft.shape[1], device=prompt.device)
         while (known < length).any():
             calls += known < length
-            trunk = self.model(torch.cat([prompt, draft[:, : length - 1]], 1), prompt.shape[1])
-            own = choose(self.model.logits(trunk[:, -length:]), 0.0)
+            trunk = self.trunk(torch.cat([prompt, draft[:, : length - 1]], 1), prompt.shape[1])
+            own = choose(self.model.logits(self.head_state(1, trunk, prompt.shape[1], length)), 0.0)
             agreed = (draft[:, :length] == own) | (columns[:length] < known[:, None])
             right = agreed.long().cumprod(1).sum(1)  # tokens before head 1's first objection
             # At that objection head 1 is right, as all it has read is; from there the others draft on.
