@@ -30,10 +30,10 @@ published:
 	    optimizer.schedule=cosine task.test_file=$(PUBLISHED) hydra.run.dir=outputs/published
 	$(BIN)/forethought evaluate outputs/published task.test_file=$(PUBLISHED)
 
-test: install # all but the slow ones and the grid: some seven minutes on two cores
+test: install # all but the slow ones and the grid: seven to eight minutes on two cores
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not grid"
 
-test-slow: install # kills, launchers, notebooks, two processes: as long again
+test-slow: install # kills, launchers, notebooks, two processes: five minutes
 	$(BIN)/pytest -n 2 --dist worksteal -m "slow and not grid"
 
 test-all: install

@@ -88,5 +88,6 @@ class Link(nn.Module):
     def forward(
         self, hidden: Float[Tensor, "B T D"], token: Float[Tensor, "B T D"]
     ) -> Float[Tensor, "B T D"]:
-        merged = self.merge(torch.cat([self.hidden_norm(hidden), self.token_norm(token)], 2))
-        return merged.to(hidden.dtype)  # under autocast, too, the block adds to what is not rounded
+        whole = self.hidden_norm.weight.dtype  # under autocast, too: the block adds to what is not rounded
+        read = [self.hidden_norm(hidden.to(whole)), self.token_norm(token.to(whole))]
+        return self.merge(torch.cat(read, 2)).to(whole)
