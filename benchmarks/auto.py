@@ -42,6 +42,7 @@ def attention_ratio() -> float:
 
 
 def measure() -> Section:
+    before = torch.get_num_threads()
     rows = []
     for width in WIDTHS:
         steps = 1 if width > 200 else 4
@@ -58,6 +59,8 @@ def measure() -> Section:
         milliseconds = 1000 / steps * statistics.median(seconds["plain"])
         others = [spread(found) for name, found in faster.items() if name != "plain"]
         rows.append([width, f"{milliseconds:.0f}", *others, f"{compiling:.0f}"])
+    longer = attention_ratio()
+    torch.set_num_threads(before)
     return Section(
         "What `auto` stands for",
         "What precision, compiling and threads are worth, one at a time: times as fast as fp32, eager, on "
@@ -65,7 +68,7 @@ def measure() -> Section:
         "the CPU has AMX; compiles what has 2e13 FLOP before it, for the seconds that the first steps take "
         "then; and takes more threads from 5e9 FLOP a step on. On a CPU bf16 attention is written out: the "
         "fused "
-        f"kernel takes **{attention_ratio():.1f}** times as long forward and backward "
+        f"kernel takes **{longer:.1f}** times as long forward and backward "
         f"({' × '.join(map(str, SHAPE))}).",
         table(["width", "plain, ms a step", *list(CHOICES)[1:], "first compiled steps, s"], rows),
     )

@@ -292,7 +292,7 @@ def attention(
     """Scaled dot-product attention; `seen` None: all up to oneself."""
     if q.device.type != "cpu" or q.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None)
-    # On a CPU the fused kernel's backward in bf16 takes six times as long as this (docs/PERFORMANCE.md).
+    # On a CPU the fused kernel takes about three times as long in bf16 (docs/PERFORMANCE.md).
     if seen is None:
         seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril()
     scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
