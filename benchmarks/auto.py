@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -23,8 +24,8 @@ CHOICES = {
 ROUNDS, SHAPE = 5, (256, 6, 31, 64)
 
 
-def attend(way: object, leaves: list[torch.Tensor]) -> None:
-    way(*leaves).sum().backward()  # type: ignore[operator]
+def attend(way: Callable[..., torch.Tensor], leaves: list[torch.Tensor]) -> None:
+    way(*leaves).sum().backward()
 
 
 def attention_ratio() -> float:
@@ -67,8 +68,7 @@ def measure() -> Section:
         "one thread. GPT of 2 layers, 256 rows of G(2,5) a step. `auto` takes bf16 from width 64 on, where "
         "the CPU has AMX; compiles what has 2e13 FLOP before it, for the seconds that the first steps take "
         "then; and takes more threads from 5e9 FLOP a step on. On a CPU bf16 attention is written out: the "
-        "fused "
-        f"kernel takes **{longer:.1f}** times as long forward and backward "
+        f"fused kernel takes **{longer:.1f}** times as long forward and backward "
         f"({' × '.join(map(str, SHAPE))}).",
         table(["width", "plain, ms a step", *list(CHOICES)[1:], "first compiled steps, s"], rows),
     )

@@ -286,3 +286,15 @@ def test_the_reason_of_a_process_that_raised():
     assert _reason(ProcessRaisedException(f"{told}ValueError: no luck\n", 1, 2)) == "ValueError: no luck"
     assert _reason(ValueError("no luck\nand more")) == "ValueError: no luck"
     assert _reason(InputError("seed=x: expected 1")) == "seed=x: expected 1"
+
+
+def test_each_process_of_a_ddp_run_has_noise_of_its_own(tmp_path):
+    parts = build(config())
+    progress = Progress(parts.settings, parts.task.sample(1, torch.Generator()), tmp_path, None)
+
+    def noise(*place):
+        progress.seed_noise(*place)
+        return torch.rand(()).item()
+
+    assert noise(3, 0) == noise(3) == noise(3, 0)
+    assert len({noise(3, 0), noise(3, 1), noise(3, 2), noise(4, 1)}) == 4
