@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import TINY, forethought
+from hydra._internal.callbacks import Callbacks
+from hydra.types import HydraContext
 
 from forethought.cli.compose import Composer
+from forethought.cli.launchers.job import composed
 from forethought.cli.main import run
 from forethought.results import read_results
 from forethought.run.hardware import Hardware
@@ -152,6 +155,19 @@ def test_a_job_that_slurm_preempts_goes_on_where_it_was(faulty, slurm, monkeypat
     assert forethought(*calm, "sweep=calm", "hydra/launcher=basic").returncode == 0
     one, other = (read_results(Path("multirun", sweep, name)) for sweep in ("s", "calm"))
     assert one.metrics == other.metrics
+
+
+def test_a_cell_runs_as_it_was_checked(workplace):
+    experiment = workplace / "mine" / "experiment" / "waits.yaml"
+    experiment.parent.mkdir(parents=True)
+    experiment.write_text("# @package _global_\nmax_steps: 5\n")
+    composer = Composer(["-m", "--config-dir=mine", *TINY, "experiment=waits", "seed=0,1"])
+    cells = [cell.overrides for cell in composer.cells()]
+    experiment.write_text("# @package _global_\nmax_steps: 7\n")  # while the cells are in a queue
+    context = HydraContext(composer.loader, Callbacks())
+    configs = composed(context, composer.sweep_config, cells)
+    assert [config.max_steps for config in configs] == [5, 5]
+    assert [config.seed for config in configs] == [config.hydra.job.num for config in configs] == [0, 1]
 
 
 def test_what_is_missing_is_one_line(workplace, monkeypatch, capsys):

@@ -22,7 +22,8 @@ from forethought.results import read_results
 from forethought.run import build, load_run, train
 from forethought.run.cell import _reason
 from forethought.run.progress import Progress
-from forethought.tasks import PathStar, held_out
+from forethought.run.train import begin
+from forethought.tasks import PathStar, derive, held_out
 
 SMOKE = [*TINY, "task.num_nodes=7"]
 
@@ -174,6 +175,14 @@ def test_reaching_the_threshold_is_solving(tmp_path):
     exact = config("task.path_length=2", "max_steps=100", f"solve_threshold={best!r}")
     assert train(exact, tmp_path / "exact").steps_to_solve == first
     assert calm.steps_to_solve is None
+
+
+def test_noise_is_a_function_of_seed_and_step(tmp_path):
+    progress = begin(config("seed=3"), tmp_path).progress
+    progress.seed_noise(7)
+    drawn = torch.rand(4)
+    torch.manual_seed(derive(3, "noise", 7))
+    assert drawn.equal(torch.rand(4))
 
 
 def test_sampled_answers_resume_exactly_too(tmp_path):

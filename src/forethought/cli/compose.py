@@ -31,6 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from forethought.cli.explain import explain
 from forethought.cli.launchers import check_launcher, runs_here
+from forethought.cli.loader import Loader
 from forethought.errors import InputError
 from forethought.sweep import Cell, cell_name
 
@@ -47,16 +48,35 @@ def config_folder() -> Path:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """The config as resolved nested dicts and lists, without Hydra's own node."""
-    visible = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    resolved = OmegaConf.to_container(visible, resolve=True, throw_on_missing=True)
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
+
+    def resolved(value: Any) -> Any:
+        nested = OmegaConf.is_config(value)
+        return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if nested else value
+
+    return {str(key): resolved(config[key]) for key in config if key != "hydra"}
 
 
 def choices_of(hydra_node: Any) -> dict[str, str]:
     """The chosen file of each of our own config groups, from the config's `hydra` node."""
     chosen = hydra_node.runtime.choices
     return {str(group): str(chosen[group]) for group in chosen if "hydra" not in str(group)}
+
+
+def cell_of(config: DictConfig, node: Any) -> Cell:
+    """
+    Args:
+        node: the config's `hydra` node, which the config itself need not hold any more.
+    """
+    settings, choices = plain(config), choices_of(node)
+    of_sweep = node.mode is RunMode.MULTIRUN
+    return Cell(
+        name=cell_name(settings, choices),
+        sweep=settings["sweep"] if of_sweep else None,
+        choices=choices,
+        overrides=[str(word) for word in node.overrides.task],
+        config=settings,
+        folder=Path(node.sweep.dir, node.sweep.subdir) if of_sweep else Path(node.run.dir),
+    )
 
 
 # `${cell:}` in hydra.run.dir and hydra.sweep.subdir. Registered here, at import, because launchers
@@ -89,7 +109,9 @@ class Composer:
                 raise InputError(f"--config-dir={self.flags.config_dir}: no such folder; expected one")
             search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
         GlobalHydra.instance().clear()
-        self.hydra = Hydra.create_main_hydra2("forethought", search_path)
+        self.loader = Loader(search_path)
+        self.hydra = Hydra("forethought", self.loader)
+        GlobalHydra.instance().initialize(self.hydra)
         _prefer_our_files()
 
     @property
@@ -112,15 +134,19 @@ class Composer:
         sys.argv = ["forethought train", *flags, *self.overrides]
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=CONFIG_NAME)(task)()
 
-    def compose(self, overrides: list[str], mode: RunMode) -> DictConfig:
+    def compose(self, overrides: list[str], mode: RunMode, of_sweep: bool = False) -> DictConfig:
         """
+        Args:
+            of_sweep: with the mode RUN, the config of one cell of a sweep.
+
         Raises:
             InputError: the overrides do not compose.
         """
+        named = RunMode.MULTIRUN if of_sweep else mode
         try:
             return self.hydra.compose_config(
                 self.flags.config_name or CONFIG_NAME,
-                [*overrides, f"hydra.mode={mode.name}"],
+                [*overrides, f"hydra.mode={named.name}"],
                 mode,
                 with_log_configuration=False,
             )
@@ -238,22 +264,23 @@ class Composer:
         Raises:
             InputError: the overrides do not compose, or leave a value open.
         """
-        config = self.compose([*self._hydras, *overrides] if sweep else overrides, RunMode.RUN)
+        words = [*self._hydras, *overrides] if sweep else overrides
+        config = self.compose(words, RunMode.RUN, of_sweep=sweep)
+        node = config.hydra
         try:
-            node, settings = config.hydra, plain(config)
-            folder = Path(node.sweep.dir, node.sweep.subdir) if sweep else Path(node.run.dir)
+            cell = cell_of(config, node)
         except (HydraException, OmegaConfBaseException) as error:
             raise explain(error) from None
-        choices = choices_of(node)
-        name = cell_name(settings, choices)
         if not (node.sweep if sweep else node.run).dir:
             raise InputError(f"hydra.{'sweep' if sweep else 'run'}.dir=: expected the path of a folder")
-        if sweep and folder.name != name:
+        if sweep and cell.folder.name != cell.name:
             raise InputError(
                 f"hydra.sweep.subdir={node.sweep.subdir}: a cell's folder has the cell's name; expected it "
                 "as it is"
             )
-        return Cell(name, settings["sweep"] if sweep else None, choices, overrides, settings, folder)
+        if sweep:
+            self.loader.keep(cell.overrides, config)
+        return cell
 
     def run(self, task: TaskFunction, cells: Sequence[Sequence[str]]) -> list[Any]:
         """Run cells through Hydra: a single one here, those of a sweep through the launcher.
@@ -262,7 +289,7 @@ class Composer:
         own, how that was lost, if it was. What goes wrong inside a cell is for the task to record.
 
         Args:
-            cells: the overrides of each.
+            cells: the overrides of each, which have been composed before.
         """
         if not self.is_sweep:
             done = self.hydra.run(self.flags.config_name or CONFIG_NAME, task, self.overrides)

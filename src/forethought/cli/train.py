@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from forethought.cli.compose import Composer, choices_of, plain
+from forethought.cli.compose import Composer, cell_of
 from forethought.cli.show import mention_offline_runs, one_line, print_results
 from forethought.errors import Impossible, InputError
 from forethought.results import read_results
@@ -21,7 +21,6 @@ from forethought.sweep import (
     Grid,
     Locked,
     add_to_grid,
-    cell_name,
     cell_status,
     clear,
     read_grid,
@@ -259,22 +258,12 @@ def task(config: DictConfig) -> bool:
     """What Hydra calls for each cell, in whatever process its launcher chose; False if the cell failed."""
     from forethought.run import run_cell
 
-    runtime = HydraConfig.get()
-    in_sweep = runtime.mode is not None and runtime.mode.name == "MULTIRUN"
-    folder = Path(runtime.runtime.output_dir)
-    settings = plain(config)
-    cell = Cell(
-        name=cell_name(settings, choices_of(runtime)),
-        sweep=settings["sweep"] if in_sweep else None,
-        choices=choices_of(runtime),
-        overrides=[str(word) for word in runtime.overrides.task],
-        config=settings,
-        folder=folder,
-    )
+    node = HydraConfig.get()
+    cell = replace(cell_of(config, node), folder=Path(node.runtime.output_dir))
     try:
-        if in_sweep:
+        if cell.sweep:
             results = run_cell(cell, report=_live if sys.stdout.isatty() else None)
-            print(f"{clear()}{_done(folder)} {cell.name}  {one_line(results)}", flush=True)
+            print(f"{clear()}{_done(cell.folder)} {cell.name}  {one_line(results)}", flush=True)
         else:
             results = run_cell(cell, progress_bar=True)
         return results.status == "finished"

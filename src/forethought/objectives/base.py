@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cache
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
@@ -93,9 +94,15 @@ def read_last(read: Any, count: int, *inputs: Any, **options: Any) -> Float[Tens
     Args:
         read: a model, or its `run_block`; called with `inputs` and `options`.
     """
-    if "last" in inspect.signature(getattr(read, "forward", read)).parameters:
+    function = getattr(read, "forward", read)
+    if _knows_last(getattr(function, "__func__", function)):
         return read(*inputs, **options, last=count)
     return read(*inputs, **options)[:, -count:]
+
+
+@cache  # it takes longer to find out than a small model's norm
+def _knows_last(function: Callable[..., Any]) -> bool:
+    return "last" in inspect.signature(function).parameters
 
 
 def choose(logits: Float[Tensor, "*N V"], temperature: float) -> Int[Tensor, "*N"]:

@@ -67,8 +67,11 @@ class ClipGradients(pl.Callback):
     def __init__(self, norm: float) -> None:
         self.norm = norm
 
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.parameters = list(module.parameters())  # once: to find them takes longer than to sum them
+
     def on_before_optimizer_step(self, trainer: pl.Trainer, module: pl.LightningModule, _: Any) -> None:
-        nn.utils.clip_grad_norm_(module.parameters(), self.norm)
+        nn.utils.clip_grad_norm_(self.parameters, self.norm)
 
 
 def split_by_decay(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

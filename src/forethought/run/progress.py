@@ -66,7 +66,11 @@ class Progress(pl.Callback):
     def seed_noise(self, step: int, rank: int = 0) -> None:
         """Noise inside an objective is a function of (seed, step) too, which makes resuming exact."""
         process = [rank] if rank else []  # of a DDP run: its rows are others, and so is their noise
-        torch.manual_seed(derive(self.settings.seed, "noise", step, *process))
+        seed = derive(self.settings.seed, "noise", step, *process)
+        # Not `torch.manual_seed`, which formats the stack for each kind of device that is not there.
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(seed)
 
     def due(self, step: int) -> bool:
         """Whether anything is to be read, evaluated or saved after optimiser step `step`, counted from 1."""

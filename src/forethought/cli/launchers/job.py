@@ -3,70 +3,76 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.types import TaskFunction
-from omegaconf import DictConfig
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
 
 
 @dataclass
 class Job:
     """Runs a cell, or several as replicas, in the process that calls it.
 
-    The cell is composed there once more: a composed config cannot be sent to another process whole. On
-    another machine that wants the same current folder, so a file system that both see.
-
-    Args:
-        words: flags and overrides of Hydra's own that all cells share.
+    On another machine that wants the same current folder, so a file system that both see.
     """
 
     task: TaskFunction
-    words: list[str]
     folder: str = field(default_factory=os.getcwd)
 
-    def __call__(self, overrides: Sequence[str]) -> int:
+    def __call__(self, config: DictConfig) -> int:
         """The exit code: 0, or 1 if the task says that the cell failed."""
-        return self.train([overrides])
+        return self.train([config])
 
-    def train(self, cells: Sequence[Sequence[str]]) -> int:
+    def train(self, configs: Sequence[DictConfig]) -> int:
         """Likewise of several cells, whose training goes on at once."""
-        from forethought.cli.compose import Composer
+        from forethought.cli.compose import cell_of
 
         os.chdir(self.folder)
-        composer = Composer(["-m", *self.words, "hydra/launcher=basic"])
+        setup_globals()
+        JobRuntime.instance().set("name", configs[0].hydra.job.name)
         done: list[bool] = []
-
-        def run(overrides: Sequence[str]) -> None:
-            done.extend(composer.run(self.task, [list(overrides)]))
-
-        if len(cells) == 1:
-            run(cells[0])
+        if len(configs) == 1:
+            done.append(self._run(configs[0]))
         else:
             from forethought.run import train_together
 
-            composed = [composer.cell(list(overrides), sweep=True) for overrides in cells]
-            train_together(composed, finish=lambda cell: run(cell.overrides))
+            cells = [cell_of(config, config.hydra) for config in configs]
+            of = {cell.name: config for cell, config in zip(cells, configs, strict=True)}
+            train_together(cells, finish=lambda cell: done.append(self._run(of[cell.name])))
         return 0 if all(done) else 1
 
-    def checkpoint(self, overrides: Sequence[str]) -> Any:
+    def _run(self, config: DictConfig) -> bool:
+        """Through Hydra, which writes down what the cell was composed of and sets up its log."""
+        context = HydraContext(ConfigLoaderImpl(ConfigSearchPathImpl()), Callbacks(config))
+        folders = ("hydra.sweep.dir", "hydra.sweep.subdir")
+        done: bool = run_job(self.task, config, *folders, hydra_context=context).return_value  # or raises
+        return done
+
+    def checkpoint(self, config: DictConfig) -> Any:
         """What submitit queues anew when a job's time is over: the same once more, from the last step."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, overrides)
+        return DelayedSubmission(self, config)
 
 
-def job_of(task: TaskFunction, config: DictConfig) -> Job:
-    """The job of every cell of the sweep with this config."""
-    node = config.hydra
-    sources = node.runtime.config_sources
-    folders = [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
-    # Whoever chose the cell and sent it is no concern of the process that it has come to.
-    own = [word for word in node.overrides.hydra if not re.match(r"[+~]*hydra[/.](launcher|sweeper)", word)]
-    return Job(task, [f"--config-name={node.job.config_name}", *folders, *own])
+def composed(context: HydraContext, config: DictConfig, cells: Sequence[Sequence[str]]) -> list[DictConfig]:
+    """The config of every cell, numbered as Hydra's own launchers do.
+
+    Args:
+        config: that of the sweep.
+        cells: the overrides of each.
+    """
+    configs = [context.config_loader.load_sweep_config(config, list(overrides)) for overrides in cells]
+    for number, each in enumerate(configs):
+        with open_dict(each):
+            each.hydra.job.id, each.hydra.job.num = str(number), number
+    return configs
 
 
 def needs(hardware: Any) -> tuple[int, int]:

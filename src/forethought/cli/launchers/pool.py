@@ -15,7 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from pydantic import PositiveInt
 
-from forethought.cli.launchers.job import job_of, lost, needs
+from forethought.cli.launchers.job import Job, composed, lost, needs
 from forethought.sweep import Progress, run_jobs
 from forethought.validation import validated_dataclass
 
@@ -33,22 +33,21 @@ class PoolLauncher(Launcher):
     stop_after: PositiveInt | None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.task_function, self.config = task_function, config
+        self.context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        job = job_of(self.task_function, self.config)
-        cells = [list(overrides) for overrides in job_overrides]
-        groups = together(cells, int(self.config.get("replicas", 1)))
+        job, configs = Job(self.task_function), composed(self.context, self.config, job_overrides)
+        groups = together(job_overrides, int(self.config.get("replicas", 1)))
         progress = Progress(Path(str(self.config.hydra.sweep.dir)), len(groups))
         ended = run_jobs(
-            [partial(job.train, [cells[index] for index in group]) for group in groups],
+            [partial(job.train, [configs[index] for index in group]) for group in groups],
             slots(self.config.hardware, self.workers),
-            preload=["forethought.run", "forethought.cli.train"],
+            preload=[f"forethought.{name}" for name in ("cli.train", "run", "models", "objectives")],
             stop_after=self.stop_after,
             say=progress.say,
             watch=progress.show if sys.stdout.isatty() else None,
         )
-        reasons: list[str | None] = [None] * len(cells)
+        reasons: list[str | None] = [None] * len(configs)
         for group, end in zip(groups, ended, strict=True):
             for index in group:
                 reasons[index] = str(end) if end.exit_code else None

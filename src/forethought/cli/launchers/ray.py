@@ -11,7 +11,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from forethought.cli.launchers.job import Job, job_of, lost, needs
+from forethought.cli.launchers.job import Job, composed, lost, needs
 from forethought.errors import InputError
 from forethought.validation import validated_dataclass
 
@@ -37,7 +37,7 @@ class RayLauncher(Launcher):
             raise InputError("hydra/launcher=ray: ray is missing; expected `pip install forethought[ray]`")
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.task_function, self.config = task_function, config
+        self.context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         import ray
@@ -47,15 +47,15 @@ class RayLauncher(Launcher):
         ray.init(**self.init)
         try:
             remote = ray.remote(**{"num_cpus": cpus, "num_gpus": gpus, **chosen})(_run)
-            job = job_of(self.task_function, self.config)
-            tasks = [remote.remote(job, list(overrides)) for overrides in job_overrides]
+            job, configs = Job(self.task_function), composed(self.context, self.config, job_overrides)
+            tasks = [remote.remote(job, config) for config in configs]
             return lost(job_overrides, [_how_lost(task) for task in tasks])
         finally:
             ray.shutdown()
 
 
-def _run(job: Job, overrides: list[str]) -> int:
-    return job(overrides)
+def _run(job: Job, config: DictConfig) -> int:
+    return job(config)
 
 
 def _how_lost(task: Any) -> str | None:

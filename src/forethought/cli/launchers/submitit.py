@@ -13,7 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from pydantic import NonNegativeInt, PositiveInt
 
-from forethought.cli.launchers.job import job_of, lost, needs
+from forethought.cli.launchers.job import Job, composed, lost, needs
 from forethought.errors import InputError
 from forethought.validation import validated_dataclass
 
@@ -59,7 +59,7 @@ class SubmititLauncher(Launcher):
             raise InputError(f"{name}: there is no srun here; expected a machine that submits to Slurm")
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.task_function, self.config = task_function, config
+        self.context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from submitit import AutoExecutor
@@ -70,9 +70,9 @@ class SubmititLauncher(Launcher):
             self.submitit_folder, cluster, **{f"{cluster}_max_num_timeout": self.max_num_timeout}
         )
         executor.update_parameters(**self._parameters())
-        job = job_of(self.task_function, self.config)
+        configs = composed(self.context, self.config, job_overrides)
         try:
-            jobs = executor.map_array(job, [list(overrides) for overrides in job_overrides])
+            jobs = executor.map_array(Job(self.task_function), configs)
         except FailedJobError as error:
             said = str(error).strip().splitlines()[-1]
             raise InputError(
