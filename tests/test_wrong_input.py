@@ -147,6 +147,8 @@ VALUES = [
 TOGETHER = [
     ("task.num_nodes=3", "task.num_nodes=3: G(2,4) has 7 nodes; expected at least 7"),
     ("task.degree=1 task.path_length=2 task.num_nodes=2", "too few different instances"),
+    (f"model.layers=1001 {OWN}", "model.layers=1001: expected less than or equal to 1000"),
+    (f"model.width=1000000000 {OWN}", "model: more than the memory here can hold; expected a smaller one"),
     (f"model.width=65 {OWN}", "model.width=65: expected a multiple of model.heads=4"),
     (
         f"model.positions=rotary model.width=12 {OWN}",

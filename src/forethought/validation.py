@@ -6,14 +6,17 @@ named by `_target_`, and a notebook that calls the class directly.
 
 import json
 import re
-from typing import Any, TypeVar, dataclass_transform
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
-from pydantic import ConfigDict, ValidationError, validate_call
+from pydantic import ConfigDict, Field, ValidationError, validate_call
 from pydantic.dataclasses import dataclass
 
 from forethought.errors import InputError, expected_one_of
 
 C = TypeVar("C", bound=type)
+
+# More is a slip of the finger, and would take hours to build.
+Layers = Annotated[int, Field(gt=0, le=1000)]
 
 # Strict: "3" is no integer and 1 is no boolean, so that a typo is never silently converted.
 _STRICT = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)

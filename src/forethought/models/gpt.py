@@ -13,7 +13,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible, InputError
-from forethought.validation import validated
+from forethought.validation import Layers, validated
 
 
 @dataclass
@@ -55,7 +55,7 @@ class GPT(nn.Module):
         self,
         vocabulary_size: PositiveInt,
         context_length: PositiveInt,
-        layers: PositiveInt,
+        layers: Layers,
         width: PositiveInt,
         heads: PositiveInt,
         positions: Literal["learned", "rotary"] = "learned",

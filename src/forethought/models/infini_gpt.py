@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from forethought.errors import Impossible
 from forethought.models.gpt import MLP, initialise, rotary, rotate
-from forethought.validation import validated
+from forethought.validation import Layers, validated
 
 
 @dataclass
@@ -88,7 +88,7 @@ class InfiniGPT(nn.Module):
         self,
         vocabulary_size: PositiveInt,
         context_length: PositiveInt,
-        layers: PositiveInt,
+        layers: Layers,
         width: PositiveInt,
         heads: PositiveInt,
         segment_length: PositiveInt,

@@ -8,7 +8,7 @@ from pydantic import PositiveInt
 from torch import nn
 
 from forethought.models.gpt import GPT
-from forethought.validation import validated
+from forethought.validation import Layers, validated
 
 
 class LoopedGPT(GPT):
@@ -35,7 +35,7 @@ class LoopedGPT(GPT):
         self,
         vocabulary_size: PositiveInt,
         context_length: PositiveInt,
-        layers: PositiveInt,
+        layers: Layers,
         loops: PositiveInt,
         width: PositiveInt,
         heads: PositiveInt,

@@ -12,7 +12,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
-from forethought.validation import validated
+from forethought.validation import Layers, validated
 
 
 @dataclass
@@ -51,7 +51,7 @@ class LSTM(nn.Module):
         self,
         vocabulary_size: PositiveInt,
         context_length: PositiveInt,
-        layers: PositiveInt,
+        layers: Layers,
         width: PositiveInt,
         mask: Literal["causal", "prefix", "full"] = "causal",
     ) -> None:

@@ -23,7 +23,7 @@ from forethought.models.state_space import (
     require_backend,
     reset_step_bias,
 )
-from forethought.validation import validated
+from forethought.validation import Layers, validated
 
 KERNEL = "mamba_ssm.ops.selective_scan_interface:selective_scan_fn"
 
@@ -63,7 +63,7 @@ class Mamba(StateSpaceModel):
         self,
         vocabulary_size: PositiveInt,
         context_length: PositiveInt,
-        layers: PositiveInt,
+        layers: Layers,
         width: PositiveInt,
         state_size: PositiveInt = 16,
         expand: PositiveInt = 2,

@@ -22,7 +22,7 @@ from forethought.models.state_space import (
     require_backend,
     reset_step_bias,
 )
-from forethought.validation import validated
+from forethought.validation import Layers, validated
 
 KERNEL = "mamba_ssm.ops.triton.ssd_combined:mamba_chunk_scan_combined"
 
@@ -58,7 +58,7 @@ class Mamba2(StateSpaceModel):
         self,
         vocabulary_size: PositiveInt,
         context_length: PositiveInt,
-        layers: PositiveInt,
+        layers: Layers,
         width: PositiveInt,
         state_size: PositiveInt = 32,
         expand: PositiveInt = 2,

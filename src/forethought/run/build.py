@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import pkgutil
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -66,7 +67,12 @@ def build(config: Config) -> Parts:
             f"task.train_samples={task.train_samples}: expected at least hardware.devices={hardware.devices}"
         )
     torch.manual_seed(derive(settings.seed, "weights"))
-    objective = build_objective(config, task)
+    try:
+        objective = build_objective(config, task)
+    except RuntimeError as error:
+        if not re.search("allocate memory|size calculation overflowed", str(error)):
+            raise
+        raise InputError("model: more than the memory here can hold; expected a smaller one") from None
     tokens = settings.batch_size // hardware.devices * (task.prompt_length + task.answer_length)
     hardware, choice = hardware.fitted(objective.model, tokens, settings.max_steps, settings.replicas)
     return Parts(
