@@ -79,8 +79,8 @@ def cell_of(config: DictConfig, node: Any) -> Cell:
     )
 
 
-# `${cell:}` in hydra.run.dir and hydra.sweep.subdir. Registered here, at import, because launchers
-# compose in processes of their own.
+# `${cell:}` in hydra.run.dir and hydra.sweep.subdir. Registered here, at import, because cells
+# resolve them in processes of their own.
 OmegaConf.register_new_resolver(
     "cell", lambda *, _root_: cell_name(plain(_root_), choices_of(_root_.hydra)), replace=True
 )
