@@ -50,11 +50,14 @@ def measure(
     task = PathStar(degree=degree, path_length=length, num_nodes=nodes)
     words = [f"task.degree={degree}", f"task.path_length={length}", f"task.num_nodes={nodes}"]
     words += [*gpt(*size), f"batch_size={batch}"]
-    words += ["hardware=gpu"] if torch.cuda.is_available() else ["hardware=cpu", "hardware.precision=bf16"]
+    on_gpu = torch.cuda.is_available()
+    words += ["hardware=gpu"] if on_gpu else ["hardware=cpu", "hardware.precision=bf16"]
     ours = {
-        "eager": OurLoop(*words, "hardware.compile=false"),
-        "compiled": OurLoop(*words, "hardware.compile=true"),
-        "compiled, CUDA graphs": OurLoop(*words, "hardware.compile=true", mode="reduce-overhead"),
+        how + ", CUDA graph" * graphed: OurLoop(
+            *words, f"hardware.compile={how == 'compiled'}", f"hardware.cuda_graph={graphed}"
+        )
+        for graphed in ((False, True) if on_gpu else (False,))
+        for how in ("eager", "compiled")
     }
     plain = PlainLoop(task, new_model(task, *size), batch, torch.float16)
     calls = {"plain": partial(plain.steps, STEPS)}

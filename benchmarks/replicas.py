@@ -11,11 +11,15 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
+import lightning.pytorch as pl
 import torch
 from measuring import Section, ratios, spread, table, take_turns
+from ours import capture
+from torch import Tensor, nn
 
 from forethought.cli.compose import Composer
 from forethought.run import build
+from forethought.run.cuda_graph import Rows
 from forethought.run.stack import Stack
 from forethought.tasks import Data, batches
 
@@ -25,7 +29,19 @@ SIZES = [
     "model.layers=2 model.width=64 model.heads=2 batch_size=16",
     "model.layers=2 model.width=64 model.heads=2 batch_size=64",
 ]
-GPU_SIZE = "model.layers=4 model.width=128 model.heads=4 batch_size=64"
+GPU_SIZE = "model.layers=4 model.width=128 model.heads=4 batch_size=64 hardware=gpu hardware.compile=false"
+
+
+class Losses(pl.LightningModule):
+    """The sum of the losses of a stack, or the loss of an objective."""
+
+    def __init__(self, losses: nn.Module) -> None:
+        super().__init__()
+        self.losses = losses
+
+    def training_step(self, rows: Rows, index: int) -> Tensor:
+        total: Tensor = self.losses(rows).sum()
+        return total
 
 
 def trainee(words: list[str], replicas: int | None) -> Callable[[int], None]:
@@ -37,20 +53,28 @@ def trainee(words: list[str], replicas: int | None) -> Callable[[int], None]:
     objectives = [each.objective.to(hardware.device) for each in parts]
     runs = [Data(each.task, each.settings.seed, rows, hardware.device) for each in parts]
     optimizer = objectives[0].make_optimizer(objectives[0], 1000)["optimizer"]
-    if replicas:
-        stack = Stack(objectives)
+    stack = Stack(objectives) if replicas else None
+    if stack:
         stack.optimize(optimizer)
+    module = Losses(stack or objectives[0])
+
+    def drawn(step: int) -> Rows:
+        return batches(runs, step) if stack else runs[0].batch(step)
+
+    if hardware.cuda_graph:
+        capture(hardware, module, drawn(0))
 
     def train(steps: int) -> None:
         for step in range(steps):
-            if replicas:
-                stack(batches(runs, step)).sum().backward()
+            loss = module.training_step(drawn(step), step)
+            if not hardware.cuda_graph:
+                optimizer.zero_grad()
+                loss.backward()
+            if stack:
                 stack.clip_gradients(1.0)
             else:
-                objectives[0].loss(runs[0].batch(step)).backward()
                 torch.nn.utils.clip_grad_norm_(objectives[0].parameters(), 1.0)
             optimizer.step()
-            optimizer.zero_grad()
 
     return train
 
@@ -82,8 +106,9 @@ def measure() -> Section:
     for size in SIZES:
         rows += compare(list(COUNTS), size.split())[0]
     if torch.cuda.is_available():
-        more, cost = compare(list(COUNTS), GPU_SIZE.split())
-        rows, figures = rows + more, {"replicas_16_cost": round(cost[16], 3)}
+        for graph in ("false", "true"):
+            more, cost = compare(list(COUNTS), [*GPU_SIZE.split(), f"hardware.cuda_graph={graph}"])
+            rows, figures = rows + more, {"replicas_16_cost": round(cost[16], 3)}
     return Section(
         "Replicas: a training step of several seeds at once, as a multiple of one's",
         "Next-token prediction on G(2,4). They are meant for a GPU, which one small model leaves idle most "

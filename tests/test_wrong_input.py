@@ -256,6 +256,7 @@ TRAIN = GROUPS + KEYS + VALUES + TOGETHER + DATA + SYNTAX
 
 NO_GPU = [
     ("hardware=gpu", "hardware.accelerator=gpu: torch sees no CUDA device here; expected cpu or auto"),
+    ("hardware.cuda_graph=true", "hardware.cuda_graph=true: takes one GPU, hardware=gpu; expected false"),
     ("hardware=multi_gpu", "hardware.accelerator=gpu: torch sees no CUDA device here; expected cpu or auto"),
 ]
 

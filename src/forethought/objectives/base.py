@@ -33,6 +33,9 @@ class Objective(pl.LightningModule, ABC):
     teacher_forced: bool = True
     """Whether the model reads answer tokens as input, so that it can be handed a true or false prefix."""
 
+    changes_by_step: bool = False
+    """Whether the loss is another function of weights, rows and noise at another step; no CUDA graph is."""
+
     make_optimizer: Callable[[nn.Module, int], Any]
 
     def __init__(self, model: Any, task: Task) -> None:

@@ -15,7 +15,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from forethought.errors import InputError, expected_one_of
+from forethought.errors import Impossible, InputError, expected_one_of
 from forethought.objectives import Objective
 from forethought.run.checkpoint import model_weights
 from forethought.run.hardware import Hardware
@@ -73,6 +73,11 @@ def build(config: Config) -> Parts:
         if not re.search("allocate memory|size calculation overflowed", str(error)):
             raise
         raise InputError("model: more than the memory here can hold; expected a smaller one") from None
+    if hardware.cuda_graph and objective.changes_by_step:
+        raise Impossible(
+            f"hardware.cuda_graph=true: the loss of {type(objective).__name__} changes by the step; "
+            "expected false"
+        )
     tokens = settings.batch_size // hardware.devices * (task.prompt_length + task.answer_length)
     hardware, choice = hardware.fitted(objective.model, tokens, settings.max_steps, settings.replicas)
     return Parts(

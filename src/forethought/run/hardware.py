@@ -29,11 +29,12 @@ class Hardware:
         precision: of the arithmetic; weights and optimiser state stay fp32.
         compile: `torch.compile` the model.
         threads: CPU threads of each process.
+        cuda_graph: launch each step's loss and gradients as one, see `CaptureGradients`; one GPU.
 
     `auto` of the last three: see `fitted`.
 
     Raises:
-        InputError: fewer GPUs than asked for.
+        InputError: fewer GPUs than asked for, or a CUDA graph on none or on several.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"]
@@ -41,6 +42,7 @@ class Hardware:
     precision: Literal["auto", "fp32", "bf16"]
     compile: Literal["auto"] | bool
     threads: Literal["auto"] | PositiveInt
+    cuda_graph: bool = False
 
     def __post_init__(self) -> None:
         available = torch.cuda.device_count()
@@ -51,6 +53,8 @@ class Hardware:
                 f"hardware.devices={self.devices}: torch sees {available} CUDA devices; "
                 f"expected at most {available}"
             )
+        if self.cuda_graph and not (self.on_gpu and self.devices == 1):
+            raise InputError("hardware.cuda_graph=true: takes one GPU, hardware=gpu; expected false")
 
     @property
     def on_gpu(self) -> bool:
@@ -102,7 +106,8 @@ class Hardware:
     def describe(self) -> str:
         """The device by name, for results.json."""
         name = torch.cuda.get_device_name() if self.on_gpu else f"cpu, {self.threads} thread(s)"
-        return f"{self.devices} × {name}, {self.precision}" + (", compiled" if self.compile else "")
+        how = [self.precision, *["compiled"] * bool(self.compile), *["CUDA graph"] * self.cuda_graph]
+        return f"{self.devices} × {name}, {', '.join(how)}"
 
     def trainer_arguments(self) -> dict[str, Any]:
         """Arguments for Lightning's Trainer."""

@@ -22,6 +22,7 @@ from forethought.evaluation import diagnose, grad_flow, show_examples, verdict
 from forethought.results import Example, Verdict, write_curves
 from forethought.run.build import Config, Parts, build, starting_point
 from forethought.run.checkpoint import AtomicCheckpoints, check_weights, model_weights, read_checkpoint
+from forethought.run.cuda_graph import CaptureGradients
 from forethought.run.hardware import Hardware
 from forethought.run.optimizer import ClipGradients
 from forethought.run.progress import Progress, Report
@@ -202,11 +203,17 @@ def fit(
     settings, hardware = start.parts.settings, start.parts.hardware
     arguments = hardware.trainer_arguments()
     arguments["plugins"].append(AtomicCheckpoints())
+    own: list[pl.Callback] = [_EachProcess(hardware)]
+    if hardware.cuda_graph:
+        batches = iter(batches)
+        first = next(batches)
+        own.append(CaptureGradients(first))
+        batches = itertools.chain([first], batches)
     trainer = pl.Trainer(
         **arguments,
         max_steps=settings.max_steps,
         max_epochs=-1,
-        callbacks=[_EachProcess(hardware), *callbacks],
+        callbacks=[*own, *callbacks],
         logger=logger or False,
         enable_checkpointing=False,
         enable_progress_bar=progress_bar,
