@@ -1,9 +1,13 @@
 """What `auto` in `hardware` stands for."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from helpers import forethought
 from torch import nn
 
+from forethought.results import read_curves
 from forethought.run.hardware import Hardware
 
 
@@ -68,3 +72,20 @@ def test_every_choice_says_why():
     assert fit(width=32)[1] == (
         "fp32 (AMX, model.width=32), not compiled (6e+12 FLOP in all), 6 thread(s) (6e+09 FLOP a step)"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 1e-2)])
+def test_a_compiled_model_trains_as_a_plain_one(workplace, precision, tolerance):
+    """In processes without the checks of shapes that tests have, which the compiler cannot follow."""
+    curves = []
+    for compiled in ("true", "false"):
+        words = ["hardware=cpu", f"hardware.precision={precision}", f"hardware.compile={compiled}"]
+        done = forethought(
+            "train", "experiment=smoke", "model.width=64", *words, f"hydra.run.dir=compiled-{compiled}"
+        )
+        assert done.returncode == 0, done.stderr
+        curves.append(read_curves(Path(f"compiled-{compiled}") / "metrics.csv"))
+    assert len(curves[0]) == 4
+    for one, other in zip(*curves, strict=True):
+        assert one == pytest.approx(other, abs=tolerance, nan_ok=True)
