@@ -25,6 +25,12 @@ class _Backend(backend_registration._DummyBackendModule):
     def get_amp_supported_dtype(self):
         return [torch.bfloat16]
 
+    def get_rng_state(self, device=None):
+        return torch.get_rng_state()
+
+    def set_rng_state(self, state, device=None):
+        torch.set_rng_state(state)
+
 
 backend_registration._setup_privateuseone_for_python_backend("elsewhere", _Backend())
 DEVICE = torch.device("elsewhere", 0)

@@ -9,7 +9,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from forethought.errors import Impossible, InputError
 from forethought.models import GPT
-from forethought.models.gelu import gelu
 from forethought.models.gpt import attention, rotary, rotate
 
 V, T, P = 11, 9, 5
@@ -237,16 +236,6 @@ def test_the_last_block_computes_the_last_positions_alone():
     rows, width = 3, 16
     saved = T - 2  # positions without a query, an output and the MLP: 1 + 1 + 8 products of D × D
     assert whole.get_total_flops() - part.get_total_flops() >= 2 * rows * saved * 10 * width**2
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_gelu_of_a_compiled_model(monkeypatch, dtype):
-    x = torch.linspace(-6, 6, 1001, dtype=dtype, requires_grad=True)
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    y, expected = gelu(x), F.gelu(x)
-    assert "forethought" in str(y.grad_fn)
-    assert torch.equal(y, expected)
-    assert torch.equal(*(torch.autograd.grad(each.square().sum(), x)[0] for each in (y, expected)))
 
 
 def test_refusals():

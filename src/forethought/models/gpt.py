@@ -13,7 +13,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible, InputError
-from forethought.models.gelu import gelu
+from forethought.models.kernels import Embedding, gelu
 from forethought.validation import Layers, validated
 
 
@@ -72,7 +72,7 @@ class GPT(nn.Module):
         self.mask = mask
         self.width = width
         self.heads = heads
-        self.embedding = nn.Embedding(vocabulary_size, width)
+        self.embedding = Embedding(vocabulary_size, width)
         self.position = nn.Embedding(context_length, width) if positions == "learned" else None
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from forethought.errors import Impossible
 from forethought.models.gpt import MLP, initialise, rotary, rotate
+from forethought.models.kernels import Embedding
 from forethought.validation import Layers, validated
 
 
@@ -107,7 +108,7 @@ class InfiniGPT(nn.Module):
         self.heads = heads
         self.segment_length = segment_length
         self.update = update
-        self.embedding = nn.Embedding(vocabulary_size, width)
+        self.embedding = Embedding(vocabulary_size, width)
         self.blocks = nn.ModuleList(Block(width, heads, segment_length, update) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.initialise(self)

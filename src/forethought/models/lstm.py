@@ -12,6 +12,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
+from forethought.models.kernels import Embedding
 from forethought.validation import Layers, validated
 
 
@@ -60,7 +61,7 @@ class LSTM(nn.Module):
             raise Impossible(f"model.mask={mask}: LSTM reads from left to right; expected causal")
         self.mask = mask
         self.width = width
-        self.embedding = nn.Embedding(vocabulary_size, width)
+        self.embedding = Embedding(vocabulary_size, width)
         self.lstm = nn.LSTM(width, width, layers, batch_first=True)
         self.initialise(self)
 

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from forethought.errors import Impossible, InputError
+from forethought.models.kernels import Embedding
 
 Backend = Literal["auto", "torch", "mamba_ssm"]
 
@@ -166,7 +167,7 @@ class Backbone(nn.Module):
 
     def __init__(self, vocabulary_size: int, width: int, blocks: list[Block]) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary_size, width)
+        self.embedding: nn.Embedding = Embedding(vocabulary_size, width)
         self.layers = nn.ModuleList(blocks)
         self.norm_f = nn.RMSNorm(width, eps=1e-5)
 
