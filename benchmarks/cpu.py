@@ -12,7 +12,7 @@ from plain import PlainLoop, new_model
 from forethought.tasks import PathStar
 
 SIZES = [(6, 384, 6), (2, 64, 4)]
-BATCH, ROUNDS = 256, 7
+BATCH, ROUNDS = 256, 15
 
 
 def measure() -> Section:

@@ -119,9 +119,15 @@ class Elsewhere(TorchDispatchMode):
             return return_and_correct_aliasing(kernel, args, kwargs, wrapped) if there else wrapped
 
 
+# CUDA's kernels for these look at values on the host, in one version of PyTorch or another.
+_CURIOUS = {"aten::multinomial", "aten::isin.Tensor_Tensor", "aten::isin"}
+
+
 def _reads(kernel, args):
     """Whether the host must know values to go on."""
-    if kernel is aten.index.Tensor:
+    if kernel.name() in _CURIOUS:
+        return True
+    if kernel in (aten.index.Tensor, aten.index_put.default, aten.index_put_.default):
         return any(index is not None and index.dtype == torch.bool for index in args[1])
     return kernel is aten._local_scalar_dense.default or torch.Tag.dynamic_output_shape in kernel.tags
 

@@ -13,7 +13,7 @@ from forethought.results import read_curves
 from forethought.run import build, run_cell, train_together
 from forethought.run.cuda_graph import CaptureGradients
 from forethought.run.progress import Progress
-from forethought.tasks import Data
+from forethought.tasks import Data, PathStar
 
 TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "hardware.precision=fp32"]
 TINY += ["evaluation.validation_samples=8", "evaluation.test_samples=8"]
@@ -77,6 +77,9 @@ def test_tensors_of_two_devices_do_not_meet(device, stray, message):
         lambda there: bool((there > 0).all()),
         lambda there: there[there > 0],
         lambda there: there.nonzero(),
+        lambda there: there.multinomial(1),
+        lambda there: torch.isin(there, there),
+        lambda there: there.index_put_([there > 0], there * 2),
         lambda there: there.cpu(),
         lambda there: torch.tensor([1, 2], device=there.device),
         lambda there: there.copy_(torch.zeros(3)),
@@ -125,6 +128,19 @@ def test_a_step(device, words):
         made["optimizer"].step()
     assert device.waits == []
     torch.testing.assert_close(loss.cpu(), expected)
+
+
+def test_rows_of_a_test_file_are_kept_out_without_a_wait(device, tmp_path):
+    plain = PathStar(degree=2, path_length=3, num_nodes=7)
+    rows, path = plain.sample(50, torch.Generator().manual_seed(3)), tmp_path / "test.txt"
+    path.write_text("".join(plain.text(p, a) + "\n" for p, a in zip(rows.prompt, rows.answer, strict=True)))
+    here = Data(PathStar(degree=2, path_length=3, num_nodes=7, test_file=str(path)), 0, 64)
+    there = here.on(DEVICE)
+    there.batch(0)  # reads the file
+    device.waits.clear()
+    drawn = there.batch(1)
+    assert device.waits == []
+    assert drawn.prompt.tolist() == here.batch(1).prompt.tolist()
 
 
 @every

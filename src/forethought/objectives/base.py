@@ -113,7 +113,8 @@ def choose(logits: Float[Tensor, "*N V"], temperature: float) -> Int[Tensor, "*N
     if temperature == 0:
         return logits.argmax(-1)
     probabilities = (logits.float() / temperature).softmax(-1)
-    return torch.multinomial(probabilities.flatten(0, -2), 1).view(logits.shape[:-1])
+    # The same draw as `torch.multinomial`'s on a CPU, which elsewhere would look at the values first.
+    return (probabilities / torch.empty_like(probabilities).exponential_()).argmax(-1)
 
 
 def check_horizon(horizon: int, task: Task) -> None:
