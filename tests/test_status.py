@@ -1,5 +1,6 @@
 """Where a sweep stands: quickly, without torch, with the time that is left."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -135,10 +136,14 @@ def test_watching_a_terminal_ends_with_ctrl_c(workplace):
             start_new_session=True,
             env={**os.environ, "TERM": "xterm", "LINES": "10", "COLUMNS": "90"},
         )
+        os.close(theirs)
         shown = b""
         while shown.count(b"101 cells") < 2:
             shown += os.read(ours, 10000)
         process.send_signal(2)
+        with contextlib.suppress(OSError):  # the other end is closed
+            while os.read(ours, 10000):  # the whole table, too much for a terminal that nobody reads
+                pass
         assert process.wait(30) == 0, process.stderr.read()
     assert b"busy     step 200 of 1000, 7 min left" in shown
     assert b"cell-50" not in shown
