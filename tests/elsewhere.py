@@ -120,7 +120,7 @@ class Elsewhere(TorchDispatchMode):
 
 
 # CUDA's kernels for these look at values on the host, in one version of PyTorch or another.
-_CURIOUS = {"aten::multinomial", "aten::isin.Tensor_Tensor", "aten::isin"}
+_CURIOUS = {"aten::multinomial", "aten::isin.Tensor_Tensor"}
 
 
 def _reads(kernel, args):

@@ -10,9 +10,10 @@ import pytest
 import torch
 from helpers import CONF, LONG_STAR, SHORT_STAR, STAR, by_heart, choices, learns, rows, spread
 from omegaconf import OmegaConf
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from forethought.run.build import build_objective
-from forethought.tasks import PathStar
+from forethought.tasks import Data, PathStar
 
 
 def decides(objective, batch):
@@ -107,6 +108,15 @@ def test_learns_one_batch_by_heart(name, case):
     """Through its own decoding."""
     objective, batch = case.build(name), rows(case.task, 8)
     assert learns(objective, batch, steps=600, lr=case.lr, learned=case.learned)
+
+
+@every_objective
+def test_a_training_step_asks_the_device_for_no_value(name, case):
+    """On a GPU the step would have to wait for it. Tensors without values have none to tell."""
+    objective, data = case.build(name), Data(case.task, 0, 4)
+    data.batch(0)  # finds out, once, what share of the rows may be trained on
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        objective.loss(data.batch(1)).backward()
 
 
 @every_objective

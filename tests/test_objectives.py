@@ -86,6 +86,10 @@ def test_sampling_follows_the_softened_distribution():
         assert drawn.shape == (30_000, 1)
         share = drawn.flatten().bincount(minlength=3) / 30_000
         torch.testing.assert_close(share, (logits[0, 0] / temperature).softmax(0), atol=0.01, rtol=0)
+        torch.manual_seed(1)
+        drawn = choose(logits, temperature)
+        torch.manual_seed(1)
+        assert torch.equal(drawn, torch.multinomial((logits[:, 0] / temperature).softmax(1), 1))
     assert (choose(logits, 0.0) == 2).all()
 
 

@@ -31,7 +31,7 @@ class Hardware:
         threads: CPU threads of each process.
         cuda_graph: launch each step's loss and gradients as one, see `CaptureGradients`; one GPU.
 
-    `auto` of the last three: see `fitted`.
+    `auto` of precision, compile and threads: see `fitted`.
 
     Raises:
         InputError: fewer GPUs than asked for, or a CUDA graph on none or on several.
