@@ -23,8 +23,25 @@ class Example(BaseModel):
     )
 
 
+class Stretch(BaseModel):
+    """One uninterrupted stretch of training: when, where and with which arithmetic."""
+
+    first_step: int = Field(description="optimiser steps before it")
+    last_step: int = Field(description="max_steps of the run")
+    began: float = Field(description="seconds since the epoch")
+    date: str = Field(description="the same as ISO 8601 in UTC")
+    host: str
+    cpu: str = Field(description="model of the CPU")
+    device: str = Field(description="devices, threads, precision and compilation")
+    instructions: str = Field(description="widest CPU instructions that PyTorch uses here, such as AVX2")
+    versions: dict[str, str] = Field(description="of python, torch, lightning and forethought")
+    command: str | None = Field(None, description="the command line that started it")
+    commit: str | None = Field(None, description="git commit of the source; null outside a checkout")
+    dirty: bool | None = Field(None, description="true if tracked files differed from the commit")
+
+
 class Results(BaseModel):
-    """What a run leaves for a report. Written last and atomically: if it is there, it is whole."""
+    """The outcome of a run. Written last and atomically: if the file exists, it is whole."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,12 +52,16 @@ class Results(BaseModel):
     overrides: list[str] = Field(description="the command line's overrides for this cell")
     config: dict[str, Any] = Field(description="the resolved config, nested")
     status: Status
-    reason: str | None = Field(None, description="first line of what went wrong; null if finished")
+    reason: str | None = Field(None, description="first line of the error; null if finished")
     seed: int
     versions: dict[str, str] = Field(description="of python, torch, lightning and forethought")
     device: str
+    stretches: list[Stretch] = Field(default_factory=list, description="every start and resume of the run")
+    sources: dict[str, str] = Field(
+        default_factory=dict, description="hash of each source file behind a `_target_`, by module"
+    )
     parameters: int | None = Field(None, description="trainable parameters")
-    wall_seconds: float = Field(description="of this run, interruptions not counted")
+    wall_seconds: float = Field(description="of training, interruptions not counted")
     steps: int = Field(0, description="optimiser steps taken")
     samples_seen: int = Field(0, description="rows drawn for training")
     steps_to_solve: int | None = Field(

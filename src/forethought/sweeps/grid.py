@@ -1,4 +1,4 @@
-"""grid.json: every cell ever asked of a sweep, with the words that make it."""
+"""grid.json: every cell ever asked of a sweep, with the words that compose it."""
 
 import fcntl
 import json
@@ -6,32 +6,35 @@ from pathlib import Path
 
 from forethought.errors import InputError
 from forethought.results import read_json, write_atomically
+from forethought.sweeps.cell import Cell
 
 GRID_FILE = "grid.json"
 
 Grid = dict[str, list[str]]
-"""By name of cell, the command-line words that compose it: flags first, then overrides."""
+"""Command-line words (flags first, then overrides) by name of cell."""
 
 
 def read_grid(sweep: Path) -> Grid:
-    """
+    """Load the grid of a sweep.
+
     Raises:
         InputError: not the folder of a sweep.
     """
     path = sweep / GRID_FILE
     if not path.exists():
         reason = f"has no {GRID_FILE}" if sweep.is_dir() else "no such folder"
-        raise InputError(f"{sweep}: {reason}; expected the folder of a sweep")
+        raise InputError(f"{sweep}: {reason}; pass the folder of a sweep")
     grid = read_json(path)
     if not isinstance(grid, dict) or not all(isinstance(words, list) for words in grid.values()):
-        raise InputError(f"{path}: no grid of cells; expected a file written by forethought")
+        raise InputError(f"{path}: not a grid of cells; expected a file written by forethought")
     return {name: [str(word) for word in words] for name, words in grid.items()}
 
 
-def add_to_grid(sweep: Path, cells: Grid) -> None:
-    """Add cells; those already there stay, so that a widened sweep keeps its first ones."""
+def add_to_grid(sweep: Path, cells: list[Cell]) -> None:
+    """Add cells to the grid. Earlier cells stay, so that a widened sweep keeps its first ones."""
     sweep.mkdir(parents=True, exist_ok=True)
     with open(sweep / ".grid.lock", "w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
         earlier = read_grid(sweep) if (sweep / GRID_FILE).exists() else {}
-        write_atomically(sweep / GRID_FILE, json.dumps({**earlier, **cells}, indent=1) + "\n")
+        words = {cell.name: cell.words for cell in cells}
+        write_atomically(sweep / GRID_FILE, json.dumps({**earlier, **words}, indent=1) + "\n")

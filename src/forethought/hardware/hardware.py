@@ -1,0 +1,117 @@
+"""The machine of a run. Nothing here changes what is computed, only how fast."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from pydantic import PositiveInt
+from torch import nn
+
+from forethought.errors import InputError
+from forethought.validation import validated_dataclass
+
+# Compiling and more threads pay on a CPU from here on: docs/PERFORMANCE.md, "What `auto` stands for".
+_COMPILE_WIDTH = 64
+_COMPILE_FLOP = 2e13  # of a whole run: compiling takes the better part of a minute
+_THREADS_FLOP = 5e9  # of a step: tens of milliseconds
+
+Precision = Literal["fp32", "bf16"]
+
+
+@validated_dataclass
+class Hardware:
+    """Devices, threads and compilation.
+
+    Args:
+        accelerator: `auto` takes a CUDA GPU if there is one.
+        devices: number of processes; from 2 on each takes its share of every batch (DDP).
+        compile: `torch.compile` the model; `reduce-overhead` also records CUDA graphs, for small models
+            on a GPU; `auto` decides by the length of the run.
+        threads: CPU threads of each process; `auto` decides by the arithmetic of a step.
+
+    Raises:
+        InputError: fewer GPUs than requested.
+    """
+
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: PositiveInt = 1
+    compile: Literal["auto", "reduce-overhead"] | bool = "auto"
+    threads: Literal["auto"] | PositiveInt = "auto"
+
+    def __post_init__(self) -> None:
+        available = torch.cuda.device_count()
+        if self.accelerator == "gpu" and available == 0:
+            raise InputError("hardware.accelerator=gpu: PyTorch sees no CUDA device; use cpu or auto")
+        if self.on_gpu and self.devices > available:
+            raise InputError(
+                f"hardware.devices={self.devices}: out of range; PyTorch sees {available} CUDA devices"
+            )
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.accelerator == "gpu" or (self.accelerator == "auto" and torch.cuda.is_available())
+
+    @property
+    def device(self) -> str:
+        """The device of this process."""
+        return f"cuda:{torch.cuda.current_device()}" if self.on_gpu else "cpu"
+
+    def fitted(self, model: nn.Module, tokens: int, steps: int) -> tuple[Hardware, str]:
+        """Decide every `auto` for this machine and training. Return the result and the reasons in a line.
+
+        Args:
+            model: its parameters and its `width` determine the arithmetic of a token.
+            tokens: read in each step by one process.
+            steps: of the whole run.
+        """
+        parameters = sum(p.numel() for p in model.parameters())
+        flop = 6.0 * parameters * tokens  # of a step: forward and backward
+        chosen: dict[str, Any] = {}
+        reasons = []
+        if self.compile == "auto":
+            long = flop * steps >= _COMPILE_FLOP
+            wide = getattr(model, "width", 0) >= _COMPILE_WIDTH
+            chosen["compile"] = long and wide and not self.on_gpu
+            how = "compiled" if chosen["compile"] else "not compiled"
+            reasons.append(f"{how} ({flop * steps:.1g} FLOP in all)")
+        if self.threads == "auto":
+            chosen["threads"] = _cores() // self.devices if flop >= _THREADS_FLOP and not self.on_gpu else 1
+            chosen["threads"] = max(1, chosen["threads"])
+            reasons.append(f"{chosen['threads']} thread(s) ({flop:.1g} FLOP a step)")
+        return replace(self, **chosen), ", ".join(reasons)
+
+    def limit_threads(self) -> None:
+        """Limit this process to its threads."""
+        assert self.threads != "auto", "not fitted"
+        torch.set_num_threads(self.threads)
+
+    def compile_model(self, model: nn.Module) -> None:
+        """Compile the model in place, if this hardware compiles."""
+        if self.compile == "reduce-overhead":
+            model.compile(mode="reduce-overhead")
+        elif self.compile:
+            model.compile()
+
+    def describe(self, precision: Precision) -> str:
+        """Name devices and numerics in one line, for results.json."""
+        name = torch.cuda.get_device_name() if self.on_gpu else f"cpu, {self.threads} thread(s)"
+        compiled = f"compiled ({self.compile})" if isinstance(self.compile, str) else "compiled"
+        return f"{self.devices} × {name}, {', '.join([precision, *[compiled] * bool(self.compile)])}"
+
+    def trainer_arguments(self, precision: Precision) -> dict[str, Any]:
+        """Return the arguments for Lightning's Trainer."""
+        return {
+            "accelerator": "gpu" if self.on_gpu else "cpu",
+            "devices": self.devices,
+            "strategy": "auto" if self.devices == 1 else "ddp",
+            "precision": "bf16-mixed" if precision == "bf16" else "32-true",
+        }
+
+
+def _cores() -> int:
+    """Count the cores of this machine, or this process's share of them, which the pool sets."""
+    outermost = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # one entry for each nested level
+    return int(outermost) if outermost.strip().isdecimal() else len(os.sched_getaffinity(0))

@@ -1,0 +1,43 @@
+"""One cell of a sweep: a composed config with its name and folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+CELL_FILE = ".hydra/cell.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A composed config, before it runs.
+
+    Args:
+        sweep: name of the sweep; None for a single run.
+        choices: chosen file of each config group.
+        overrides: command-line overrides of this cell, without those of Hydra itself.
+        words: the whole command line that composes this cell again, flags first.
+        config: the resolved config as plain nested dicts, without Hydra's own node.
+        folder: receives everything that the run writes.
+    """
+
+    name: str
+    sweep: str | None
+    choices: dict[str, str]
+    overrides: list[str]
+    words: list[str]
+    config: dict[str, Any]
+    folder: Path
+
+    def at(self, folder: Path) -> Cell:
+        return replace(self, folder=folder)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self) | {"folder": str(self.folder)}, indent=1) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> Cell:
+        fields = json.loads(text)
+        return Cell(**fields | {"folder": Path(fields["folder"])})
