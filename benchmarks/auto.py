@@ -34,7 +34,7 @@ def attention_ratio() -> float:
     leaves = [torch.randn(SHAPE, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
     ways = {
         "fused": partial(F.scaled_dot_product_attention, is_causal=True),
-        "written out": partial(attention, seen=None),
+        "written out": partial(attention, attention_mask=None),
     }
     calls = {name: partial(attend, way, leaves) for name, way in ways.items()}
     take_turns(calls, 2)

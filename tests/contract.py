@@ -40,8 +40,8 @@ def decodes_as_in_one_pass(model, tokens, prompt_length, **tolerance):
         [1] * length,
         [prompt_length, 2, length - prompt_length - 2],
     ):
-        state = model.new_state(len(tokens), length)
-        parts = [model(part, prompt_length, state) for part in tokens.split(pieces, 1)]
+        cache = model.init_cache(len(tokens), length)
+        parts = [model(part, prompt_length, cache) for part in tokens.split(pieces, 1)]
         torch.testing.assert_close(torch.cat(parts, 1), whole, **tolerance)
 
 
@@ -79,9 +79,9 @@ def serves_objective(build, objective_class):
 def trains_in_bfloat16(model, tokens):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden = model(tokens)
-        state = model.new_state(len(tokens), tokens.shape[1])
+        cache = model.init_cache(len(tokens), tokens.shape[1])
         for part in tokens.split(1, 1):
-            model(part, 0, state)
+            model(part, 0, cache)
     hidden.float().sin().sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 

@@ -46,14 +46,14 @@ def gpt(task=STAR, extra=0, seed=0, **changed):
     return GPT(len(task.vocabulary), length, **{"layers": 2, "width": 16, "heads": 2, **changed})
 
 
-def randomised(module, std=0.3):
+def with_random_weights(module, std=0.3):
     """In float64 and with all weights from N(0, std): away from the symmetry of an initialisation."""
     for parameter in module.double().parameters():
         torch.nn.init.normal_(parameter, std=std)
     return module
 
 
-def spread(module, std=0.7):
+def with_large_weights(module, std=0.7):
     """In float64, with large matrices and no biases, so that rows are answered differently."""
     for name, parameter in module.double().named_parameters():
         if parameter.ndim == 2:
@@ -64,11 +64,11 @@ def spread(module, std=0.7):
 
 
 def random_gpt(task=STAR, std=0.3, **changed):
-    return randomised(gpt(task, **changed), std)
+    return with_random_weights(gpt(task, **changed), std)
 
 
-def spread_gpt(task=STAR, std=0.7, **changed):
-    return spread(gpt(task, **changed), std)
+def gpt_with_large_weights(task=STAR, std=0.7, **changed):
+    return with_large_weights(gpt(task, **changed), std)
 
 
 def untied(model):

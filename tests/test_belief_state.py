@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import STAR, gpt, negative_log, random_gpt, randomised, rows, spread
+from helpers import STAR, gpt, negative_log, random_gpt, rows, with_large_weights, with_random_weights
 
 from forethought.errors import Impossible
 from forethought.objectives.belief_state import BeliefState
@@ -13,7 +13,7 @@ from forethought.tasks import Addition, PathStar
 
 
 def build(task=STAR, **changed):
-    return randomised(BeliefState(gpt(task, **changed), task).double())
+    return with_random_weights(BeliefState(gpt(task, **changed), task).double())
 
 
 def slow_head(head, prefix, suffix):
@@ -166,7 +166,7 @@ def test_answer_logits_have_an_empty_suffix_and_the_true_prefix():
 @pytest.mark.parametrize("mask", ["causal", "prefix"])
 @torch.no_grad()
 def test_generation(mask):
-    objective, batch = spread(build(mask=mask), std=1.0), rows(count=16)
+    objective, batch = with_large_weights(build(mask=mask), std=1.0), rows(count=16)
     end = objective.backward_encoder(torch.tensor([[STAR.dummy]]))[0, 0]
     for given in (None, batch.answer[:, :2]):
         fast = objective.generate(batch.prompt, 4, given=given)

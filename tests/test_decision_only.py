@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import STAR, greedy, negative_log, next_logits, rows, spread_gpt
+from helpers import STAR, gpt_with_large_weights, greedy, negative_log, next_logits, rows
 
 from forethought.errors import Impossible
 from forethought.objectives.decision_only import DecisionOnly
@@ -34,7 +34,7 @@ def slow_loss(model, task, batch):
 @pytest.mark.parametrize("task", [STAR, SUM], ids=["path_star", "addition"])
 def test_loss(task, mask):
     """Over the tokens, not over the rows: sums have none, one or several of them."""
-    model, batch = spread_gpt(task, mask=mask), rows(task, 12)
+    model, batch = gpt_with_large_weights(task, mask=mask), rows(task, 12)
     if task is SUM:
         assert {0, 1} <= {len(deciding(SUM, prompt)) for prompt in batch.prompt.tolist()}
     assert DecisionOnly(model, task).loss(batch).item() == pytest.approx(slow_loss(model, task, batch))
@@ -44,7 +44,7 @@ def test_no_deciding_token_no_loss_and_no_gradient():
     batch = rows(SUM, 64)
     batch = batch[~SUM.decision_mask(batch).any(1)]
     assert len(batch) > 10
-    model = spread_gpt(SUM)
+    model = gpt_with_large_weights(SUM)
     loss = DecisionOnly(model, SUM).loss(batch)
     loss.backward()
     assert loss.item() == 0
@@ -53,7 +53,7 @@ def test_no_deciding_token_no_loss_and_no_gradient():
 
 def test_other_tokens_carry_no_loss():
     """The loss follows the deciding token and what is read before it; its gradient reaches one logit row."""
-    model, batch = spread_gpt(STAR), rows(STAR, 2)
+    model, batch = gpt_with_large_weights(STAR), rows(STAR, 2)
     objective = DecisionOnly(model, STAR)
     kept = []
 
@@ -76,11 +76,11 @@ def test_other_tokens_carry_no_loss():
 
 @torch.no_grad()
 def test_generation():
-    model, batch = spread_gpt(STAR), rows(STAR, 3)
+    model, batch = gpt_with_large_weights(STAR), rows(STAR, 3)
     objective = DecisionOnly(model, STAR)
     assert torch.equal(objective.generate(batch.prompt, 4), greedy(model, batch.prompt, 4))
 
 
 def test_a_full_mask_is_refused_by_name():
     with pytest.raises(Impossible, match=r"model\.mask=full: DecisionOnly"):
-        DecisionOnly(spread_gpt(STAR, mask="full"), STAR)
+        DecisionOnly(gpt_with_large_weights(STAR, mask="full"), STAR)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from helpers import CONF, LONG_STAR, SHORT_STAR, STAR, by_heart, choices, learns, rows, spread
+from helpers import CONF, LONG_STAR, SHORT_STAR, STAR, by_heart, choices, learns, rows, with_large_weights
 from omegaconf import OmegaConf
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -79,10 +79,10 @@ every_objective = pytest.mark.parametrize(
 def test_a_checkpoint_holds_all_that_was_learned(name, case):
     """An objective with other weights answers otherwise, and does the same once the checkpoint is read."""
     batch = rows(case.task, 32)
-    trained, other = (spread(case.build(name, seed)) for seed in (0, 1))
+    trained, other = (with_large_weights(case.build(name, seed)) for seed in (0, 1))
     for objective in (trained, other):
         for parameter in objective.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)  # those that `spread` leaves alike
+            parameter += 0.1 * torch.randn_like(parameter)  # those that `with_large_weights` leaves alike
 
     def does(objective):
         torch.manual_seed(3)

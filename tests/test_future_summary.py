@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import STAR, SUM, carries_loss, gpt, greedy, randomised, rows
+from helpers import STAR, SUM, carries_loss, gpt, greedy, rows, with_random_weights
 from pydantic import ValidationError
 
 from forethought.errors import Impossible
@@ -10,7 +10,7 @@ from forethought.objectives.future_summary import FutureSummary
 
 
 def build(task=STAR, mask="causal", **options):
-    return randomised(FutureSummary(gpt(task, mask=mask), task, **options))
+    return with_random_weights(FutureSummary(gpt(task, mask=mask), task, **options))
 
 
 def slow_loss(objective, batch):

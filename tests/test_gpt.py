@@ -92,10 +92,10 @@ def test_cache_gives_what_one_pass_gives(mask, positions):
     batch = tokens()
     whole = gpt(batch, P)
     for pieces in ([P, 1, 1, 1, 1], [P, 3, 1], [P + 2, 2]):
-        state = gpt.new_state(len(batch), T)
+        cache = gpt.init_cache(len(batch), T)
         parts, start = [], 0
         for size in pieces:
-            parts.append(gpt(batch[:, start : start + size], P, state))
+            parts.append(gpt(batch[:, start : start + size], P, cache))
             start += size
         torch.testing.assert_close(torch.cat(parts, 1), whole)
 
@@ -141,15 +141,17 @@ def test_rotary_scores_depend_on_distance_alone():
 
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
 @torch.no_grad()
-def test_own_positions_and_visibility(positions):
+def test_own_positions_and_attention_mask(positions):
     """Tokens in another order, with their positions and what each sees moved along, are the same tokens."""
     gpt = model(positions=positions)
     batch, order = tokens(), torch.randperm(T, generator=torch.Generator().manual_seed(3))
-    seen = gpt.visibility(T, P)[order][:, order]
-    moved = gpt(batch[:, order], positions=order, seen=seen)
+    mask = gpt.build_attention_mask(T, P)[order][:, order]
+    moved = gpt(batch[:, order], positions=order, attention_mask=mask)
     torch.testing.assert_close(moved, gpt(batch)[:, order])
     rows = order.expand(3, T)
-    torch.testing.assert_close(gpt(batch[:, order], positions=rows, seen=seen.expand(3, T, T)), moved)
+    torch.testing.assert_close(
+        gpt(batch[:, order], positions=rows, attention_mask=mask.expand(3, T, T)), moved
+    )
 
 
 @pytest.mark.parametrize("mask", ["causal", "prefix"])
@@ -197,26 +199,26 @@ def test_the_last_positions_alone(mask, positions, last):
     ):
         torch.testing.assert_close(found, expected, msg=lambda text, name=name: f"{name}: {text}")
     if mask != "full":
-        state = gpt.new_state(len(x), T)
-        parts = [gpt(piece, P, state, last=1) for piece in (x[:, :P], x[:, P:-1], x[:, -1:])]
+        cache = gpt.init_cache(len(x), T)
+        parts = [gpt(piece, P, cache, last=1) for piece in (x[:, :P], x[:, P:-1], x[:, -1:])]
         torch.testing.assert_close(torch.cat(parts, 1), whole[:, [P - 1, T - 2, T - 1]])
 
 
 @pytest.mark.parametrize("myopic", [False, True])
 def test_the_last_positions_under_a_mask_of_ones_own(myopic):
     gpt, x = model(), tokens()
-    seen = torch.rand(len(x), T, T).lt(0.5) | torch.eye(T, dtype=torch.bool)
-    options = {"seen": seen, "positions": torch.randperm(T), "myopic": myopic}
+    mask = torch.rand(len(x), T, T).lt(0.5) | torch.eye(T, dtype=torch.bool)
+    options = {"attention_mask": mask, "positions": torch.randperm(T), "myopic": myopic}
     torch.testing.assert_close(gpt(x, P, **options, last=4), gpt(x, P, **options)[:, -4:])
 
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_bf16_attention_on_a_cpu(masked):
     """Written out there, it is what the fused kernel gives, in values and gradients."""
-    seen = torch.rand(3, 1, T, T).lt(0.5) | torch.eye(T, dtype=torch.bool) if masked else None
+    mask = torch.rand(3, 1, T, T).lt(0.5) | torch.eye(T, dtype=torch.bool) if masked else None
     q, k, v = (torch.randn(3, 2, T, 4, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
-    fused = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None)
-    written = attention(q, k, v, seen)
+    fused = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+    written = attention(q, k, v, mask)
     torch.testing.assert_close(written, fused, atol=0.03, rtol=0.03)
     weight = torch.randn_like(fused)
     for expected, found in zip(

@@ -1,4 +1,4 @@
-"""Infini-attention against its recurrence written out in loops, its state and what it refuses."""
+"""Infini-attention against its recurrence written out in loops, its cache and what it refuses."""
 
 import math
 
@@ -131,12 +131,12 @@ def test_the_delta_rule_leaves_what_is_known():
 
 def test_the_state_holds_no_more_than_one_segment():
     infini = model()
-    state, kept = infini.new_state(3, T), []
+    cache, kept = infini.init_cache(3, T), []
     for part in tokens().split(1, 1):
-        infini(part, P, state)
-        kept.append([memory.keys.shape[2] for memory in state.memories])
+        infini(part, P, cache)
+        kept.append([memory.keys.shape[2] for memory in cache.memories])
     assert kept == [[n % S] * 2 for n in range(1, T + 1)]
-    assert state.memories[0].matrix.shape == (3, 2, 8, 8)
+    assert cache.memories[0].matrix.shape == (3, 2, 8, 8)
 
 
 def test_initialisation():

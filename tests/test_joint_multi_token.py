@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers import STAR, gpt, logits_seen, negative_log, randomised, rows
+from helpers import STAR, gpt, logits_seen, negative_log, rows, with_random_weights
 from pydantic import ValidationError
 
 from forethought.errors import Impossible
@@ -16,7 +16,7 @@ P, A, D = STAR.prompt_length, STAR.answer_length, 16
 
 
 def joint(mask="causal", horizon=3, **options):
-    return randomised(JointMultiToken(gpt(width=D, mask=mask), STAR, horizon, **options))
+    return with_random_weights(JointMultiToken(gpt(width=D, mask=mask), STAR, horizon, **options))
 
 
 def slow_state(objective, hidden, tokens, gamma, heads):

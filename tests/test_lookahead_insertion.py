@@ -3,7 +3,7 @@
 import pytest
 import torch
 from helpers import LONG_STAR as STAR
-from helpers import SUM, carries_loss, gpt, rows, spread, untied
+from helpers import SUM, carries_loss, gpt, rows, untied, with_large_weights
 
 from forethought.errors import Impossible
 from forethought.objectives import NextToken
@@ -15,7 +15,7 @@ A = STAR.answer_length
 def lookahead(task=STAR, mask="causal", positions="learned", **options):
     extra = LookaheadInsertion.extra_positions(task, **options)
     model = gpt(task, extra, mask=mask, positions=positions)
-    objective = spread(LookaheadInsertion(model, task, **options), std=1.0)
+    objective = with_large_weights(LookaheadInsertion(model, task, **options), std=1.0)
     untied(model)
     return objective
 

@@ -54,7 +54,7 @@ def test_equals_the_unrolled_gpt(mask, positions):
     plain = unrolled(looped, mask=mask, positions=positions)
     torch.testing.assert_close(looped(batch, P), plain(batch, P))
     order = torch.randperm(T, generator=torch.Generator().manual_seed(3))
-    options = {"positions": order, "seen": looped.visibility(T, P)[order][:, order]}
+    options = {"positions": order, "attention_mask": looped.build_attention_mask(T, P)[order][:, order]}
     torch.testing.assert_close(looped(batch, P, **options), plain(batch, P, **options))
 
 
@@ -62,9 +62,9 @@ def test_equals_the_unrolled_gpt(mask, positions):
 @torch.no_grad()
 def test_every_pass_has_a_cache_of_its_own(mask):
     looped, batch = model(mask=mask), tokens()
-    state = looped.new_state(3, T)
-    assert len(state.cache) == 6
-    parts = [looped(part, P, state) for part in batch.split([P, 1, T - P - 1], 1)]
+    cache = looped.init_cache(3, T)
+    assert len(cache.blocks) == 6
+    parts = [looped(part, P, cache) for part in batch.split([P, 1, T - P - 1], 1)]
     torch.testing.assert_close(torch.cat(parts, 1), looped(batch, P))
 
 

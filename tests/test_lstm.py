@@ -1,4 +1,4 @@
-"""The LSTM against its equations written out, its state and what it refuses."""
+"""The LSTM against its equations written out, its cache and what it refuses."""
 
 import contract
 import pytest
@@ -68,11 +68,11 @@ def test_objectives(objective):
 
 def test_the_state_does_not_grow():
     lstm = model()
-    state = lstm.new_state(3, T)
+    cache = lstm.init_cache(3, T)
     sizes = set()
     for part in tokens().split(1, 1):
-        lstm(part, P, state)
-        sizes.add(tuple(part.shape for part in state.memory))
+        lstm(part, P, cache)
+        sizes.add(tuple(part.shape for part in cache.memory))
     assert sizes == {((2, 3, 8), (2, 3, 8))}
 
 

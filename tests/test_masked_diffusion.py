@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from helpers import LONG_STAR as STAR
-from helpers import SUM, random_gpt, rows, spread_gpt, untied
+from helpers import SUM, gpt_with_large_weights, random_gpt, rows, untied
 
 from forethought.errors import Impossible
 from forethought.objectives.masked_diffusion import MaskedDiffusion
@@ -18,7 +18,7 @@ def model_of(task=STAR, mask="full"):
 
 def lively(mask="full"):
     """A model whose answers differ: one with random tied embeddings says `$` at every `$`."""
-    return untied(spread_gpt(STAR, std=1.0, mask=mask))
+    return untied(gpt_with_large_weights(STAR, std=1.0, mask=mask))
 
 
 def log_probabilities(model, task, prompt, answer):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from helpers import LONG_STAR as STAR
-from helpers import greedy, rows, slow_next_token, spread_gpt
+from helpers import gpt_with_large_weights, greedy, rows, slow_next_token
 from pydantic import ValidationError
 
 from forethought.errors import Impossible
@@ -26,7 +26,7 @@ def inputs_of(objective, batch):
 @pytest.mark.parametrize(("corruption", "positions"), KINDS)
 def test_loss(corruption, positions, mask):
     batch = rows(STAR)
-    objective = MaskedNextToken(spread_gpt(STAR, mask=mask), STAR, corruption, positions, 0.6)
+    objective = MaskedNextToken(gpt_with_large_weights(STAR, mask=mask), STAR, corruption, positions, 0.6)
     prompt, read, loss = inputs_of(objective, batch)
     assert torch.equal(prompt, batch.prompt)
     changed = read != batch.answer[:, :-1]
@@ -34,7 +34,7 @@ def test_loss(corruption, positions, mask):
     if corruption == "mask":
         assert (read[changed] == STAR.dummy).all()
     assert loss == pytest.approx(
-        slow_next_token(spread_gpt(STAR, mask=mask), batch.prompt, read, batch.answer)
+        slow_next_token(gpt_with_large_weights(STAR, mask=mask), batch.prompt, read, batch.answer)
     )
 
 
@@ -44,7 +44,7 @@ def test_share_and_place_of_the_damage(corruption, positions):
     torch.manual_seed(1)
     tokens = torch.full((20_000, 5), -1)
     for rate in (0.0, 0.3, 0.5, 1.0):
-        read = MaskedNextToken(spread_gpt(STAR), STAR, corruption, positions, rate).damage(tokens)
+        read = MaskedNextToken(gpt_with_large_weights(STAR), STAR, corruption, positions, rate).damage(tokens)
         damaged = read != tokens
         assert damaged.double().mean().item() == pytest.approx(rate, abs=0.01)
         tokens_seen = set(read[damaged].tolist())
@@ -67,7 +67,7 @@ def test_share_and_place_of_the_damage(corruption, positions):
 
 def test_all_places_of_a_span_are_as_likely():
     torch.manual_seed(1)
-    damaged = MaskedNextToken(spread_gpt(STAR), STAR, positions="span", rate=0.4).damaged(
+    damaged = MaskedNextToken(gpt_with_large_weights(STAR), STAR, positions="span", rate=0.4).damaged(
         torch.zeros(20_000, 5).long()
     )
     first = damaged.int().argmax(1).bincount() / 20_000
@@ -76,7 +76,7 @@ def test_all_places_of_a_span_are_as_likely():
 
 def test_masked_tokens_do_not_reach_the_model():
     """Everything masked: another prefix gives the same logits, but for the targets the loss is the same."""
-    objective = MaskedNextToken(spread_gpt(STAR), STAR, rate=1.0)
+    objective = MaskedNextToken(gpt_with_large_weights(STAR), STAR, rate=1.0)
     batch = rows(STAR)
     other = Batch(batch.prompt, batch.answer.roll(1, 0))
     logits = []
@@ -91,30 +91,30 @@ def test_masked_tokens_do_not_reach_the_model():
 
 def test_without_damage_it_is_next_token_prediction():
     batch = rows(STAR)
-    assert MaskedNextToken(spread_gpt(STAR), STAR, rate=0.0).loss(batch) == NextToken(
-        spread_gpt(STAR), STAR
+    assert MaskedNextToken(gpt_with_large_weights(STAR), STAR, rate=0.0).loss(batch) == NextToken(
+        gpt_with_large_weights(STAR), STAR
     ).loss(batch)
 
 
 def test_evaluation_reads_the_true_prefix():
     batch = rows(STAR)
     damaged, plain = (
-        MaskedNextToken(spread_gpt(STAR), STAR, rate=1.0),
-        NextToken(spread_gpt(STAR), STAR),
+        MaskedNextToken(gpt_with_large_weights(STAR), STAR, rate=1.0),
+        NextToken(gpt_with_large_weights(STAR), STAR),
     )
     assert torch.equal(damaged.answer_logits(batch), plain.answer_logits(batch))
 
 
 @torch.no_grad()
 def test_generation():
-    model, batch = spread_gpt(STAR), rows(STAR)
+    model, batch = gpt_with_large_weights(STAR), rows(STAR)
     objective = MaskedNextToken(model, STAR, rate=1.0)
     assert torch.equal(objective.generate(batch.prompt, 5), greedy(model, batch.prompt, 5))
 
 
 def test_refusals_by_name():
     with pytest.raises(Impossible, match=r"model\.mask=full: MaskedNextToken"):
-        MaskedNextToken(spread_gpt(STAR, mask="full"), STAR)
+        MaskedNextToken(gpt_with_large_weights(STAR, mask="full"), STAR)
     for name, value in (("rate", 1.5), ("corruption", "drop"), ("positions", "all")):
         with pytest.raises(ValidationError, match=name):
-            MaskedNextToken(spread_gpt(STAR), STAR, **{name: value})
+            MaskedNextToken(gpt_with_large_weights(STAR), STAR, **{name: value})

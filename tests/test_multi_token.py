@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import STAR, by_heart, choices, gpt, learns, negative_log, randomised, rows
+from helpers import STAR, by_heart, choices, gpt, learns, negative_log, rows, with_random_weights
 from pydantic import ValidationError
 
 from forethought.cli.compose import Composer
@@ -16,7 +16,7 @@ P, A = STAR.prompt_length, STAR.answer_length
 
 
 def multi_token(mask="causal", **options):
-    return randomised(MultiToken(gpt(mask=mask), STAR, **options))
+    return with_random_weights(MultiToken(gpt(mask=mask), STAR, **options))
 
 
 def head_logits(objective, read, position, head):
@@ -25,8 +25,8 @@ def head_logits(objective, read, position, head):
     hidden = net.embedding(torch.tensor([read])) + net.position.weight[: len(read)]
     last = net.blocks[-1] if head == 1 else objective.heads[head - 2]
     for block in (*net.blocks[:-1], last):
-        seen = net.visibility(len(read), P)
-        hidden = block(hidden, seen, None, None)
+        attention_mask = net.build_attention_mask(len(read), P)
+        hidden = block(hidden, attention_mask, None, None)
     return net.logits(net.norm(hidden))[0, position]
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import STAR, greedy, random_gpt, rows, spread_gpt
+from helpers import STAR, gpt_with_large_weights, greedy, random_gpt, rows
 
 from forethought.errors import Impossible
 from forethought.evaluation.grad_flow import grad_flow
@@ -25,10 +25,10 @@ def slow_loss(model, batch):
         constants = []  # what enters each attention, at all positions
         with torch.no_grad():
             hidden = x[None]
-            seen = model.visibility(len(tokens), len(prompt))
+            visible = model.build_attention_mask(len(tokens), len(prompt))
             for block in model.blocks:
                 constants.append(block.attention_norm(hidden[0]))
-                hidden = block(hidden, seen, None, None, False)
+                hidden = block(hidden, visible, None, None, False)
         for i, token in enumerate(answer):
             t = len(prompt) + i - 1
             own = x[t]
@@ -39,9 +39,9 @@ def slow_loss(model, batch):
                 for head in range(model.heads):
                     q = qkv[t][0, head]
                     scores = [
-                        q @ qkv[s][1, head] / math.sqrt(len(q)) for s in range(len(tokens)) if seen[t, s]
+                        q @ qkv[s][1, head] / math.sqrt(len(q)) for s in range(len(tokens)) if visible[t, s]
                     ]
-                    values = [qkv[s][2, head] for s in range(len(tokens)) if seen[t, s]]
+                    values = [qkv[s][2, head] for s in range(len(tokens)) if visible[t, s]]
                     weights = torch.stack(scores).softmax(0)
                     mixed.append(sum(w * v for w, v in zip(weights, values, strict=True)))
                 own = own + attention.output(torch.cat(mixed))
@@ -68,7 +68,7 @@ def test_loss_and_its_gradient(task, mask):
 
 @pytest.mark.parametrize("mask", ["causal", "prefix"])
 def test_value_logits_and_generation_are_those_of_next_token(mask):
-    model, batch = spread_gpt(std=1.0, mask=mask), rows(count=8)
+    model, batch = gpt_with_large_weights(std=1.0, mask=mask), rows(count=8)
     myopic, plain = Myopic(model, STAR), NextToken(model, STAR)
     torch.testing.assert_close(myopic.loss(batch), plain.loss(batch))
     torch.testing.assert_close(myopic.answer_logits(batch), plain.answer_logits(batch))
@@ -81,7 +81,7 @@ def test_value_logits_and_generation_are_those_of_next_token(mask):
 class NoAttention(torch.nn.Module):
     mask = "causal"
 
-    def forward(self, x, prompt_length=0, state=None):
+    def forward(self, x, prompt_length=0, cache=None):
         return x
 
 

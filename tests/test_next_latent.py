@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import STAR, gpt, greedy, randomised, rows
+from helpers import STAR, gpt, greedy, rows, with_random_weights
 from pydantic import ValidationError
 
 from forethought.errors import Impossible
@@ -13,7 +13,7 @@ SUM = Addition(digits=1)  # T = 6: a prompt shorter than the longest roll-out
 
 
 def build(task=STAR, mask="causal", horizon=3, **options):
-    return randomised(NextLatent(gpt(task, mask=mask), task, horizon=horizon, **options))
+    return with_random_weights(NextLatent(gpt(task, mask=mask), task, horizon=horizon, **options))
 
 
 def huber(x):

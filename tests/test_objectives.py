@@ -6,7 +6,7 @@ from helpers import STAR, greedy, logits_seen, random_gpt, rows, slow_next_token
 
 from forethought.errors import Impossible
 from forethought.objectives import NextToken, Teacherless
-from forethought.objectives.base import choose
+from forethought.objectives.base import sample_token
 
 
 def slow_teacherless(model, batch):
@@ -82,15 +82,15 @@ def test_sampling_follows_the_softened_distribution():
     torch.manual_seed(0)
     logits = torch.tensor([0.0, 1.0, 2.0]).expand(30_000, 1, 3)
     for temperature in (0.5, 1.0, 2.0):
-        drawn = choose(logits, temperature)
+        drawn = sample_token(logits, temperature)
         assert drawn.shape == (30_000, 1)
         share = drawn.flatten().bincount(minlength=3) / 30_000
         torch.testing.assert_close(share, (logits[0, 0] / temperature).softmax(0), atol=0.01, rtol=0)
         torch.manual_seed(1)
-        drawn = choose(logits, temperature)
+        drawn = sample_token(logits, temperature)
         torch.manual_seed(1)
         assert torch.equal(drawn, torch.multinomial((logits[:, 0] / temperature).softmax(1), 1))
-    assert (choose(logits, 0.0) == 2).all()
+    assert (sample_token(logits, 0.0) == 2).all()
 
 
 def test_masks_without_a_meaning_are_refused_by_name():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers import STAR, gpt, logits_seen, negative_log, randomised, rows
+from helpers import STAR, gpt, logits_seen, negative_log, rows, with_random_weights
 
 from forethought.errors import Impossible
 from forethought.objectives.plan_tokens import PlanTokens
@@ -20,7 +20,7 @@ def plan_tokens(task=STAR, alpha=1.0, beta=1.0, **changed):
 
 
 def build(*args, **options):
-    return randomised(plan_tokens(*args, **options))
+    return with_random_weights(plan_tokens(*args, **options))
 
 
 def norm(x, m):

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from helpers import STAR, SUM, carries_loss, gpt, greedy, randomised, rows
+from helpers import STAR, SUM, carries_loss, gpt, greedy, rows, with_random_weights
 
 from forethought.errors import Impossible
 from forethought.objectives.ranking_into_the_future import RankingIntoTheFuture
 
 
 def build(task=STAR, mask="causal"):
-    return randomised(RankingIntoTheFuture(gpt(task, mask=mask), task))
+    return with_random_weights(RankingIntoTheFuture(gpt(task, mask=mask), task))
 
 
 def slow_loss(objective, batch):

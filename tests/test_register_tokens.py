@@ -5,7 +5,7 @@ import types
 import pytest
 import torch
 from helpers import LONG_STAR as STAR
-from helpers import greedy, negative_log, rows, spread_gpt
+from helpers import gpt_with_large_weights, greedy, negative_log, rows
 from pydantic import ValidationError
 
 from forethought.errors import Impossible
@@ -16,7 +16,7 @@ P, A = STAR.prompt_length, STAR.answer_length
 
 
 def model_of(**changed):
-    return spread_gpt(STAR, **changed)
+    return gpt_with_large_weights(STAR, **changed)
 
 
 def registers(model, max_offset=4, weight=0.3):
@@ -29,7 +29,9 @@ def the_call(objective, batch):
     """What the model was given in one loss, and the loss."""
     given = []
     hook = objective.model.register_forward_pre_hook(
-        lambda _, arguments, named: given.append((arguments[0].detach(), named["positions"], named["seen"])),
+        lambda _, arguments, named: given.append(
+            (arguments[0].detach(), named["positions"], named["attention_mask"])
+        ),
         with_kwargs=True,
     )
     loss = objective.loss(batch)
@@ -92,7 +94,7 @@ def test_no_further_positions_are_needed():
 def test_who_sees_whom(mask):
     """By perturbing every input in turn: registers reach themselves alone; tokens reach what comes later."""
     model = model_of(mask=mask)
-    inputs, places, seen, _ = the_call(registers(model), rows(STAR, 1))
+    inputs, places, attention_mask, _ = the_call(registers(model), rows(STAR, 1))
     tokens, count = P + A - 1, A - 1
 
     def reaches(source, target):
@@ -103,11 +105,11 @@ def test_who_sees_whom(mask):
         return source < P + (target - tokens)  # register j, from 0, stands before answer token j
 
     with torch.no_grad():
-        plain = model(inputs, P, positions=places, seen=seen)
+        plain = model(inputs, P, positions=places, attention_mask=attention_mask)
         for source in range(tokens + count):
             changed = inputs.clone()
             changed[0, source] += torch.randn(16)  # not a constant, which norms take out
-            other = model(changed, P, positions=places, seen=seen)
+            other = model(changed, P, positions=places, attention_mask=attention_mask)
             reached = (other - plain).abs().amax(2)[0] > 1e-9
             assert reached.tolist() == [reaches(source, target) for target in range(tokens + count)]
 

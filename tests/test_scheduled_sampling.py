@@ -4,7 +4,7 @@ import types
 
 import pytest
 import torch
-from helpers import STAR, greedy, next_logits, rows, slow_next_token, spread_gpt
+from helpers import STAR, gpt_with_large_weights, greedy, next_logits, rows, slow_next_token
 from pydantic import ValidationError
 
 from forethought.errors import Impossible
@@ -30,7 +30,7 @@ def passes(objective, batch):
 
 @pytest.mark.parametrize("mask", ["causal", "prefix"])
 def test_loss(mask):
-    batch, model = rows(), spread_gpt(mask=mask)
+    batch, model = rows(), gpt_with_large_weights(mask=mask)
     torch.manual_seed(3)
     (first, second), loss = passes(ScheduledSampling(model, STAR, 0.5), batch)
     assert torch.equal(first, batch.answer[:, :-1])
@@ -42,7 +42,7 @@ def test_loss(mask):
 
 def test_own_tokens_are_samples_of_the_first_pass():
     """Input i is drawn from p(y_i | prompt, true tokens before i), not from a neighbour's distribution."""
-    batch, model = rows(count=1), spread_gpt()
+    batch, model = rows(count=1), gpt_with_large_weights()
     many = batch[torch.zeros(3000, dtype=torch.long)]
     (_, read), _ = passes(ScheduledSampling(model, STAR, 1.0), many)
     for i in range(STAR.answer_length - 1):
@@ -53,7 +53,7 @@ def test_own_tokens_are_samples_of_the_first_pass():
 
 def test_each_token_is_swapped_on_its_own():
     many = rows(count=1)[torch.zeros(3000, dtype=torch.long)]
-    (first, second), _ = passes(ScheduledSampling(spread_gpt(), STAR, 0.5), many)
+    (first, second), _ = passes(ScheduledSampling(gpt_with_large_weights(), STAR, 0.5), many)
     own = (first != second).double()
     both = own.T @ own / len(own)
     alone = own.mean(0)
@@ -64,7 +64,7 @@ def test_each_token_is_swapped_on_its_own():
 
 def test_probability_grows_with_the_steps_of_the_trainer():
     batch = rows(count=1000)
-    objective = ScheduledSampling(spread_gpt(), STAR, 0.8, growth_steps=100)
+    objective = ScheduledSampling(gpt_with_large_weights(), STAR, 0.8, growth_steps=100)
     assert objective.probability == 0.8
     for step, probability in ((0, 0.0), (25, 0.2), (50, 0.4), (100, 0.8), (1000, 0.8)):
         at_step(objective, step)
@@ -78,14 +78,14 @@ def test_probability_grows_with_the_steps_of_the_trainer():
 
 def test_step_zero_is_next_token_prediction():
     batch = rows()
-    assert at_step(ScheduledSampling(spread_gpt(), STAR), 0).loss(batch) == NextToken(
-        spread_gpt(), STAR
+    assert at_step(ScheduledSampling(gpt_with_large_weights(), STAR), 0).loss(batch) == NextToken(
+        gpt_with_large_weights(), STAR
     ).loss(batch)
 
 
 def test_the_last_own_token_is_not_read_and_no_gradient_passes_through_the_first_pass():
     """Gradients equal those of the second pass alone, with its input given."""
-    batch, model = rows(), spread_gpt()
+    batch, model = rows(), gpt_with_large_weights()
     torch.manual_seed(3)
     (_, second), loss = passes(ScheduledSampling(model, STAR, 1.0), batch)
     assert second.shape == (3, STAR.answer_length - 1)
@@ -100,7 +100,7 @@ def test_the_last_own_token_is_not_read_and_no_gradient_passes_through_the_first
 
 def test_all_weights_learn_under_autocast():
     """What the first pass casts and keeps must not cut the second one off from the weights."""
-    objective = ScheduledSampling(spread_gpt().float(), STAR)
+    objective = ScheduledSampling(gpt_with_large_weights().float(), STAR)
     with torch.autocast("cpu", torch.bfloat16):
         objective.loss(rows()).backward()
     assert all(parameter.grad.ne(0).any() for parameter in objective.parameters())
@@ -108,7 +108,7 @@ def test_all_weights_learn_under_autocast():
 
 @torch.no_grad()
 def test_evaluation_and_generation():
-    model, batch = spread_gpt(), rows()
+    model, batch = gpt_with_large_weights(), rows()
     objective = ScheduledSampling(model, STAR, 1.0)
     assert torch.equal(objective.answer_logits(batch), NextToken(model, STAR).answer_logits(batch))
     assert torch.equal(objective.generate(batch.prompt, 4), greedy(model, batch.prompt, 4))
@@ -116,7 +116,7 @@ def test_evaluation_and_generation():
 
 def test_refusals_by_name():
     with pytest.raises(Impossible, match=r"model\.mask=full: ScheduledSampling"):
-        ScheduledSampling(spread_gpt(mask="full"), STAR)
+        ScheduledSampling(gpt_with_large_weights(mask="full"), STAR)
     for name, value in (("final_probability", 1.5), ("growth_steps", 0)):
         with pytest.raises(ValidationError, match=name):
-            ScheduledSampling(spread_gpt(), STAR, **{name: value})
+            ScheduledSampling(gpt_with_large_weights(), STAR, **{name: value})

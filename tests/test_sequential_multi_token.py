@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import STAR, gpt, logits_seen, negative_log, randomised, rows
+from helpers import STAR, gpt, logits_seen, negative_log, rows, with_random_weights
 from pydantic import ValidationError
 
 from forethought.errors import Impossible
@@ -14,7 +14,7 @@ P, A = STAR.prompt_length, STAR.answer_length
 
 
 def chain(mask="causal", horizon=3, **options):
-    return randomised(SequentialMultiToken(gpt(mask=mask), STAR, horizon, **options))
+    return with_random_weights(SequentialMultiToken(gpt(mask=mask), STAR, horizon, **options))
 
 
 def scaled(vector, norm):

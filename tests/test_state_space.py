@@ -42,11 +42,11 @@ def test_a_state_gives_what_one_pass_gives(kind):
     net, batch = model(kind), tokens()
     whole = net(batch)
     for pieces in ([1] * T, [P, 1, 1, 1, 1], [P, 3, 1], [2, P, 2], [T]):
-        state = net.new_state(len(batch), T)
-        sizes = [part.ssm.numel() + part.window.numel() for part in state.mixers]
-        parts = [net(piece, P, state) for piece in batch.split(pieces, 1)]
+        cache = net.init_cache(len(batch), T)
+        sizes = [part.ssm.numel() + part.window.numel() for part in cache.mixers]
+        parts = [net(piece, P, cache) for piece in batch.split(pieces, 1)]
         torch.testing.assert_close(torch.cat(parts, 1), whole)
-        assert sizes == [part.ssm.numel() + part.window.numel() for part in state.mixers]
+        assert sizes == [part.ssm.numel() + part.window.numel() for part in cache.mixers]
 
 
 @both
@@ -57,8 +57,8 @@ def test_gradients_flow_through_a_state(kind):
     (net(batch) * weight).sum().backward()
     whole = {name: parameter.grad.clone() for name, parameter in net.named_parameters() if "lm_" not in name}
     net.zero_grad()
-    state = net.new_state(3, T)
-    (torch.cat([net(piece, 0, state) for piece in batch.split([4, 1, 4], 1)], 1) * weight).sum().backward()
+    cache = net.init_cache(3, T)
+    (torch.cat([net(piece, 0, cache) for piece in batch.split([4, 1, 4], 1)], 1) * weight).sum().backward()
     for name, gradient in whole.items():
         torch.testing.assert_close(dict(net.named_parameters())[name].grad, gradient)
 
@@ -163,11 +163,11 @@ def test_half_precision(kind):
     with torch.autocast("cpu", torch.bfloat16):
         hidden = net(batch)
         hidden.sum().backward()
-        state = net.new_state(3, T)
-        parts = torch.cat([net(piece, 0, state) for piece in batch.split(1, 1)], 1)
+        cache = net.init_cache(3, T)
+        parts = torch.cat([net(piece, 0, cache) for piece in batch.split(1, 1)], 1)
     torch.testing.assert_close(hidden.float(), net(batch), rtol=0.05, atol=0.1)
     torch.testing.assert_close(parts.float(), net(batch), rtol=0.05, atol=0.1)
-    assert all(part.ssm.dtype == torch.float32 for part in state.mixers)
+    assert all(part.ssm.dtype == torch.float32 for part in cache.mixers)
     assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
 
 
@@ -250,18 +250,18 @@ def test_kernels_are_called_as_they_are_declared(kind, kernels, monkeypatch):
     expected = model(kind)(batch)
     with pytest.raises(InputError, match="backend=mamba_ssm: its kernels run on cuda in float32, not on cpu"):
         net(batch)
-    kernel = mamba.KERNEL if kind is Mamba else mamba2.KERNEL
+    kernel = mamba.SCAN_KERNEL if kind is Mamba else mamba2.SSD_KERNEL
     module = sys.modules[kind.__module__]
     monkeypatch.setattr(module, "kernel_for", lambda x, backend, name: state_space.load_kernel(name))
     torch.testing.assert_close(net(batch), expected)
     assert kernels == [kernel.partition(":")[2]] * 2
-    net(batch, 0, net.new_state(3, T))  # with a state: plain PyTorch
+    net(batch, 0, net.init_cache(3, T))  # with a cache: plain PyTorch
     assert len(kernels) == 2
 
 
 @both
 def test_which_backend_runs(kind, kernels):
-    kernel = mamba.KERNEL if kind is Mamba else mamba2.KERNEL
+    kernel = mamba.SCAN_KERNEL if kind is Mamba else mamba2.SSD_KERNEL
     there, here = torch.ones(2).as_subclass(OnCuda), torch.ones(2)
     assert state_space.kernel_for(there, "auto", kernel) is state_space.load_kernel(kernel)
     assert state_space.kernel_for(there, "mamba_ssm", kernel) is state_space.load_kernel(kernel)
@@ -279,7 +279,7 @@ def test_without_kernels(kind, monkeypatch):
     with pytest.raises(InputError, match=r"model.backend=mamba_ssm: cannot be imported") as refusal:
         model(kind, backend="mamba_ssm")
     assert "\n" not in str(refusal.value)
-    kernel = mamba.KERNEL if kind is Mamba else mamba2.KERNEL
+    kernel = mamba.SCAN_KERNEL if kind is Mamba else mamba2.SSD_KERNEL
     with pytest.warns(UserWarning, match="plain PyTorch on this GPU"):
         assert state_space.kernel_for(torch.ones(2).as_subclass(OnCuda), "auto", kernel) is None
     with warnings.catch_warnings():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers import STAR, SUM, carries_loss, gpt, greedy, randomised, rows
+from helpers import STAR, SUM, carries_loss, gpt, greedy, rows, with_random_weights
 from pydantic import ValidationError
 
 from forethought.errors import Impossible
@@ -12,7 +12,7 @@ from forethought.objectives.token_order import TokenOrder
 
 
 def build(task=STAR, mask="causal", **options):
-    return randomised(TokenOrder(gpt(task, mask=mask), task, **options))
+    return with_random_weights(TokenOrder(gpt(task, mask=mask), task, **options))
 
 
 def slow_loss(objective, batch):

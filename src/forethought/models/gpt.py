@@ -18,10 +18,10 @@ from forethought.validation import Layers, validated
 
 
 @dataclass
-class State:
+class KVCache:
     """Keys and values of the tokens read so far, for generation: one tensor for each block passed."""
 
-    cache: list[Float[Tensor, "2 B H S E"]]
+    blocks: list[Float[Tensor, "2 B H S E"]]
     length: int = 0
 
 
@@ -74,7 +74,7 @@ class GPT(nn.Module):
         self.heads = heads
         self.embedding = Embedding(vocabulary_size, width)
         self.position = nn.Embedding(context_length, width) if positions == "learned" else None
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(GPTBlock(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.initialise(self)
 
@@ -95,9 +95,9 @@ class GPT(nn.Module):
         self,
         x: Int[Tensor, "B T"] | Float[Tensor, "B T D"],
         prompt_length: int = 0,
-        state: State | None = None,
+        cache: KVCache | None = None,
         positions: Int[Tensor, " T"] | Int[Tensor, "B T"] | None = None,
-        seen: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None = None,
+        attention_mask: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None = None,
         myopic: bool = False,
         last: int | None = None,
         trunk: bool = False,
@@ -107,16 +107,17 @@ class GPT(nn.Module):
         Args:
             x: token ids, or embeddings (`embed`) where an objective builds its own input.
             prompt_length: P, read by the `prefix` mask alone.
-            state: what `new_state` made; `x` then continues the sequence that the state holds, and the
-                state grows by it. A prompt under the `prefix` mask must arrive in one piece.
+            cache: from `init_cache`; `x` then continues the sequence in the cache, and is appended to
+                the cache. A prompt under the `prefix` mask must arrive in one piece.
             positions: where each token stands; by default one after the other.
-            seen: which positions each one sees, instead of the model's own mask (`visibility`).
+            attention_mask: True where a position sees another, in place of the model's own mask
+                (`build_attention_mask`).
             myopic: keys and values of other positions carry no gradient (Wu et al., 2404.00859).
             last: L, the positions at the end that are asked for. The last block computes keys and values
                 alone for the others.
             trunk: instead, of all positions, what enters the last block; `run_block` does the rest.
         """
-        length, past = x.shape[1], state.length if state else 0
+        length, past = x.shape[1], cache.length if cache else 0
         if self.position is not None and positions is None and past + length > self.position.num_embeddings:
             raise InputError(
                 f"a sequence of {past + length} tokens: the learned positions of this model end at "
@@ -128,15 +129,15 @@ class GPT(nn.Module):
         rotation = self._rotation(positions)
         if self.position is not None:
             hidden = hidden + self.position(positions)
-        if seen is None:
-            seen = self._seen(length, past, prompt_length, x.device)
+        if attention_mask is None:
+            attention_mask = self._attention_mask(length, past, prompt_length, x.device)
         stack = self.stack[:-1] if trunk else self.stack
         for index, block in enumerate(stack, 1):
-            cache = state.cache[index - 1][:, :, :, : past + length] if state else None
+            block_cache = cache.blocks[index - 1][:, :, :, : past + length] if cache else None
             narrow = last if index == len(stack) and not (myopic or trunk) else None
-            hidden = block(hidden, seen, rotation, cache, myopic, narrow)
-        if state:
-            state.length += length
+            hidden = block(hidden, attention_mask, rotation, block_cache, myopic, narrow)
+        if cache:
+            cache.length += length
         if trunk:
             return hidden
         return self.norm(hidden if last is None else hidden[:, -last:])
@@ -147,7 +148,7 @@ class GPT(nn.Module):
 
     def new_block(self) -> nn.Module:
         """One more block of this architecture, freshly initialised, for an objective's own heads."""
-        block = Block(self.width, self.heads)
+        block = GPTBlock(self.width, self.heads)
         self.initialise(block)
         return block
 
@@ -161,17 +162,17 @@ class GPT(nn.Module):
         """A block, the last one or one of `new_block`, under the model's mask; then the last norm."""
         length = hidden.shape[1]
         rotation = self._rotation(torch.arange(length, device=hidden.device))
-        seen = self._seen(length, 0, prompt_length, hidden.device)
-        return self.norm(block(hidden, seen, rotation, None, last=last))
+        attention_mask = self._attention_mask(length, 0, prompt_length, hidden.device)
+        return self.norm(block(hidden, attention_mask, rotation, None, last=last))
 
-    def visibility(
+    def build_attention_mask(
         self, length: int, prompt_length: int, device: torch.device | str = "cpu"
     ) -> Bool[Tensor, "T T"]:
         """The model's own mask, for an objective that adds rules: row t sees the columns that are True."""
-        seen = self._seen(length, 0, prompt_length, torch.device(device))
-        if seen is None:
+        attention_mask = self._attention_mask(length, 0, prompt_length, torch.device(device))
+        if attention_mask is None:
             return torch.ones(length, length, dtype=torch.bool, device=device).tril()
-        return seen
+        return attention_mask
 
     def _rotation(
         self, positions: Int[Tensor, " T"] | Int[Tensor, "B T"]
@@ -180,7 +181,7 @@ class GPT(nn.Module):
             return None
         return rotary(positions, self.width // self.heads)
 
-    def _seen(
+    def _attention_mask(
         self, length: int, past: int, prompt_length: int, device: torch.device
     ) -> Bool[Tensor, "T S"] | None:
         """Which of S = past + T positions each of T queries sees; None: all up to itself.
@@ -191,22 +192,22 @@ class GPT(nn.Module):
             return torch.ones(length, past + length, dtype=torch.bool, device=device)
         if self.mask == "causal" and past == 0:
             return None
-        seen = torch.ones(length, past + length, dtype=torch.bool, device=device).tril(past)
+        attention_mask = torch.ones(length, past + length, dtype=torch.bool, device=device).tril(past)
         if self.mask == "prefix":
-            seen[:, :prompt_length] = True
-        return seen
+            attention_mask[:, :prompt_length] = True
+        return attention_mask
 
-    def new_state(self, batch: int, length: int) -> State:
-        """An empty key/value cache for `batch` sequences of up to `length` tokens."""
+    def init_cache(self, batch_size: int, length: int) -> KVCache:
+        """An empty key/value cache for `batch_size` sequences of up to `length` tokens."""
         weight = self.embedding.weight
-        shape = (2, batch, self.heads, length, weight.shape[1] // self.heads)
-        return State([weight.new_empty(shape) for _ in self.stack])
+        shape = (2, batch_size, self.heads, length, weight.shape[1] // self.heads)
+        return KVCache([weight.new_empty(shape) for _ in self.stack])
 
     def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
         return F.linear(hidden, self.embedding.weight)
 
 
-class Block(nn.Module):
+class GPTBlock(nn.Module):
     """Attention and a four times wider MLP, each behind a norm and around a residual stream."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -219,14 +220,14 @@ class Block(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B T D"],
-        seen: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None,
+        attention_mask: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None,
         rotation: Float[Tensor, "2 R 1 T E"] | None,
         cache: Float[Tensor, "2 B H S E"] | None,
         myopic: bool = False,
         last: int | None = None,
     ) -> Float[Tensor, "B L D"]:
         kept = x if last is None else x[:, -last:]
-        kept = kept + self.attention(self.attention_norm(x), seen, rotation, cache, myopic, last)
+        kept = kept + self.attention(self.attention_norm(x), attention_mask, rotation, cache, myopic, last)
         return kept + self.mlp(self.mlp_norm(kept))
 
 
@@ -242,25 +243,27 @@ class Attention(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B T D"],
-        seen: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None,
+        attention_mask: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None,
         rotation: Float[Tensor, "2 R 1 T E"] | None,
         cache: Float[Tensor, "2 B H S E"] | None,
         myopic: bool = False,
         last: int | None = None,
     ) -> Float[Tensor, "B L D"]:
         if last is not None:
-            if seen is None:
-                seen = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
-            seen = seen[..., -last:, :]
-        if seen is not None and seen.ndim == 3:
-            seen = seen[:, None]
+            if attention_mask is None:
+                attention_mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
+            attention_mask = attention_mask[..., -last:, :]
+        if attention_mask is not None and attention_mask.ndim == 3:
+            attention_mask = attention_mask[:, None]
         q, k, v = self._project(x, rotation, last)
         if myopic:
-            return self._merge(_myopic_attention(q, k, v, *self._project(x.detach(), rotation)[1:], seen))
+            return self._merge(
+                _myopic_attention(q, k, v, *self._project(x.detach(), rotation)[1:], attention_mask)
+            )
         if cache is not None:
             cache[0, :, :, -x.shape[1] :], cache[1, :, :, -x.shape[1] :] = k, v
             k, v = cache[0], cache[1]
-        return self._merge(attention(q, k, v, seen))
+        return self._merge(attention(q, k, v, attention_mask))
 
     def _project(
         self,
@@ -290,20 +293,22 @@ def attention(
     q: Float[Tensor, "B H L E"],
     k: Float[Tensor, "B H S E"],
     v: Float[Tensor, "B H S E"],
-    seen: Bool[Tensor, "*N L S"] | None,
+    attention_mask: Bool[Tensor, "*N L S"] | None,
 ) -> Float[Tensor, "B H L E"]:
-    """Scaled dot-product attention; `seen` None: all up to oneself."""
+    """Scaled dot-product attention; `attention_mask` None: all up to oneself."""
     if q.device.type != "cpu" or q.dtype != torch.bfloat16:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None)
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=attention_mask, is_causal=attention_mask is None
+        )
     # On a CPU the fused kernel takes about three times as long in bf16 (docs/PERFORMANCE.md).
-    if seen is None:
-        seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril()
+    if attention_mask is None:
+        attention_mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril()
     # The product adds the mask: to fill it in afterwards takes as long as the softmax.
-    shape = (*q.shape[:2], *seen.shape[-2:])
-    unseen = torch.zeros(seen.shape, dtype=q.dtype).masked_fill(~seen, -torch.inf).expand(shape)
+    bias = torch.zeros(attention_mask.shape, dtype=q.dtype).masked_fill(~attention_mask, -torch.inf)
+    bias = bias.expand(*q.shape[:2], *attention_mask.shape[-2:])
     queries, keys, values = (each.flatten(0, 1) for each in (q, k, v))
     scale = 1 / math.sqrt(q.shape[3])
-    scores = torch.baddbmm(unseen.flatten(0, 1), queries, keys.transpose(1, 2), alpha=scale)
+    scores = torch.baddbmm(bias.flatten(0, 1), queries, keys.transpose(1, 2), alpha=scale)
     return (scores.softmax(2) @ values).view(q.shape)
 
 
@@ -313,7 +318,7 @@ def _myopic_attention(
     v: Float[Tensor, "B H T E"],
     past_k: Float[Tensor, "B H T E"],
     past_v: Float[Tensor, "B H T E"],
-    seen: Bool[Tensor, "*N T T"] | None,
+    attention_mask: Bool[Tensor, "*N T T"] | None,
 ) -> Float[Tensor, "B H T E"]:
     """Attention in which a position's own key and value carry gradient and all others' (`past_*`) do not.
 
@@ -321,9 +326,9 @@ def _myopic_attention(
     """
     scores = q @ past_k.transpose(2, 3) / math.sqrt(q.shape[3])
     scores = scores + torch.diag_embed((q * (k - past_k)).sum(3) / math.sqrt(q.shape[3]))
-    if seen is None:
-        seen = torch.ones(scores.shape[2:], dtype=torch.bool, device=q.device).tril()
-    weights = scores.masked_fill(~seen, -torch.inf).softmax(3)
+    if attention_mask is None:
+        attention_mask = torch.ones(scores.shape[2:], dtype=torch.bool, device=q.device).tril()
+    weights = scores.masked_fill(~attention_mask, -torch.inf).softmax(3)
     return weights @ past_v + weights.diagonal(dim1=2, dim2=3)[..., None] * (v - past_v)
 
 

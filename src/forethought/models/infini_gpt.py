@@ -48,7 +48,7 @@ class Memory:
 
 
 @dataclass
-class State:
+class InfiniCache:
     """The memory of every block."""
 
     memories: list[Memory]
@@ -109,7 +109,7 @@ class InfiniGPT(nn.Module):
         self.segment_length = segment_length
         self.update = update
         self.embedding = Embedding(vocabulary_size, width)
-        self.blocks = nn.ModuleList(Block(width, heads, segment_length, update) for _ in range(layers))
+        self.blocks = nn.ModuleList(InfiniBlock(width, heads, segment_length, update) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.initialise(self)
 
@@ -121,7 +121,7 @@ class InfiniGPT(nn.Module):
         self,
         x: Int[Tensor, "B T"] | Float[Tensor, "B T D"],
         prompt_length: int = 0,
-        state: State | None = None,
+        cache: InfiniCache | None = None,
         trunk: bool = False,
     ) -> Float[Tensor, "B T D"]:
         """Hidden states after the last norm.
@@ -129,11 +129,11 @@ class InfiniGPT(nn.Module):
         Args:
             x: token ids, or embeddings (`embed`) where an objective builds its own input.
             prompt_length: of no effect; segments are counted from the first prompt token on.
-            state: what `new_state` made; `x` then continues the sequence that the state has read.
+            cache: from `init_cache`; `x` then continues the sequence in the cache.
             trunk: instead, what enters the last block; `run_block` does the rest.
         """
         hidden = x if x.is_floating_point() else self.embed(x)
-        memories = state.memories if state else [self._empty(len(x)) for _ in self.blocks]
+        memories = cache.memories if cache else [self._empty(len(x)) for _ in self.blocks]
         passed = len(self.blocks) - trunk
         for block, memory in zip(self.blocks[:passed], memories[:passed], strict=True):
             hidden = block(hidden, memory)
@@ -148,7 +148,7 @@ class InfiniGPT(nn.Module):
 
     def new_block(self) -> nn.Module:
         """One more block of this architecture, freshly initialised, for an objective's own heads."""
-        block = Block(self.width, self.heads, self.segment_length, self.update)
+        block = InfiniBlock(self.width, self.heads, self.segment_length, self.update)
         self.initialise(block)
         return block
 
@@ -158,21 +158,21 @@ class InfiniGPT(nn.Module):
         """A block, the last one or one of `new_block`, its memory empty at first; then the last norm."""
         return self.norm(block(hidden, self._empty(len(hidden))))
 
-    def new_state(self, batch: int, length: int) -> State:
-        """Empty memories for `batch` sequences of any length."""
-        return State([self._empty(batch) for _ in self.blocks])
+    def init_cache(self, batch_size: int, length: int) -> InfiniCache:
+        """Empty memories for `batch_size` sequences of any length."""
+        return InfiniCache([self._empty(batch_size) for _ in self.blocks])
 
-    def _empty(self, batch: int) -> Memory:
+    def _empty(self, batch_size: int) -> Memory:
         heads, size = self.heads, self.width // self.heads
         zeros = self.embedding.weight.new_zeros
-        segment = zeros(batch, heads, 0, size)
-        return Memory(zeros(batch, heads, size, size), zeros(batch, heads, size), segment, segment)
+        segment = zeros(batch_size, heads, 0, size)
+        return Memory(zeros(batch_size, heads, size, size), zeros(batch_size, heads, size), segment, segment)
 
     def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
         return F.linear(hidden, self.embedding.weight)
 
 
-class Block(nn.Module):
+class InfiniBlock(nn.Module):
     """Infini-attention and a four times wider MLP, each behind a norm and around a residual stream."""
 
     def __init__(self, width: int, heads: int, segment_length: int, update: str) -> None:
@@ -222,9 +222,12 @@ class InfiniAttention(nn.Module):
         memory.keys, memory.values = torch.cat([memory.keys, k], 2), torch.cat([memory.values, v], 2)
         length = memory.keys.shape[2]
         rotation = rotary(torch.arange(length, device=q.device), q.shape[3])
-        seen = torch.ones(q.shape[2], length, dtype=torch.bool, device=q.device).tril(past)
+        attention_mask = torch.ones(q.shape[2], length, dtype=torch.bool, device=q.device).tril(past)
         local = F.scaled_dot_product_attention(
-            rotate(q, rotation[:, :, :, past:]), rotate(memory.keys, rotation), memory.values, attn_mask=seen
+            rotate(q, rotation[:, :, :, past:]),
+            rotate(memory.keys, rotation),
+            memory.values,
+            attn_mask=attention_mask,
         )
         gate = self.gate.sigmoid()[:, None, None]
         mixed = gate * memory.recall(q) + (1 - gate) * local

@@ -17,7 +17,7 @@ from forethought.validation import Layers, validated
 
 
 @dataclass
-class State:
+class LSTMCache:
     """Output and cell of every layer after the tokens read so far: all that is kept of them."""
 
     memory: tuple[Float[Tensor, "L B D"], Float[Tensor, "L B D"]]
@@ -80,19 +80,19 @@ class LSTM(nn.Module):
         self,
         x: Int[Tensor, "B T"] | Float[Tensor, "B T D"],
         prompt_length: int = 0,
-        state: State | None = None,
+        cache: LSTMCache | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Outputs of the last layer.
 
         Args:
             x: token ids, or embeddings (`embed`) where an objective builds its own input.
             prompt_length: of no effect; the prompt is read like all else.
-            state: what `new_state` made; `x` then continues the sequence that the state has read.
+            cache: from `init_cache`; `x` then continues the sequence in the cache.
         """
         embedded = x if x.is_floating_point() else self.embed(x)
-        hidden, memory = self.lstm(embedded, state.memory if state else None)
-        if state:
-            state.memory = memory
+        hidden, memory = self.lstm(embedded, cache.memory if cache else None)
+        if cache:
+            cache.memory = memory
         return hidden
 
     def embed(self, tokens: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
@@ -110,10 +110,10 @@ class LSTM(nn.Module):
         """A layer of `new_block` that reads the outputs of the last layer, from the first on."""
         return block(hidden)[0]
 
-    def new_state(self, batch: int, length: int) -> State:
-        """What `batch` sequences of any length begin with."""
-        zeros = self.embedding.weight.new_zeros(self.lstm.num_layers, batch, self.width)
-        return State((zeros, zeros))
+    def init_cache(self, batch_size: int, length: int) -> LSTMCache:
+        """What `batch_size` sequences of any length begin with."""
+        zeros = self.embedding.weight.new_zeros(self.lstm.num_layers, batch_size, self.width)
+        return LSTMCache((zeros, zeros))
 
     def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
         return F.linear(hidden, self.embedding.weight)

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from forethought.models.state_space import (
     Backend,
-    MixerState,
+    MixerCache,
     StateSpaceModel,
     causal_conv,
     full_precision,
@@ -25,7 +25,7 @@ from forethought.models.state_space import (
 )
 from forethought.validation import Layers, validated
 
-KERNEL = "mamba_ssm.ops.selective_scan_interface:selective_scan_fn"
+SCAN_KERNEL = "mamba_ssm.ops.selective_scan_interface:selective_scan_fn"
 
 TILE_BYTES = 300_000
 """Rows of a batch are walked together only as far as their states stay in a core's cache."""
@@ -71,12 +71,12 @@ class Mamba(StateSpaceModel):
         backend: Backend = "auto",
         mask: Literal["causal", "prefix", "full"] = "causal",
     ) -> None:
-        require_backend(backend, KERNEL)
-        new_mixer = partial(Mixer, width, state_size, expand, conv_width, backend)
+        require_backend(backend, SCAN_KERNEL)
+        new_mixer = partial(MambaMixer, width, state_size, expand, conv_width, backend)
         super().__init__(vocabulary_size, layers, width, new_mixer, mask)
 
 
-class Mixer(nn.Module):
+class MambaMixer(nn.Module):
     """Convolution and selective scan of one branch, gated by the other; E = expand * D channels each."""
 
     no_weight_decay = ("A_log",)  # though it has two axes
@@ -102,16 +102,16 @@ class Mixer(nn.Module):
         nn.init.uniform_(self.dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5)
         reset_step_bias(self.dt_proj.bias)
 
-    def new_state(self, batch: int) -> MixerState:
+    def init_cache(self, batch_size: int) -> MixerCache:
         inner, state_size = self.A_log.shape
-        return MixerState(
-            self.D.new_zeros(batch, self.conv1d.kernel_size[0] - 1, inner),
-            self.D.new_zeros(batch, state_size, inner),
+        return MixerCache(
+            self.D.new_zeros(batch_size, self.conv1d.kernel_size[0] - 1, inner),
+            self.D.new_zeros(batch_size, state_size, inner),
         )
 
-    def forward(self, x: Float[Tensor, "B T D"], state: MixerState | None = None) -> Float[Tensor, "B T D"]:
+    def forward(self, x: Float[Tensor, "B T D"], cache: MixerCache | None = None) -> Float[Tensor, "B T D"]:
         x, gate = self.in_proj(x).chunk(2, 2)
-        x, window = causal_conv(self.conv1d, x, state.window if state else None)
+        x, window = causal_conv(self.conv1d, x, cache.window if cache else None)
         x = F.silu(x)
         states = self.A_log.shape[1]
         step, write, read = self.x_proj(x).split([self.rank, states, states], 2)
@@ -119,10 +119,10 @@ class Mixer(nn.Module):
         step = F.softplus(full_precision(F.linear(step, self.dt_proj.weight)) + self.dt_proj.bias)
         decay = -full_precision(self.A_log).exp()
         inputs = (full_precision(x), step, decay, full_precision(write), full_precision(read))
-        if state:
-            y, state.ssm = selective_scan(*inputs, state.ssm)
-            state.window = window
-        elif kernel := kernel_for(inputs[0], self.backend, KERNEL):
+        if cache:
+            y, cache.ssm = selective_scan(*inputs, cache.ssm)
+            cache.window = window
+        elif kernel := kernel_for(inputs[0], self.backend, SCAN_KERNEL):
             u, delta, a, b, c = inputs
             y = kernel(u.mT, delta.mT, a, b.mT, c.mT).mT
         else:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from forethought.errors import Impossible
 from forethought.models.state_space import (
     Backend,
-    MixerState,
+    MixerCache,
     StateSpaceModel,
     causal_conv,
     full_precision,
@@ -24,7 +24,7 @@ from forethought.models.state_space import (
 )
 from forethought.validation import Layers, validated
 
-KERNEL = "mamba_ssm.ops.triton.ssd_combined:mamba_chunk_scan_combined"
+SSD_KERNEL = "mamba_ssm.ops.triton.ssd_combined:mamba_chunk_scan_combined"
 
 
 class Mamba2(StateSpaceModel):
@@ -73,12 +73,12 @@ class Mamba2(StateSpaceModel):
                 f"model.head_width={head_width}: expected a divisor of model.expand * model.width = "
                 f"{expand * width}"
             )
-        require_backend(backend, KERNEL)
-        new_mixer = partial(Mixer, width, state_size, expand, head_width, conv_width, chunk, backend)
+        require_backend(backend, SSD_KERNEL)
+        new_mixer = partial(Mamba2Mixer, width, state_size, expand, head_width, conv_width, chunk, backend)
         super().__init__(vocabulary_size, layers, width, new_mixer, mask)
 
 
-class Mixer(nn.Module):
+class Mamba2Mixer(nn.Module):
     """Convolution, scan in H = E / P heads, and a gated norm."""
 
     def __init__(
@@ -109,25 +109,25 @@ class Mixer(nn.Module):
         nn.init.ones_(self.D)
         reset_step_bias(self.dt_bias)
 
-    def new_state(self, batch: int) -> MixerState:
+    def init_cache(self, batch_size: int) -> MixerCache:
         heads = len(self.D)
-        return MixerState(
-            self.D.new_zeros(batch, self.conv1d.kernel_size[0] - 1, self.conv1d.in_channels),
-            self.D.new_zeros(batch, heads, self.state_size, self.inner // heads),
+        return MixerCache(
+            self.D.new_zeros(batch_size, self.conv1d.kernel_size[0] - 1, self.conv1d.in_channels),
+            self.D.new_zeros(batch_size, heads, self.state_size, self.inner // heads),
         )
 
-    def forward(self, x: Float[Tensor, "B T D"], state: MixerState | None = None) -> Float[Tensor, "B T D"]:
+    def forward(self, x: Float[Tensor, "B T D"], cache: MixerCache | None = None) -> Float[Tensor, "B T D"]:
         gate, mixed, step = self.in_proj(x).split([self.inner, self.conv1d.in_channels, len(self.D)], 2)
-        mixed, window = causal_conv(self.conv1d, mixed, state.window if state else None)
+        mixed, window = causal_conv(self.conv1d, mixed, cache.window if cache else None)
         mixed = full_precision(F.silu(mixed))
         u, write, read = mixed.split([self.inner, self.state_size, self.state_size], 2)
         u = u.unflatten(2, (len(self.D), -1))
         step = F.softplus(full_precision(step) + self.dt_bias)
         decay = -full_precision(self.A_log).exp()
-        if state:
-            y, state.ssm = ssd(u, step, decay, write, read, self.chunk, state.ssm)
-            state.window = window
-        elif kernel := kernel_for(u, self.backend, KERNEL):
+        if cache:
+            y, cache.ssm = ssd(u, step, decay, write, read, self.chunk, cache.ssm)
+            cache.window = window
+        elif kernel := kernel_for(u, self.backend, SSD_KERNEL):
             y = kernel(u, step, decay, write[:, :, None], read[:, :, None], self.chunk)
         else:
             y, _ = ssd(u, step, decay, write, read, self.chunk)

@@ -16,15 +16,15 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible, InputError
-from forethought.models.gpt import Block
+from forethought.models.gpt import GPTBlock
 from forethought.validation import validated
 
 
 @dataclass
-class State:
+class PretrainedCache:
     """The cache of `transformers`, of whatever kind the model makes; None before the first token."""
 
-    cache: Any = None
+    native: Any = None
 
 
 class Pretrained(nn.Module):
@@ -135,25 +135,25 @@ class Pretrained(nn.Module):
         self,
         x: Int[Tensor, "B T"] | Float[Tensor, "B T D"],
         prompt_length: int = 0,
-        state: State | None = None,
+        cache: PretrainedCache | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Hidden states after the last norm.
 
         Args:
             x: token ids, or embeddings (`embed`) where an objective builds its own input.
             prompt_length: of no effect.
-            state: what `new_state` made; `x` then continues the sequence that the state holds, and the
-                state grows by it.
+            cache: from `init_cache`; `x` then continues the sequence in the cache, and is appended to
+                the cache.
         """
         embedded = x if x.is_floating_point() else self.embed(x)
-        if state is None:
+        if cache is None:
             return self.backbone(inputs_embeds=embedded, use_cache=False).last_hidden_state
         # Once begun, the recurrent ones among the caches go on by single tokens alone.
-        parts = [embedded] if state.cache is None else embedded.split(1, 1)
+        parts = [embedded] if cache.native is None else embedded.split(1, 1)
         hidden = []
         for part in parts:
-            done = self.backbone(inputs_embeds=part, use_cache=True, **{self.slot: state.cache})
-            state.cache = done[self.slot]
+            done = self.backbone(inputs_embeds=part, use_cache=True, **{self.slot: cache.native})
+            cache.native = done[self.slot]
             hidden.append(done.last_hidden_state)
         return torch.cat(hidden, 1)
 
@@ -163,7 +163,7 @@ class Pretrained(nn.Module):
 
     def new_block(self) -> nn.Module:
         """A block of our GPT, without positions, freshly initialised, for an objective's own heads."""
-        block = Block(self.width, self.heads)
+        block = GPTBlock(self.width, self.heads)
         self.initialise(block)
         return block
 
@@ -173,9 +173,9 @@ class Pretrained(nn.Module):
         """A block of `new_block` on top of hidden states, causal; it adds to what the last norm gave."""
         return block(hidden, None, None, None, False)
 
-    def new_state(self, batch: int, length: int) -> State:
+    def init_cache(self, batch_size: int, length: int) -> PretrainedCache:
         """An empty cache, which grows with what is read."""
-        return State()
+        return PretrainedCache()
 
     def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
         return F.linear(hidden, self.embedding.weight) if self.output is None else self.output(hidden)

@@ -22,7 +22,7 @@ Backend = Literal["auto", "torch", "mamba_ssm"]
 
 
 @dataclass
-class MixerState:
+class MixerCache:
     """What one mixer keeps of the tokens read so far."""
 
     window: Float[Tensor, "B W C"]
@@ -33,10 +33,10 @@ class MixerState:
 
 
 @dataclass
-class State:
+class MambaCache:
     """One state for each mixer; its size does not grow with the tokens read."""
 
-    mixers: list[MixerState]
+    mixers: list[MixerCache]
 
 
 class StateSpaceModel(nn.Module):
@@ -74,7 +74,9 @@ class StateSpaceModel(nn.Module):
         self.mask = mask
         self.width = width
         self.new_mixer = new_mixer
-        self.backbone = Backbone(vocabulary_size, width, [Block(width, new_mixer()) for _ in range(layers)])
+        self.backbone = Backbone(
+            vocabulary_size, width, [MambaBlock(width, new_mixer()) for _ in range(layers)]
+        )
         self.lm_head = nn.Linear(width, vocabulary_size, bias=False)
         self.embedding = self.backbone.embedding
         self.initialise(self)
@@ -117,7 +119,7 @@ class StateSpaceModel(nn.Module):
         self,
         x: Int[Tensor, "B T"] | Float[Tensor, "B T D"],
         prompt_length: int = 0,
-        state: State | None = None,
+        cache: MambaCache | None = None,
         trunk: bool = False,
     ) -> Float[Tensor, "B T D"]:
         """Hidden states after the last norm.
@@ -125,13 +127,13 @@ class StateSpaceModel(nn.Module):
         Args:
             x: token ids, or embeddings (`embed`) where an objective builds its own input.
             prompt_length: without a meaning here.
-            state: what `new_state` made; `x` then continues the sequence that the state has read, in
-                pieces of any length.
+            cache: from `init_cache`; `x` then continues the sequence in the cache, in pieces of any
+                length.
             trunk: instead, what enters the last block; `run_block` does the rest.
         """
         hidden = x if x.is_floating_point() else self.embed(x)
         for index, block in enumerate(self.backbone.layers[: len(self.backbone.layers) - trunk]):
-            hidden = block(hidden, state.mixers[index] if state else None)
+            hidden = block(hidden, cache.mixers[index] if cache else None)
         return hidden if trunk else self.backbone.norm_f(hidden)
 
     @property
@@ -146,7 +148,7 @@ class StateSpaceModel(nn.Module):
 
     def new_block(self) -> nn.Module:
         """One more block of this architecture, freshly initialised, for an objective's own heads."""
-        block = Block(self.width, self.new_mixer())
+        block = MambaBlock(self.width, self.new_mixer())
         self.initialise(block)
         return block
 
@@ -156,23 +158,23 @@ class StateSpaceModel(nn.Module):
         """A block, the last one or one of `new_block`; then the last norm."""
         return self.backbone.norm_f(block(hidden))
 
-    def new_state(self, batch: int, length: int) -> State:
-        """The state before the first token of `batch` sequences, of whatever `length`."""
+    def init_cache(self, batch_size: int, length: int) -> MambaCache:
+        """The state before the first token of `batch_size` sequences of any length."""
         blocks: Any = self.backbone.layers
-        return State([block.mixer.new_state(batch) for block in blocks])
+        return MambaCache([block.mixer.init_cache(batch_size) for block in blocks])
 
 
 class Backbone(nn.Module):
     """Holds the modules under mamba-ssm's names."""
 
-    def __init__(self, vocabulary_size: int, width: int, blocks: list[Block]) -> None:
+    def __init__(self, vocabulary_size: int, width: int, blocks: list[MambaBlock]) -> None:
         super().__init__()
         self.embedding: nn.Embedding = Embedding(vocabulary_size, width)
         self.layers = nn.ModuleList(blocks)
         self.norm_f = nn.RMSNorm(width, eps=1e-5)
 
 
-class Block(nn.Module):
+class MambaBlock(nn.Module):
     """A mixer behind a norm and around the residual stream."""
 
     def __init__(self, width: int, mixer: nn.Module) -> None:
@@ -180,8 +182,8 @@ class Block(nn.Module):
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.mixer = mixer
 
-    def forward(self, x: Float[Tensor, "B T D"], state: MixerState | None = None) -> Float[Tensor, "B T D"]:
-        return x + self.mixer(self.norm(x), state)
+    def forward(self, x: Float[Tensor, "B T D"], cache: MixerCache | None = None) -> Float[Tensor, "B T D"]:
+        return x + self.mixer(self.norm(x), cache)
 
 
 def causal_conv(

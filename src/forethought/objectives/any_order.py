@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from forethought.errors import Impossible, InputError
-from forethought.objectives.base import Objective, choose, read_last
+from forethought.objectives.base import Objective, read_last, sample_token
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
 
@@ -54,7 +54,7 @@ class AnyOrder(Objective):
         order: Literal["left_to_right", "right_to_left"] = "left_to_right",
     ) -> None:
         super().__init__(model, task)
-        if not hasattr(model, "visibility"):
+        if not hasattr(model, "build_attention_mask"):
             raise Impossible(
                 f"model: {type(model).__name__} has no positions to shuffle; expected gpt or looped_gpt"
             )
@@ -87,14 +87,14 @@ class AnyOrder(Objective):
         tokens: Int[Tensor, "B T"],
         at: Int[Tensor, "B U"],
         prompt_length: int,
-        state: Any = None,
+        cache: Any = None,
     ) -> Float[Tensor, "B N D"]:
         """Hidden states of the last N = `count` tokens, which stand `at` these positions.
 
         The last position, U = T + 1, is that of the token to come.
         """
         embedded = self.model.embed(tokens) + self.next_position(at[:, 1:])
-        return read_last(self.model, count, embedded, prompt_length, state, positions=at[:, :-1])
+        return read_last(self.model, count, embedded, prompt_length, cache, positions=at[:, :-1])
 
     def answer_logits(self, batch: Batch) -> Float[Tensor, "B A V"]:
         order = torch.arange(batch.answer.shape[1], device=batch.answer.device).expand_as(batch.answer)
@@ -121,11 +121,11 @@ class AnyOrder(Objective):
         order = [*range(read.shape[1]), *(unread if self.order == "left_to_right" else unread[::-1])]
         at = torch.tensor(order, device=prompt.device).expand(len(prompt), total)
         sequence = torch.cat([read, read.new_zeros(len(read), len(unread))], 1)
-        state = self.model.new_state(len(prompt), total)
+        cache = self.model.init_cache(len(prompt), total)
         start = 0
         for stop in range(read.shape[1], total):
-            hidden = self.hidden(1, read, at[:, start : stop + 1], prompt.shape[1], state)
-            read = choose(self.model.logits(hidden), temperature)
+            hidden = self.hidden(1, read, at[:, start : stop + 1], prompt.shape[1], cache)
+            read = sample_token(self.model.logits(hidden), temperature)
             sequence[:, order[stop]] = read[:, 0]
             start = stop
         return sequence[:, prompt.shape[1] :]

@@ -108,7 +108,7 @@ def _knows_last(function: Callable[..., Any]) -> bool:
     return "last" in inspect.signature(function).parameters
 
 
-def choose(logits: Float[Tensor, "*N V"], temperature: float) -> Int[Tensor, "*N"]:
+def sample_token(logits: Float[Tensor, "*N V"], temperature: float) -> Int[Tensor, "*N"]:
     """The likeliest token at temperature 0, else a sample from the softened distribution."""
     if temperature == 0:
         return logits.argmax(-1)

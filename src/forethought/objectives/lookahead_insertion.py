@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
-from forethought.objectives.base import choose, read_last
+from forethought.objectives.base import read_last, sample_token
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -113,11 +113,11 @@ class LookaheadInsertion(NextToken):
         given: Int[Tensor, "B G"] | None = None,
         temperature: float = 0.0,
     ) -> Int[Tensor, "B A"]:
-        state = self.model.new_state(len(prompt), prompt.shape[1] + length + self.span + 2)
+        cache = self.model.init_cache(len(prompt), prompt.shape[1] + length + self.span + 2)
 
         def write(read: Int[Tensor, "B T"]) -> Int[Tensor, "B 1"]:
-            hidden = read_last(self.model, 1, self.embed(read), prompt.shape[1], state)
-            return choose(self.model.logits(hidden), temperature)
+            hidden = read_last(self.model, 1, self.embed(read), prompt.shape[1], cache)
+            return sample_token(self.model.logits(hidden), temperature)
 
         begin, end = (prompt.new_full((len(prompt), 1), token) for token in (self.begin, self.end))
         answer: list[Tensor] = [] if given is None else list(given.split(1, 1))

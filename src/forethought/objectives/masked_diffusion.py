@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from forethought.objectives.base import Objective, choose, read_last
+from forethought.objectives.base import Objective, read_last, sample_token
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
 
@@ -117,7 +117,7 @@ class MaskedDiffusion(Objective):
         steps = min(self.steps or length, length - first)
         for step in range(1, steps + 1):
             logits = self.logits(prompt, answer, masked)
-            tokens = choose(logits, temperature)
+            tokens = sample_token(logits, temperature)
             answer = torch.where(masked, tokens, answer)
             # Mask again the least confident of the tokens just found; a linear schedule says how many.
             confidence = logits.log_softmax(2).gather(2, tokens[..., None])[..., 0]

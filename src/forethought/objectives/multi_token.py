@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from forethought.objectives.base import check_horizon, choose, read_last
+from forethought.objectives.base import check_horizon, read_last, sample_token
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -120,7 +120,7 @@ class MultiToken(NextToken):
         while (known < length).any():
             calls += known < length
             trunk = self.trunk(torch.cat([prompt, draft[:, : length - 1]], 1), prompt.shape[1])
-            own = choose(self.model.logits(self.head_state(1, trunk, prompt.shape[1], length)), 0.0)
+            own = sample_token(self.model.logits(self.head_state(1, trunk, prompt.shape[1], length)), 0.0)
             agreed = (draft[:, :length] == own) | (columns[:length] < known[:, None])
             right = agreed.long().cumprod(1).sum(1)  # tokens before head 1's first objection
             # At that objection head 1 is right, as all it has read is; from there the others draft on.
@@ -129,7 +129,7 @@ class MultiToken(NextToken):
                 self.head_state(i, trunk, prompt.shape[1], length)[rows, reader]
                 for i in range(1, self.horizon + 1)
             ]
-            tokens = choose(self.model.logits(torch.stack(heads, 1)), 0.0)
+            tokens = sample_token(self.model.logits(torch.stack(heads, 1)), 0.0)
             draft = draft.scatter(1, right[:, None] + columns[: self.horizon], tokens)
             known = right + 1
         return draft[:, :length], calls

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from forethought.objectives.base import Objective, choose, read_last
+from forethought.objectives.base import Objective, read_last, sample_token
 from forethought.tasks import Batch
 
 
@@ -56,9 +56,9 @@ class NextToken(Objective):
     ) -> Int[Tensor, "B A"]:
         answer = prompt[:, :0] if given is None else given
         read = self.inputs(prompt, answer)
-        state = self.model.new_state(len(prompt), read.shape[1] + length - answer.shape[1])
+        cache = self.model.init_cache(len(prompt), read.shape[1] + length - answer.shape[1])
         while answer.shape[1] < length:
-            hidden = read_last(self.model, 1, read, prompt.shape[1], state)
-            read = choose(self.next_logits(hidden), temperature)
+            hidden = read_last(self.model, 1, read, prompt.shape[1], cache)
+            read = sample_token(self.next_logits(hidden), temperature)
             answer = torch.cat([answer, read], 1)
         return answer

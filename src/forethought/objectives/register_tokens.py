@@ -55,7 +55,7 @@ class RegisterTokens(NextToken):
         register_weight: Annotated[float, Field(ge=0, lt=1)] = 0.5,
     ) -> None:
         super().__init__(model, task)
-        if not hasattr(model, "visibility"):
+        if not hasattr(model, "build_attention_mask"):
             raise Impossible(
                 f"model: {type(model).__name__} has no attention mask to hide registers with; "
                 "expected gpt or looped_gpt"
@@ -86,7 +86,7 @@ class RegisterTokens(NextToken):
             torch.cat([self.model.embed(tokens), registers], 1),
             prompt_length,
             positions=torch.cat([positions, prompt_length - 1 + target], 1),
-            seen=self.visibility(tokens.shape[1], prompt_length),
+            attention_mask=self.build_attention_mask(tokens.shape[1], prompt_length),
         )
         logits = self.model.logits(hidden)
         next_token = F.cross_entropy(logits[:, :length].flatten(0, 1), batch.answer.flatten())
@@ -94,9 +94,9 @@ class RegisterTokens(NextToken):
         register = F.cross_entropy(logits[:, length:].flatten(0, 1), ahead.flatten())
         return torch.lerp(next_token, register, self.register_weight)
 
-    def visibility(self, length: int, prompt_length: int) -> Bool[Tensor, "S S"]:
+    def build_attention_mask(self, length: int, prompt_length: int) -> Bool[Tensor, "S S"]:
         """The model's own mask, and under it one row for each register, from the prompt's end on."""
-        own = self.model.visibility(length, prompt_length, self.register.device)
+        own = self.model.build_attention_mask(length, prompt_length, self.register.device)
         before = own[prompt_length - 1 : -1]
         alone = torch.eye(len(before), dtype=torch.bool, device=own.device)
         hidden = alone.new_zeros(length, len(before))

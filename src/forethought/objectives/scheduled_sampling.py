@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from forethought.objectives.base import choose
+from forethought.objectives.base import sample_token
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -63,7 +63,7 @@ class ScheduledSampling(NextToken):
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         with torch.no_grad():
-            own = choose(self.answer_logits(batch), temperature=1.0)
+            own = sample_token(self.answer_logits(batch), temperature=1.0)
         swapped = torch.rand(own.shape, device=own.device) < self.probability
         mixed = Batch(batch.prompt, torch.where(swapped, own, batch.answer))
         return F.cross_entropy(self.answer_logits(mixed).flatten(0, 1), batch.answer.flatten())

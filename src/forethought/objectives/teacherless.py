@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from forethought.errors import Impossible
-from forethought.objectives.base import choose
+from forethought.objectives.base import sample_token
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -84,4 +84,4 @@ class Teacherless(NextToken):
     ) -> Int[Tensor, "B A"]:
         if self.teacher_forced:
             return super().generate(prompt, length, given, temperature)
-        return choose(self.one_pass_logits(prompt, length), temperature)
+        return sample_token(self.one_pass_logits(prompt, length), temperature)
