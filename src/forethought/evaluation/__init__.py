@@ -1,8 +1,8 @@
-"""Evaluation: what a trained model can do, what it does instead, and the verdict."""
+"""Evaluation: metrics, error anatomy, the Clever Hans test, gradient reach and the verdict."""
 
-from forethought.evaluation.diagnose import diagnose
+from forethought.evaluation.diagnose import Diagnosis, diagnose
 from forethought.evaluation.examples import show_examples
 from forethought.evaluation.grad_flow import grad_flow
 from forethought.evaluation.verdict import verdict
 
-__all__ = ["diagnose", "grad_flow", "show_examples", "verdict"]
+__all__ = ["Diagnosis", "diagnose", "grad_flow", "show_examples", "verdict"]

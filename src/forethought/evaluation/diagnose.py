@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from forethought.objectives import Objective
 from forethought.tasks import Batch
+
+if TYPE_CHECKING:
+    from forethought.objectives import Objective
 
 
 @torch.inference_mode()
@@ -22,10 +24,7 @@ def diagnose(
     chunk: int = 2000,
     clever_hans: bool = True,
 ) -> dict[str, float]:
-    """Metrics by name (docs/METRICS.md), without their `test/` or `val/`.
-
-    Metrics that mean nothing for this task or objective are absent: the teacher-forced ones and the
-    Clever Hans test for an objective that reads no answer, for instance.
+    """Return metrics by name (docs/METRICS.md), without their `test/` or `val/`.
 
     Args:
         rows: B rows; they are read in pieces of `chunk`.
@@ -34,91 +33,108 @@ def diagnose(
     """
     training = objective.training
     objective.eval()
-    means = _Means()
-    # Decoding has too many shapes to be worth compiling, even where training is compiled.
-    with torch.compiler.set_stance("force_eager"):
-        for start in range(0, len(rows), chunk):
-            batch = rows[start : start + chunk].to(objective.device)
-            _free_running(means, objective, batch, temperature)
-            _teacher_forced(means, objective, batch)
-            for name, values in objective.diagnostics(batch).items():
-                means.add(name, values)
-            if clever_hans and objective.teacher_forced:
-                _clever_hans(means, objective, batch, temperature)
+    diagnosis = Diagnosis(objective, temperature, clever_hans)
+    for start in range(0, len(rows), chunk):
+        diagnosis.update(rows[start : start + chunk].to(objective.device))
     objective.train(training)
-    task = objective.task
-    return {**means.result(), "chance": task.chance, "decision_chance": task.decision_chance}
+    return diagnosis.compute()
 
 
-class _Means:
-    """Running means by name; a mean over nothing is left out."""
+class Diagnosis:
+    """Accumulators of all metrics, with the `update` and `compute` of a torchmetrics metric.
 
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = defaultdict(int)
+    A `torchmetrics.Metric` must name its states beforehand; these names follow from the task's strata and
+    outcomes and from the objective. Metrics without a meaning for a task or objective are absent, such as
+    the teacher-forced ones of an objective that reads no answer.
 
-    def add(self, name: str, values: Tensor) -> None:
-        total = values.double().sum()
-        self.sums[name] = self.sums[name] + total if name in self.sums else total
-        self.counts[name] += values.numel()
-
-    def add_positions(self, name: str, values: Tensor) -> None:
-        for position, column in enumerate(values.unbind(1), 1):
-            self.add(f"{name}_{position}", column)
-
-    def result(self) -> dict[str, float]:
-        return {name: (total / self.counts[name]).item() for name, total in self._kept()}
-
-    def _kept(self) -> Iterator[tuple[str, Tensor]]:
-        return ((name, total) for name, total in self.sums.items() if self.counts[name])
-
-
-def _free_running(means: _Means, objective: Objective, batch: Batch, temperature: float) -> None:
-    """The model reads its own tokens: accuracy, anatomy of the errors, accuracy by kind of row."""
-    task = objective.task
-    answer = objective.generate(batch.prompt, batch.answer.shape[1], temperature=temperature)
-    outcome = task.check(batch.prompt, answer)
-    right = outcome == 0
-    means.add("accuracy", right)
-    means.add_positions("token_accuracy", answer == batch.answer)
-    for index, kind in enumerate(task.outcomes[1:], 1):
-        means.add(f"error_{kind}", outcome == index)
-    for name, members in task.strata(batch).items():
-        means.add(f"accuracy_{name}", right[members])
-
-
-def _teacher_forced(means: _Means, objective: Objective, batch: Batch) -> None:
-    """The deciding tokens, and all tokens given the true ones before them."""
-    logits = objective.answer_logits(batch)
-    deciding = objective.task.decision_mask(batch)
-    hits = logits.argmax(2) == batch.answer
-    means.add("decision_accuracy", hits[deciding])
-    means.add("decision_margin", margin(logits[deciding], batch.answer[deciding]))
-    if objective.teacher_forced:
-        losses = F.cross_entropy(logits.transpose(1, 2).float(), batch.answer, reduction="none")
-        means.add("forced_loss", losses)
-        means.add("forced_accuracy", hits.all(1))
-        means.add("forced_local_accuracy", hits[~deciding])
-        means.add_positions("forced_token_accuracy", hits)
-
-
-def _clever_hans(means: _Means, objective: Objective, batch: Batch, temperature: float) -> None:
-    """Hand the model the right decision, then a wrong one: does it merely follow?
-
-    Source: Bachmann & Nagarajan, ICML 2024, §4. Rows are handed all tokens up to the last position that
-    is deciding in any row, so only tasks whose decision stands at a fixed place take part.
+    Args: as of `diagnose`.
     """
-    task = objective.task
-    wrong = task.distract(batch)
-    if wrong is None or task.following is None:
-        return
-    upto = _last_decision(task.decision_mask(batch)) + 1
-    length = wrong.shape[1]
-    own = objective.generate(batch.prompt, length, given=batch.answer[:, :upto], temperature=temperature)
-    means.add("given_decision_accuracy", task.check(batch.prompt, own) == 0)
-    own = objective.generate(batch.prompt, length, given=wrong[:, :upto], temperature=temperature)
-    followed = task.outcomes.index(task.following)
-    means.add("follows_wrong_decision", task.check(batch.prompt, own) == followed)
+
+    def __init__(self, objective: Objective, temperature: float = 0.0, clever_hans: bool = True) -> None:
+        self.objective, self.task = objective, objective.task
+        self.temperature, self.clever_hans = temperature, clever_hans
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def update(self, batch: Batch) -> None:
+        """Add rows. The model must be in evaluation mode."""
+        # Decoding has too many shapes to be worth compiling, even where training is compiled. Training in
+        # bf16 is evaluated in fp32, so that a verdict does not depend on rounding.
+        full_precision = torch.autocast(batch.prompt.device.type, enabled=False)
+        with torch.compiler.set_stance("force_eager"), full_precision:
+            self._free_running(batch)
+            self._teacher_forced(batch)
+            for name, values in self.objective.diagnostics(batch).items():
+                self._add(name, values)
+            if self.clever_hans and self.objective.teacher_forced:
+                self._clever_hans(batch)
+
+    def compute(self, reduce: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
+        """Return the mean of every metric; a mean over no values is left out.
+
+        Args:
+            reduce: sums a tensor over the processes of a DDP run.
+        """
+        totals = torch.stack([*self.sums.values()])
+        counts = torch.tensor([*self.counts.values()], dtype=totals.dtype, device=totals.device)
+        both = torch.stack([totals, counts])
+        sums, sizes = (both if reduce is None else reduce(both)).tolist()
+        means = {name: a / b for name, a, b in zip(self.sums, sums, sizes, strict=True) if b}
+        return {**means, "chance": self.task.chance, "decision_chance": self.task.decision_chance}
+
+    def _add(self, name: str, values: Tensor) -> None:
+        self.sums[name] = self.sums.get(name, 0.0) + values.double().sum()
+        self.counts[name] = self.counts.get(name, 0) + values.numel()
+
+    def _add_positions(self, name: str, values: Tensor) -> None:
+        for position, column in enumerate(values.unbind(1), 1):
+            self._add(f"{name}_{position}", column)
+
+    def _free_running(self, batch: Batch) -> None:
+        """Add accuracy, error anatomy and strata of answers for which the model reads its own tokens."""
+        answer = self._generate(batch)
+        outcome = self.task.check(batch.prompt, answer)
+        right = outcome == 0
+        self._add("accuracy", right)
+        self._add_positions("token_accuracy", answer == batch.answer)
+        for index, kind in enumerate(self.task.outcomes[1:], 1):
+            self._add(f"error_{kind}", outcome == index)
+        for name, members in self.task.strata(batch).items():
+            self._add(f"accuracy_{name}", right[members])
+
+    def _teacher_forced(self, batch: Batch) -> None:
+        """Add the deciding tokens, and all tokens given the true ones before them."""
+        logits = self.objective.answer_logits(batch)
+        deciding = self.task.decision_mask(batch)
+        hits = logits.argmax(2) == batch.answer
+        self._add("decision_accuracy", hits[deciding])
+        self._add("decision_margin", margin(logits[deciding], batch.answer[deciding]))
+        if self.objective.teacher_forced:
+            losses = F.cross_entropy(logits.transpose(1, 2).float(), batch.answer, reduction="none")
+            self._add("forced_loss", losses)
+            self._add("forced_accuracy", hits.all(1))
+            self._add("forced_local_accuracy", hits[~deciding])
+            self._add_positions("forced_token_accuracy", hits)
+
+    def _clever_hans(self, batch: Batch) -> None:
+        """Hand the model the right decision, then a wrong one: does it merely follow?
+
+        Source: Bachmann & Nagarajan, ICML 2024, §4. Rows are handed all tokens up to the last position
+        that is deciding in any row, so only tasks whose decision stands at a fixed place take part.
+        """
+        wrong = self.task.distract(batch)
+        if wrong is None or self.task.following is None:
+            return
+        handed = _last_decision(self.task.decision_mask(batch)) + 1
+        answer = self._generate(batch, batch.answer[:, :handed])
+        self._add("given_decision_accuracy", self.task.check(batch.prompt, answer) == 0)
+        answer = self._generate(batch, wrong[:, :handed])
+        followed = self.task.outcomes.index(self.task.following)
+        self._add("follows_wrong_decision", self.task.check(batch.prompt, answer) == followed)
+
+    def _generate(self, batch: Batch, prefix: Int[Tensor, "B G"] | None = None) -> Int[Tensor, "B A"]:
+        length = batch.answer.shape[1]
+        return self.objective.generate(batch.prompt, length, given=prefix, temperature=self.temperature)
 
 
 def _last_decision(deciding: Bool[Tensor, "B A"]) -> int:
@@ -126,7 +142,7 @@ def _last_decision(deciding: Bool[Tensor, "B A"]) -> int:
 
 
 def margin(logits: Float[Tensor, "N V"], gold: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
-    """The right token's logit minus the best wrong one's."""
+    """Return the right token's logit minus the best wrong one's."""
     right = logits.gather(1, gold[:, None])
     wrong = logits.scatter(1, gold[:, None], -torch.inf).amax(1, keepdim=True)
     return (right - wrong)[:, 0]

@@ -1,15 +1,21 @@
 """A few rows with the model's own answers, for people to look at."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 
-from forethought.objectives import Objective
 from forethought.results import Example
 from forethought.tasks import Batch
+
+if TYPE_CHECKING:
+    from forethought.objectives import Objective
 
 
 @torch.inference_mode()
 def show_examples(objective: Objective, rows: Batch, temperature: float = 0.0) -> list[Example]:
-    """One example for each of the given rows."""
+    """Return one example for each of the given rows."""
     task = objective.task
     training = objective.training
     objective.eval()

@@ -1,29 +1,31 @@
-"""How far back the loss of each answer token reaches."""
+"""The reach of each answer token's loss back to earlier positions."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from forethought.objectives import NextToken, Objective
 from forethought.tasks import Batch
+
+if TYPE_CHECKING:
+    from forethought.objectives import Objective
 
 
 @torch.enable_grad()
 def grad_flow(objective: Objective, rows: Batch) -> Float[Tensor, "A T"] | None:
-    """Norm of the gradient of each answer token's loss by each position's hidden state, mean over rows.
+    """Return the norm of the gradient of each answer token's loss by each hidden state, mean over rows.
 
     The hidden state is the one that enters the first block. Position t of T = P + A - 1 reads prompt
     token t or answer token t - P + 1; answer token i is predicted at position P + i - 1 (all from 1), so
     what stands left of that is what the token asks of earlier positions. Under `Myopic` it is zero.
 
-    None where that has no meaning: an objective that is not `NextToken` or made from it, that reads no
-    answer, or whose teacher-forced pass reads more than these T tokens or reads them more than once. Nor
-    is there one of a model without an `embedding` to listen to.
+    None where the map has no meaning: the objective's logits do not follow this layout
+    (`next_token_layout`), it reads no answer, its teacher-forced pass reads more than these T tokens or
+    reads them more than once, or the model has no `embedding` to hook.
 
     Source: Wu et al., "Do language models plan ahead for future tokens?" (2404.00859), for the question.
 
@@ -31,7 +33,7 @@ def grad_flow(objective: Objective, rows: Batch) -> Float[Tensor, "A T"] | None:
         rows: the B rows whose norms are averaged.
     """
     embedding = getattr(objective.model, "embedding", None)
-    if not (isinstance(objective, NextToken) and objective.teacher_forced and embedding):
+    if not (objective.next_token_layout and objective.teacher_forced and embedding):
         return None
     hidden: list[Tensor] = []
 

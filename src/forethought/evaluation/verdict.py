@@ -1,4 +1,4 @@
-"""One word for what training came to."""
+"""The verdict of a run in one word."""
 
 from forethought.results import Verdict
 
@@ -9,7 +9,7 @@ _TENTH = 0.1
 
 
 def verdict(metrics: dict[str, float], solve_threshold: float) -> Verdict:
-    """`metrics` as `diagnose` names them.
+    """Return the verdict for metrics with the names of `diagnose`.
 
     * `solved`: accuracy reached the threshold.
     * `shortcut`: with the true prefix every other token is read off, while the decision stands at

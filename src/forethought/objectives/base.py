@@ -1,10 +1,11 @@
-"""What an objective is: a model trained in one particular way, and decoded in the way that fits."""
+"""The base of all objectives: a model, its training loss and the matching decoding."""
 
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, ClassVar
 
@@ -14,47 +15,59 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
-from forethought.tasks import Batch, Task
+from forethought.evaluation import Diagnosis
+from forethought.optimizers import OptimizerFactory
+from forethought.tasks import Batch, Task, derive_seed
 
 
 class Objective(pl.LightningModule, ABC):
-    """Wraps a model; owns the input layout, the loss and the decoding.
+    """Base of all objectives: wraps a model and owns the input layout, the loss and the decoding.
 
-    `Teacherless(GPT(...), task)` is all that a notebook needs; under Lightning's Trainer, set
-    `make_optimizer` to anything that `configure_optimizers` may return.
+    An ordinary LightningModule:
+
+        Trainer(max_steps=1000).fit(Teacherless(GPT.for_task(task), task), TaskData(task))
+
+    Args:
+        model: a `forethought.models.Model`.
+        task: what the model is trained on.
+
+    Attributes:
+        make_optimizer: called as `make_optimizer(objective, max_steps)` by `configure_optimizers`; AdamW
+            unless replaced.
+        temperature: of the decoding in validation and test; 0 is greedy.
 
     Raises:
-        Impossible: the model's attention mask means nothing under this objective.
+        Impossible: the objective does not support the model's attention mask.
     """
 
     masks: ClassVar[tuple[str, ...]] = ("causal", "prefix")
-    """The attention masks under which the objective means something."""
+    """The attention masks that the objective supports."""
 
     teacher_forced: bool = True
-    """Whether the model reads answer tokens as input, so that it can be handed a true or false prefix."""
+    """True if the model reads answer tokens as input, so that it can be handed a true or false prefix."""
 
-    changes_by_step: bool = False
-    """Whether the loss is another function of weights, rows and noise at another step; no CUDA graph is."""
-
-    make_optimizer: Callable[[nn.Module, int], Any]
+    next_token_layout: ClassVar[bool] = False
+    """True if the logits of answer token i come from position P + i - 1 of one pass (`grad_flow`)."""
 
     def __init__(self, model: Any, task: Task) -> None:
         super().__init__()
         self.model = model
         self.task = task
+        self.make_optimizer: Callable[[nn.Module, int], Any] = OptimizerFactory()
+        self.temperature = 0.0
         if model.mask not in self.masks:
             raise Impossible(
-                f"model.mask={model.mask}: {type(self).__name__} has no meaning under it; "
-                f"expected {' or '.join(self.masks)}"
+                f"model.mask={model.mask}: not supported by {type(self).__name__}; "
+                f"use {' or '.join(self.masks)}"
             )
 
     @abstractmethod
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        """Mean training loss over the tokens that carry one."""
+        """Return the mean training loss over the tokens that carry one."""
 
     @abstractmethod
     def answer_logits(self, batch: Batch) -> Float[Tensor, "B A V"]:
-        """Logits of each answer token, from the true prefix if `teacher_forced`, else from the prompt."""
+        """Return the logits of each answer token, from the true prefix if `teacher_forced`, else the prompt."""
 
     @abstractmethod
     def generate(
@@ -64,7 +77,7 @@ class Objective(pl.LightningModule, ABC):
         given: Int[Tensor, "B G"] | None = None,
         temperature: float = 0.0,
     ) -> Int[Tensor, "B A"]:
-        """The model's own answer of `length` tokens, greedy at temperature 0.
+        """Return the model's own answer of `length` tokens, greedy at temperature 0.
 
         Args:
             given: first answer tokens handed to the model (only if `teacher_forced`); returned as part
@@ -72,20 +85,76 @@ class Objective(pl.LightningModule, ABC):
         """
 
     def diagnostics(self, batch: Batch) -> dict[str, Float[Tensor, " B"]]:
-        """Further metrics of this objective, by name: one value a row, averaged by the evaluation."""
+        """Return further metrics by name, one value a row; the evaluation averages them."""
         return {}
 
     @classmethod
     def extra_positions(cls, task: Task, **options: Any) -> int:
-        """How many positions beyond prompt and answer the model must have, for these `options`."""
+        """Return the positions beyond prompt and answer that the model must have, for these options."""
         return 0
 
-    def forward(self, batch: Batch) -> Float[Tensor, ""]:
-        """The loss, where `torch.func` calls the objective with other weights than its own."""
-        return self.loss(batch)
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Make noise inside the loss a function of (seed, step) too, so that resuming is exact."""
+        seed = getattr(self.trainer.datamodule, "seed", None)
+        if seed is not None:
+            # Ranks of a DDP run read other rows, and so draw other noise.
+            rank = [self.trainer.global_rank] if self.trainer.global_rank else []
+            number = self.trainer.fit_loop.epoch_loop.total_batch_idx
+            noise = derive_seed(seed, "noise", number, *rank)
+            # `torch.manual_seed` formats the stack for each kind of device that is missing.
+            torch.default_generator.manual_seed(noise)
+            if torch.cuda.is_initialized():
+                torch.cuda.manual_seed_all(noise)
 
-    def training_step(self, batch: Batch, index: int) -> Float[Tensor, ""]:
-        return self.loss(batch)
+    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
+        """Return the loss; log it every `log_every_n_steps`, as reading it waits for the device.
+
+        Raises:
+            FloatingPointError: the loss is NaN or infinite at a step that is logged.
+        """
+        loss = self.loss(batch)
+        step = self.trainer.global_step + 1
+        if step % self.trainer.log_every_n_steps == 0:
+            if not math.isfinite(loss.item()):
+                raise FloatingPointError(f"the training loss became {loss.item()} by step {step}")
+            self.log("train/loss", loss.detach().double(), prog_bar=True)
+            self.log("step", float(step))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self._diagnosis = Diagnosis(self, self.temperature, clever_hans=False)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._diagnosis.update(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val/…`, and the learning rate at the same step."""
+        metrics = self._diagnosis.compute(self._sum_over_ranks)
+        shown = {f"val/{name}": value for name, value in metrics.items() if "chance" not in name}
+        if self.trainer.state.fn == "fit":
+            shown["train/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+            shown["step"] = self.trainer.global_step
+        self._log_exactly(shown, ("val/accuracy", "val/decision_accuracy"))
+
+    def on_test_epoch_start(self) -> None:
+        self._diagnosis = Diagnosis(self, self.temperature)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._diagnosis.update(batch)
+
+    def on_test_epoch_end(self) -> None:
+        metrics = self._diagnosis.compute(self._sum_over_ranks)
+        self._log_exactly({f"test/{name}": value for name, value in metrics.items()})
+
+    def _sum_over_ranks(self, tensor: Tensor) -> Tensor:
+        reduced: Tensor = self.trainer.strategy.reduce(tensor, reduce_op="sum")
+        return reduced
+
+    def _log_exactly(self, metrics: dict[str, float], on_bar: Sequence[str] = ()) -> None:
+        """Log in float64: Lightning's default of float32 would turn .95 into .94999999."""
+        for name, value in metrics.items():
+            exact = torch.tensor(value, dtype=torch.float64)
+            self.log(name, exact, prog_bar=name in on_bar, batch_size=1, rank_zero_only=False)
 
     def configure_optimizers(self) -> Any:
         return self.make_optimizer(self, int(self.trainer.max_steps))

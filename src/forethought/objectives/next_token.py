@@ -26,6 +26,8 @@ class NextToken(Objective):
     Source: Bachmann & Nagarajan, "The Pitfalls of Next-Token Prediction", ICML 2024, §2.
     """
 
+    next_token_layout = True
+
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         return F.cross_entropy(self.answer_logits(batch).flatten(0, 1), batch.answer.flatten())
 

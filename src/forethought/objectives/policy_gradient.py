@@ -61,7 +61,6 @@ class PolicyGradient(NextToken):
         self.samples, self.temperature = samples, temperature
         self.advantage, self.clip, self.refresh = advantage, clip, refresh
         self.frozen = NextToken(copy.deepcopy(model), task).requires_grad_(False) if refresh > 1 else None
-        self.changes_by_step = self.frozen is not None
         self.steps = 0
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:

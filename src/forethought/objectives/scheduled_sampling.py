@@ -41,8 +41,6 @@ class ScheduledSampling(NextToken):
         growth_steps: optimiser steps until then.
     """
 
-    changes_by_step = True
-
     @validated
     def __init__(
         self,
