@@ -34,7 +34,7 @@ class Objective(pl.LightningModule, ABC):
     Attributes:
         make_optimizer: called as `make_optimizer(objective, max_steps)` by `configure_optimizers`; AdamW
             unless replaced.
-        temperature: of the decoding in validation and test; 0 is greedy.
+        evaluation_temperature: of the decoding in validation and test; 0 is greedy.
 
     Raises:
         Impossible: the objective does not support the model's attention mask.
@@ -54,7 +54,7 @@ class Objective(pl.LightningModule, ABC):
         self.model = model
         self.task = task
         self.make_optimizer: Callable[[nn.Module, int], Any] = OptimizerFactory()
-        self.temperature = 0.0
+        self.evaluation_temperature = 0.0
         if model.mask not in self.masks:
             raise Impossible(
                 f"model.mask={model.mask}: not supported by {type(self).__name__}; "
@@ -122,7 +122,7 @@ class Objective(pl.LightningModule, ABC):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        self._diagnosis = Diagnosis(self, self.temperature, clever_hans=False)
+        self._diagnosis = Diagnosis(self, self.evaluation_temperature, clever_hans=False)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._diagnosis.update(batch)
@@ -137,7 +137,7 @@ class Objective(pl.LightningModule, ABC):
         self._log_exactly(shown, ("val/accuracy", "val/decision_accuracy"))
 
     def on_test_epoch_start(self) -> None:
-        self._diagnosis = Diagnosis(self, self.temperature)
+        self._diagnosis = Diagnosis(self, self.evaluation_temperature)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._diagnosis.update(batch)
