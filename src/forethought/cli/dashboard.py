@@ -2,59 +2,66 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from forethought.cli.show import mention_offline_runs
 from forethought.errors import InputError
-from forethought.results import Results, collect
+
+if TYPE_CHECKING:
+    from forethought.results import Results
 
 _X = "trainer/global_step"
 _CURVES = ("val/accuracy", "val/decision_accuracy", "val/forced_local_accuracy", "train/loss")
 _COLUMNS = ("verdict", "test/accuracy", "test/decision_accuracy", "test/chance", "steps_to_solve")
 
 
-def dashboard(arguments: list[str]) -> int:
-    if len(arguments) != 1:
-        raise InputError(f"dashboard {' '.join(arguments)}: expected one folder of a sweep or run")
-    folder = Path(arguments[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="of a sweep or of a run with logger=wandb")
+
+
+def run(options: argparse.Namespace) -> int:
+    from forethought.cli.show import print_offline_runs
+    from forethought.results import collect
+
+    folder = options.folder
     runs = [run for run in collect(folder) if run.choices.get("logger") == "wandb"]
     if not runs:
-        raise InputError(f"{folder}: has no runs in W&B; expected a sweep or run with logger=wandb")
+        raise InputError(f"{folder}: has no runs in W&B; use a sweep or run with logger=wandb")
     try:
         import wandb_workspaces  # noqa: F401
     except ImportError:
         raise InputError(
-            "dashboard: wandb-workspaces is not installed; expected pip install 'forethought[dashboard]'"
+            "dashboard: wandb-workspaces is missing; run pip install 'forethought[dashboard]'"
         ) from None
     print(f"dashboard: {_save(runs)}")
-    mention_offline_runs(folder, "" if (folder / "wandb").is_dir() else "*/")
+    print_offline_runs(folder, "" if (folder / "wandb").is_dir() else "*/")
     return 0
 
 
 def _save(runs: list[Results]) -> str:
-    """Write the workspace to W&B; its address."""
+    """Write the workspace to W&B. Return its address."""
     import wandb
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
-    from forethought.run.wandb_logger import answers, logged_in, settings
+    from forethought.loggers.wandb import answers, logged_in, wandb_settings
 
-    server = settings().base_url
+    server = wandb_settings().base_url
     if not logged_in(server):
-        raise InputError(f"dashboard: no API key for {server}; expected `wandb login` first")
+        raise InputError(f"dashboard: no API key for {server}; run `wandb login` first")
     if not answers(server):
-        raise InputError(f"dashboard: {server} does not answer; expected W&B's server there")
+        raise InputError(f"dashboard: {server} does not answer")
     logger = runs[0].config["logger"]
     try:
         entity = str(logger["entity"] or wandb.Api().default_entity)
         return str(workspace(runs, entity, logger["project"]).save().url)
     except (wandb.errors.Error, WandbApiFailedError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"dashboard: {server} refuses: {reason}; expected a project to write to") from None
+        raise InputError(f"dashboard: {server} rejects the workspace: {reason}") from None
 
 
 def workspace(runs: list[Results], entity: str, project: str) -> Any:
-    """The workspace, not yet saved: what each objective can do, and what it does instead.
+    """Return the workspace, not yet saved: abilities and failures of each objective.
 
     Args:
         runs: those of one sweep, or a single one.

@@ -1,45 +1,55 @@
-"""`forethought train / status / resume / evaluate / report / dashboard`."""
+"""`forethought train / resume / status / evaluate / report / dashboard`."""
 
+from __future__ import annotations
+
+import argparse
 import os
 import signal
 import sys
 from importlib import import_module
+from typing import NoReturn
 
-from forethought.errors import InputError, expected_one_of
+from forethought.errors import InputError
 
-USAGE = """\
-usage: forethought COMMAND …
+COMMANDS = {
+    "train": "train and test one run, or a sweep of runs with -m",
+    "resume": "resume a sweep or a run from its folder",
+    "status": "show the state of every cell of a sweep, or of a run",
+    "evaluate": "run the same diagnostics on other data",
+    "report": "write tables, plots and one HTML page from the results on disk",
+    "dashboard": "lay out a W&B workspace over runs with logger=wandb",
+}
+EPILOG = """\
+examples:
+  forethought train experiment=smoke
+  forethought train -m objective=next_token,teacherless 'seed=range(5)'   running it again resumes it
+  forethought report multirun/sweep
 
-When does next-token prediction stop a sequence model from planning ahead, and what repairs it?
-
-  train [KEY=VALUE …]           train and test one run              forethought train experiment=smoke
-  train -m [KEY=V1,V2 …]        sweep a grid of runs; running it again resumes it
-                                forethought train -m objective=next_token,teacherless 'seed=range(5)'
-  train --help                  the choices of task, model, objective, … and every key
-  status FOLDER                 where each cell of a sweep stands; --watch: until all is done; --json
-  resume FOLDER                 go on with a sweep or a run
-  evaluate RUN [KEY=VALUE …]    the same diagnostics on other data  task.test_file=graphs.txt
-  report FOLDER [--where …]     tables, plots and one HTML page from the results on disk
-  dashboard FOLDER              lay out a W&B workspace over runs with logger=wandb
-  --version
+`forethought COMMAND --help` has the options of each. Shell completion, for bash and zsh:
+  eval "$(register-python-argcomplete forethought)"
 """
 
-COMMANDS = ("train", "status", "resume", "evaluate", "report", "dashboard")
-HELP = ("--help", "-h")
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        command = self.prog.partition(" ")[2]
+        raise InputError(f"{command}: {message}; see {self.prog} --help" if command else message)
 
 
 def main() -> None:
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader (`| head`) has seen enough
+    except BrokenPipeError:  # the reader (`| head`) has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
-    """The exit code: 0, 1 if a run failed, 2 for what the user can mend, 128 + n after signal n.
+    """Return the exit code: 0, 1 if a run failed, 2 for an error of the user, 128 + n after signal n.
 
     So Ctrl-C gives 130, and SIGTERM, which Slurm and `kill` send, 143.
     """
@@ -49,24 +59,59 @@ def run(arguments: list[str]) -> int:
         print(f"forethought: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print("forethought: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("forethought: interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
         return 128 + getattr(stop, "sign", signal.SIGINT)
 
 
 def _dispatch(arguments: list[str]) -> int:
-    command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
-    own_help = command in ("train", "report")
-    if command in HELP or (command in COMMANDS and not own_help and rest and rest[0] in HELP):
-        print(USAGE, end="")
-        return 0
-    if command == "--version":
+    completing = "_ARGCOMPLETE" in os.environ
+    parser = _parser(COMMANDS if completing else {name for name in arguments[:1] if name in COMMANDS})
+    if completing:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    try:
+        options, extra = parser.parse_known_args(arguments or ["--help"])
+    except SystemExit as done:  # of --help
+        return int(done.code or 0)
+    if options.version:
         from forethought import __version__
 
         print(__version__)
         return 0
-    if command not in COMMANDS:
-        raise InputError(f"{command}: no such command; {expected_one_of(COMMANDS, command)}")
-    # Each imports what it needs, which for most is not torch.
-    module = "train" if command == "resume" else command
-    code: int = getattr(import_module(f"forethought.cli.{module}"), command)(rest)
+    if options.command is None:
+        parser.error(f"{' '.join(extra)}: no such command; expected one of {', '.join(COMMANDS)}")
+    # Words between flags: argparse takes the first group of positional arguments alone.
+    if flags := [word for word in extra if word.startswith("-")] or not hasattr(options, "overrides") and extra:
+        options.parser.error(f"unrecognized arguments: {' '.join(flags)}")
+    if extra:
+        options.overrides += extra
+    code: int = import_module(f"forethought.cli.{options.command}").run(options)
     return code
+
+
+def _parser(commands: set[str] | dict[str, str]) -> Parser:
+    """Build the parser.
+
+    Args:
+        commands: the commands whose options are needed; only their files are imported.
+    """
+    parser = Parser(
+        prog="forethought",
+        description="When does next-token prediction stop a sequence model from planning ahead, "
+        "and which objectives repair that?",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    for name, text in COMMANDS.items():
+        lazy = name not in commands
+        command = subparsers.add_parser(
+            name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False, add_help=not lazy
+        )
+        command.set_defaults(parser=command)
+        if not lazy:
+            import_module(f"forethought.cli.{name}").add_arguments(command)
+    return parser

@@ -1,4 +1,4 @@
-"""What there is to say about runs, as text."""
+"""Text about runs for the terminal."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from forethought.results import Results
 
 
 def one_line(results: Results) -> str:
-    """What became of a cell, in a few words."""
+    """Return the outcome of a cell in a few words."""
     if results.status != "finished":
         return f"{results.status}: {results.reason}"
     accuracy = results.metrics["test/accuracy"]
@@ -19,7 +19,7 @@ def print_results(results: Results, folder: Path) -> None:
 
 
 def print_metrics(metrics: dict[str, float]) -> None:
-    """Per-position accuracies as a small table, everything else a line each."""
+    """Print per-position accuracies as a small table, and every other metric on its own line."""
     names = ("test/token_accuracy_", "test/forced_token_accuracy_")
     length = sum(name.startswith(names[0]) for name in metrics)
     print("answer token   free-running   teacher-forced")
@@ -32,8 +32,8 @@ def print_metrics(metrics: dict[str, float]) -> None:
             print(f"{name:<30} {value:.4f}")
 
 
-def mention_offline_runs(folder: Path, cells: str) -> None:
-    """Say how to send what W&B has on disk alone.
+def print_offline_runs(folder: Path, cells: str) -> None:
+    """Print how to send the runs that W&B has on disk alone.
 
     Args:
         cells: `*/` if the folder is that of a sweep; empty for that of a run.

@@ -1,48 +1,70 @@
-"""`forethought status`: where each cell of a sweep stands; never torch."""
+"""`forethought status`: the state of every cell of a sweep, or of a single run; never torch."""
 
+from __future__ import annotations
+
+import argparse
 import json
-import shlex
-from collections import Counter
+import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from forethought.errors import InputError
-from forethought.sweep import CellStatus, duration, seconds_left, sweep_status
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from forethought.sweeps import CellStatus
+
+_EVERY = 2.0  # seconds
 
 
-def status(arguments: list[str]) -> int:
-    flags = [word for word in arguments if word.startswith("--")]
-    folders = [word for word in arguments if word not in flags]
-    if len(folders) != 1:
-        raise InputError(f"{shlex.join(['status', *arguments])}: expected one folder of a sweep")
-    folder = Path(folders[0])
-    if flags not in ([], ["--watch"], ["--json"]):
-        raise InputError(f"status {' '.join(flags)}: expected --watch or --json")
-    if flags == ["--watch"]:
-        from forethought.cli.watch import watch
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="of a sweep or of a run")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--watch", action="store_true", help="refresh every two seconds until all is done")
+    form.add_argument("--json", action="store_true", help="print the states as JSON")
 
-        watch(folder)
+
+def run(options: argparse.Namespace) -> int:
+    from forethought.sweeps import summarise, sweep_status
+
+    if options.watch:
+        _watch(options.folder)
         return 0
-    cells = sweep_status(folder)
-    if flags == ["--json"]:
+    cells = sweep_status(options.folder)
+    if options.json:
         print(json.dumps([asdict(cell) for cell in cells], indent=1))
-        return 0
-    for line in lines(cells):
-        print(line)
-    print(summary(cells))
+    else:
+        print("\n".join([*_lines(cells), summarise(cells)]))
     return 0
 
 
-def lines(cells: list[CellStatus]) -> list[str]:
-    """One for each cell."""
+def _lines(cells: list[CellStatus]) -> list[str]:
     width = max((len(cell.name) for cell in cells), default=0)
     return [f"{cell.state:<12} {cell.name:<{width}}  {cell.detail}".rstrip() for cell in cells]
 
 
-def summary(cells: list[CellStatus]) -> str:
-    """How many cells are in which state, and how long it will take."""
-    counts = Counter(cell.state for cell in cells)
-    words = [f"{count} {state}" for state, count in counts.items()]
-    left = seconds_left(cells)
-    words += [] if left is None else [f"about {duration(left)} left"]
-    return f"{len(cells)} cells: " + ", ".join(words)
+def _watch(folder: Path) -> None:
+    """Show the state until no cell has work left, or until Ctrl-C. Without a terminal, print it once at the end."""
+    from rich.live import Live
+
+    from forethought.sweeps import sweep_status
+
+    cells = sweep_status(folder)
+    with Live(_screen(cells), auto_refresh=False) as live:
+        try:
+            while any(cell.state in ("running", "interrupted", "waiting") for cell in cells):
+                time.sleep(_EVERY)
+                cells = sweep_status(folder, earlier=cells)
+                live.update(_screen(cells), refresh=True)
+        except KeyboardInterrupt:
+            pass
+
+
+def _screen(cells: list[CellStatus]) -> Text:
+    """Return the cells in order of importance, as the end is cut off on a small screen."""
+    from rich.text import Text
+
+    from forethought.sweeps import STATES, summarise
+
+    ordered = sorted(cells, key=lambda cell: STATES.index(cell.state))
+    return Text("\n".join([summarise(cells), *_lines(ordered)]), no_wrap=True, overflow="ellipsis")

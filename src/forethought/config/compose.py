@@ -1,351 +1,380 @@
-"""Hydra, in one place: from command-line words to composed configs, and to running them."""
+"""Compose cells from command-line words."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
-from copy import deepcopy
-from functools import cached_property
-from importlib.util import find_spec
+import itertools
+import os
+import pickle
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import hydra
-from hydra import version
-from hydra._internal.callbacks import Callbacks
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path, get_args_parser
-from hydra.core.config_search_path import SearchPathQuery
-from hydra.core.config_store import ConfigStore
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType
 from hydra.errors import HydraException
-from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from forethought.cli.explain import explain
-from forethought.cli.launchers import check_launcher, runs_here
-from forethought.cli.loader import Loader
+from forethought.config.explain import explain_hydra
+from forethought.config.folder import config_folder
+from forethought.config.overrides import quote
 from forethought.errors import InputError
-from forethought.sweep import Cell, cell_name
+from forethought.sweeps import NOT_IDENTITY, Cell, cell_name
 
 CONFIG_NAME = "config"
-_BASIC, _OPTUNA = ".BasicSweeper", ".OptunaSweeper"
-
-
-def config_folder() -> Path:
-    """conf/ inside the package where it is installed, beside src/ in a checkout."""
-    package = Path(__file__).parents[1]
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parents[1] / "conf"
-
-
-def plain(config: DictConfig) -> dict[str, Any]:
-    """The config as resolved nested dicts and lists, without Hydra's own node."""
-
-    def resolved(value: Any) -> Any:
-        nested = OmegaConf.is_config(value)
-        return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if nested else value
-
-    return {str(key): resolved(config[key]) for key in config if key != "hydra"}
-
-
-def choices_of(hydra_node: Any) -> dict[str, str]:
-    """The chosen file of each of our own config groups, from the config's `hydra` node."""
-    chosen = hydra_node.runtime.choices
-    return {str(group): str(chosen[group]) for group in chosen if "hydra" not in str(group)}
-
-
-def cell_of(config: DictConfig, node: Any) -> Cell:
-    """
-    Args:
-        node: the config's `hydra` node, which the config itself need not hold any more.
-    """
-    settings, choices = plain(config), choices_of(node)
-    of_sweep = node.mode is RunMode.MULTIRUN
-    return Cell(
-        name=cell_name(settings, choices),
-        sweep=settings["sweep"] if of_sweep else None,
-        choices=choices,
-        overrides=[str(word) for word in node.overrides.task],
-        config=settings,
-        folder=Path(node.sweep.dir, node.sweep.subdir) if of_sweep else Path(node.run.dir),
-    )
-
-
-# `${cell:}` in hydra.run.dir and hydra.sweep.subdir. Registered here, at import, because cells
-# resolve them in processes of their own.
-OmegaConf.register_new_resolver(
-    "cell", lambda *, _root_: cell_name(plain(_root_), choices_of(_root_.hydra)), replace=True
-)
+_OPEN = ("trainer.", "callbacks.")  # nodes that take keys which their YAML file does not list
 
 
 class Composer:
-    """One command line for `forethought train`.
+    """One command line of `forethought train`.
+
+    Args:
+        overrides: KEY=VALUE words.
+        config_dir: a further folder of YAML files.
+        folder: of the sweep or single run, if it is not to follow from the config.
 
     Raises:
-        InputError: words that are no flags and no overrides, or a folder that is not there.
+        InputError: the words cannot be read, or there is no such folder.
     """
 
-    def __init__(self, arguments: list[str]) -> None:
-        version.setbase("1.3")
-        parser = get_args_parser()
-        parser.error = _refuse  # type: ignore[method-assign]
-        self.arguments = arguments
-        self.flags: argparse.Namespace = parser.parse_intermixed_args(arguments)
-        self._refuse_idle_flags()
-        self.overrides: list[str] = self.flags.overrides
-        self.flag_words = self._words_to_keep()
-        search_path = create_config_search_path(str(config_folder()))
-        if self.flags.config_dir is not None:
-            folder = Path(self.flags.config_dir).absolute()
-            if not folder.is_dir():
-                raise InputError(f"--config-dir={self.flags.config_dir}: no such folder; expected one")
-            search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
+    def __init__(
+        self,
+        overrides: Sequence[str],
+        is_sweep: bool = False,
+        config_dir: str | None = None,
+        config_name: str | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.is_sweep, self.folder = is_sweep, folder
+        self.config_name = config_name or CONFIG_NAME
+        self.flags = [f"--config-name={config_name}"] if config_name else []
+        started = time.localtime()
         GlobalHydra.instance().clear()
-        self.loader = Loader(search_path)
-        self.hydra = Hydra("forethought", self.loader)
-        GlobalHydra.instance().initialize(self.hydra)
-        _prefer_our_files()
+        initialize_config_dir(str(config_folder()), version_base="1.3")
+        # Resolve the time once a command, so that a cell is run in the folder in which it was checked.
+        OmegaConf.register_new_resolver("now", lambda form: time.strftime(form, started), replace=True)
+        self._loader = GlobalHydra.instance().config_loader()
+        self._is_group = cache(lambda name: bool(self._loader.get_group_options(name)))
+        self._bases: dict[tuple[str, ...], bytes] = {}
+        parsed = self._parse([word for word in overrides])
+        self._hydra = [o for o in parsed if o.is_hydra_override()]
+        self._own = [o for o in parsed if not o.is_hydra_override()]
+        self._searched = self._search_path(config_dir)
 
-    @property
-    def only_shows(self) -> bool:
-        """Whether a flag asks Hydra to print something rather than to run anything."""
-        flags = self.flags
-        return bool(flags.help or flags.hydra_help or flags.cfg or flags.info or flags.shell_completion)
+    def _search_path(self, config_dir: str | None) -> list[str]:
+        """Turn --config-dir into an entry of `hydra.searchpath`, which Hydra's API offers."""
+        if config_dir is None:
+            return []
+        folder = Path(config_dir).absolute()
+        if not folder.is_dir():
+            raise InputError(f"--config-dir={config_dir}: no such folder")
+        self.flags.append(f"--config-dir={folder}")
+        entries = [f"file://{folder}"]
+        for override in [o for o in self._hydra if o.key_or_group == "hydra.searchpath"]:
+            self._hydra.remove(override)
+            entries += override.value()  # type: ignore[operator]
+        return [f"hydra.searchpath=[{','.join(map(quote, entries))}]"]
 
-    def show(self, task: TaskFunction) -> None:
-        """Let Hydra print what it was asked for.
-
-        Raises:
-            InputError: there is nothing to show, because the overrides do not compose.
-        """
-        if self.flags.cfg and self.flags.multirun:
-            raise InputError("--cfg: shows one config; expected it without -m")
-        self.compose(self.overrides, RunMode.RUN)
-        GlobalHydra.instance().clear()
-        flags = [word for word in self.arguments if word not in self.overrides]
-        sys.argv = ["forethought train", *flags, *self.overrides]
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=CONFIG_NAME)(task)()
-
-    def compose(self, overrides: list[str], mode: RunMode, of_sweep: bool = False) -> DictConfig:
-        """
-        Args:
-            of_sweep: with the mode RUN, the config of one cell of a sweep.
-
-        Raises:
-            InputError: the overrides do not compose.
-        """
-        named = RunMode.MULTIRUN if of_sweep else mode
+    def _parse(self, words: Sequence[str]) -> list[Override]:
+        for word in words:
+            if not word.strip():
+                raise InputError(f"{word!r}: cannot be read; expected KEY=VALUE")
         try:
-            return self.hydra.compose_config(
-                self.flags.config_name or CONFIG_NAME,
-                [*overrides, f"hydra.mode={named.name}"],
-                mode,
-                with_log_configuration=False,
-            )
-        except (HydraException, OmegaConfBaseException) as error:
-            raise explain(error) from None
-        except ValueError:  # Hydra's own word for a group that is given no name
-            word = next(filter(self._names_no_choice, overrides), " ".join(overrides))
-            raise InputError(f"{word}: names no choice; expected GROUP=CHOICE") from None
-
-    def _names_no_choice(self, word: str) -> bool:
-        override = self._parse([word])[0]
-        is_group = bool(self.hydra.config_loader.get_group_options(override.key_or_group))
-        return is_group and not isinstance(override.value(), str | list | dict)
-
-    def _parse(self, words: list[str]) -> list[Override]:
-        return OverridesParser.create(config_loader=self.hydra.config_loader).parse_overrides(words)
-
-    def _refuse_idle_flags(self) -> None:
-        """Flags of Hydra that would go unheeded."""
-        flags = self.flags
-        if flags.config_path:
-            raise InputError(f"--config-path={flags.config_path}: expected --config-dir, which adds a folder")
-        if flags.experimental_rerun:
-            raise InputError("--experimental-rerun: expected `forethought resume FOLDER`")
-        if (flags.package or flags.resolve) and not (flags.cfg or flags.help):
-            raise InputError("--package, --resolve: say how --cfg shows a config; expected --cfg with them")
-
-    def _words_to_keep(self) -> list[str]:
-        """The words that a resume must repeat, from whatever folder: which configs to compose."""
-        flags = [f"--config-name={self.flags.config_name}"] if self.flags.config_name else []
-        if self.flags.config_dir:
-            flags.append(f"--config-dir={Path(self.flags.config_dir).absolute()}")
-        return flags
-
-    @property
-    def is_sweep(self) -> bool:
-        return bool(self.flags.multirun)
-
-    def runs_here(self) -> bool:
-        """Whether this machine's hardware is that of the cells."""
-        return not self.is_sweep or runs_here(self.sweep_config.hydra.launcher)
+            return OverridesParser.create(self._loader).parse_overrides(list(words))
+        except HydraException as error:
+            raise explain_hydra(error) from None
 
     @cached_property
-    def sweep_config(self) -> DictConfig:
-        """The config that the cells of a sweep share, sweeper and launcher in it.
+    def shared(self) -> DictConfig:
+        """The config that all cells of a sweep share, with Hydra's node. Values of swept groups are absent.
 
         Raises:
-            InputError: it does not compose, or sweeper or launcher cannot be.
+            InputError: it does not compose.
         """
-        config = self.compose(self.overrides, RunMode.MULTIRUN)
-        sweeper = str(config.hydra.sweeper._target_)
-        if sweeper.endswith(_OPTUNA) and find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
-            raise InputError("hydra/sweeper=optuna: is missing; expected `pip install forethought[optuna]`")
-        if not sweeper.endswith((_BASIC, _OPTUNA)):
-            raise InputError("hydra/sweeper: no sweeper for this; expected basic (a grid) or optuna")
-        if (replicas := config.get("replicas", 1)) != 1 and not sweeper.endswith(_BASIC):
-            raise _no_replicas(replicas, "a search asks for cells one by one", "hydra/sweeper=basic")
-        check_launcher(config.hydra.launcher)
+        words = [o for o in self._own if not o.is_sweep_override()]
+        swept = self._swept_groups(self._own)
+        config = self._compose([o for o in words if o.key_or_group.split(".")[0] not in swept])
+        if config.hydra.job.chdir:
+            raise InputError("hydra.job.chdir=true: not supported; paths are relative to the current folder")
         return config
 
     @property
-    def is_search(self) -> bool:
-        """Whether the cells are not known before some have run."""
-        return self.is_sweep and str(self.sweep_config.hydra.sweeper._target_).endswith(_OPTUNA)
+    def launcher(self) -> dict[str, Any]:
+        """The options of the launcher, with its `_target_`."""
+        return self._resolved(self.shared.hydra.launcher)
 
-    def sweeper(self, **options: Any) -> Any:
-        """Hydra's plugin that chooses the cells of a search, with these options changed."""
-        config = deepcopy(self.sweep_config)
-        config.hydra.sweeper.update(options)
-        context = HydraContext(self.hydra.config_loader, Callbacks(config))
-        return Plugins.instance().instantiate_sweeper(
-            hydra_context=context, task_function=_never, config=config
-        )
+    @property
+    def search(self) -> dict[str, Any] | None:
+        """The options of a search, with its `_target_`; None for a grid."""
+        node = self._resolved(self.shared.hydra.sweeper)
+        return None if str(node["_target_"]).endswith(".BasicSweeper") else node
+
+    @property
+    def sweep_folder(self) -> Path:
+        folder = self.folder or Path(str(self.shared.hydra.sweep.dir))
+        return folder
+
+    def _resolved(self, node: Any) -> dict[str, Any]:
+        with _explained():
+            options: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
+        return options
 
     def cells(self) -> list[Cell]:
-        """The cells that this command line names, each once.
+        """Compose the cells of this command line, each once.
 
         Raises:
             InputError: one of them does not compose.
         """
         if not self.is_sweep:
-            cell = self.cell(self.overrides, sweep=False)
-            if (replicas := cell.config.get("replicas", 1)) != 1:
-                raise _no_replicas(replicas, "a single run has one seed", "-m 'seed=range(N)'")
-            return [cell]
-        try:
-            grid = self._grid()
-        except (HydraException, OmegaConfBaseException) as error:
-            raise explain(error) from None
-        cells = [self.cell(overrides, sweep=True) for overrides in grid]
+            for override in filter(Override.is_sweep_override, self._own):
+                raise InputError(
+                    f"{override.input_line}: several values; use one, or -m for a sweep over them"
+                )
+            return [self._cell(self._own)]
+        overrides = self.swept()
+        with _explained():
+            values = [[*_values(override)] for override in overrides]
+        absent = _AbsentKeys(self._swept_groups(overrides))
+        words = [self._parse(combination) for combination in itertools.product(*values)]
+        cells = [self._cell(combination, absent) for combination in words]
+        absent.refuse_keys_that_none_has()
         sweeps = sorted({str(cell.folder.parent) for cell in cells})
         if len(sweeps) > 1:
-            raise InputError(f"sweep: its cells would lie in {', '.join(sweeps)}; expected one folder")
+            raise InputError(f"sweep: cells would lie in {', '.join(sweeps)}; use one folder")
         return _each_once(cells)
 
-    def _grid(self) -> Sequence[list[str]]:
-        """The product of all comma-separated values, those of an experiment file included."""
-        config = self.sweep_config
-        replicas = config.get("replicas", 1)
-        if replicas != 1 and not str(config.hydra.launcher._target_).endswith(".Pool"):
-            raise _no_replicas(replicas, "this launcher runs cells one by one", "hydra/launcher=pool")
-        swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-        parsed = self._parse([*swept, *config.hydra.overrides.task])
-        for override in filter(Override.is_sweep_override, parsed):
-            _refuse_without_values(override)
-        return BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
+    def swept(self) -> list[Override]:
+        """Return the overrides of the sweep: those of an experiment file, then those of the command line."""
+        given = {o.key_or_group for o in self._own}
+        params = self._resolved(self.shared.hydra.sweeper).get("params") or {}
+        extra = [f"{key}={value}" for key, value in params.items() if key not in given]
+        return [*self._parse(extra), *self._own]
 
-    @property
-    def _hydras(self) -> list[str]:
-        return [word for word in self.overrides if word.lstrip("+~").startswith("hydra")]
+    def search_space(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Return the distribution to search for each swept key: its name in Optuna, and its arguments.
 
-    def cell(self, overrides: list[str], sweep: bool) -> Cell:
-        """One cell from overrides without commas.
-
-        Raises:
-            InputError: the overrides do not compose, or leave a value open.
+        `a,b` is categorical, `range(…)` a grid of numbers, `interval(…)` an interval of floats, or of
+        integers if both ends are; `tag(log, …)` makes an interval logarithmic.
         """
-        words = [*self._hydras, *overrides] if sweep else overrides
-        config = self.compose(words, RunMode.RUN, of_sweep=sweep)
+        space: dict[str, tuple[str, dict[str, Any]]] = {}
+        for override in filter(Override.is_sweep_override, self.swept()):
+            sweep, key = override.value(), override.key_or_group
+            if isinstance(sweep, IntervalSweep):
+                whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
+                bounds = {"low": sweep.start, "high": sweep.end, "log": "log" in sweep.tags}
+                space[key] = ("IntDistribution" if whole else "FloatDistribution", bounds)
+            else:
+                space[key] = ("CategoricalDistribution", {"choices": [*override.sweep_iterator()]})
+        return space
+
+    def fixed_words(self) -> list[str]:
+        """Return the words that all trials of a search share."""
+        return [o.input_line for o in self.swept() if not o.is_sweep_override()]
+
+    def cell(self, words: Sequence[str]) -> Cell:
+        """Compose one cell of a sweep from words without commas."""
+        return self._cell(self._parse(words))
+
+    def _cell(self, overrides: list[Override], absent: _AbsentKeys | None = None) -> Cell:
+        config = self._compose(overrides, absent)
+        used = [o for o in overrides if absent is None or not absent.skips(config, o.key_or_group)]
         node = config.hydra
-        try:
-            cell = cell_of(config, node)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise explain(error) from None
-        if not (node.sweep if sweep else node.run).dir:
-            raise InputError(f"hydra.{'sweep' if sweep else 'run'}.dir=: expected the path of a folder")
-        if sweep and cell.folder.name != cell.name:
-            raise InputError(
-                f"hydra.sweep.subdir={node.sweep.subdir}: a cell's folder has the cell's name; expected it "
-                "as it is"
-            )
-        if sweep:
-            self.loader.keep(cell.overrides, config)
-        return cell
-
-    def run(self, task: TaskFunction, cells: Sequence[Sequence[str]]) -> list[Any]:
-        """Run cells through Hydra: a single one here, those of a sweep through the launcher.
-
-        Returns what the task returned for each cell or, where a launcher of ours gives it a process of its
-        own, how that was lost, if it was. What goes wrong inside a cell is for the task to record.
-
-        Args:
-            cells: the overrides of each, which have been composed before.
-        """
-        if not self.is_sweep:
-            done = self.hydra.run(self.flags.config_name or CONFIG_NAME, task, self.overrides)
-            return [done.return_value]
-        # As the first cell has it, where cells differ: what a resume is told is a folder alone.
-        config = self.compose([*self._hydras, *cells[0]], RunMode.MULTIRUN)
-        context = HydraContext(self.hydra.config_loader, Callbacks(config))
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=context, task_function=task, config=config
+        choices = {str(group): str(node.runtime.choices[group]) for group in node.runtime.choices}
+        choices = {group: choice for group, choice in choices.items() if "hydra" not in group}
+        with _explained():
+            name = cell_name(_plain(config, NOT_IDENTITY), choices)
+            node.runtime.output_dir = str(self._folder_of(config, name))
+            values = _plain(config)
+        own = [o.input_line for o in used]
+        hydra_words = [o.input_line for o in self._hydra if o.key_or_group not in _FOLDERS]
+        return Cell(
+            name=name,
+            sweep=values.get("sweep") if self.is_sweep else None,
+            choices=choices,
+            overrides=own,
+            words=[*self.flags, *hydra_words, *own],
+            config=values,
+            folder=Path(node.runtime.output_dir),
         )
-        returns: Sequence[JobReturn] = launcher.launch(cells, initial_job_idx=0)
-        return [job.return_value for job in returns]  # raises what a task raised
+
+    def _folder_of(self, config: DictConfig, name: str) -> Path:
+        """Return the folder of a cell."""
+        node = config.hydra
+        kind = "sweep" if self.is_sweep else "run"
+        if self.folder is not None:
+            return self.folder / name if self.is_sweep else self.folder
+        if not node[kind].dir:
+            raise InputError(f"hydra.{kind}.dir=: expected the path of a folder")
+        if not self.is_sweep:
+            return Path(node.run.dir)
+        if node.sweep.subdir != name:
+            raise InputError(f"hydra.sweep.subdir={node.sweep.subdir}: not supported; it is the cell's name")
+        return Path(node.sweep.dir, name)
+
+    def _compose(self, overrides: list[Override], absent: _AbsentKeys | None = None) -> DictConfig:
+        """Compose the config of these overrides.
+
+        Finding and merging YAML files takes Hydra some 60 ms, setting a value in the result under 1 ms. So
+        cells that differ in values alone share what Hydra composed.
+        """
+        files = tuple(o.input_line for o in overrides if not self._sets_value(o))
+        with _explained(lambda: self._explain_choice(overrides)):
+            if files not in self._bases:
+                words = [*self._searched, *(o.input_line for o in self._hydra), *files]
+                composed = compose(self.config_name, words, return_hydra_config=True)
+                OmegaConf.set_readonly(composed.hydra, False)
+                composed.hydra.runtime.cwd = os.getcwd()
+                self._bases[files] = pickle.dumps(composed)
+            config: DictConfig = pickle.loads(self._bases[files])
+            HydraConfig.instance().cfg = config  # for `${hydra:…}` in user configs
+            for override in overrides:
+                if not self._sets_value(override):
+                    continue
+                key, value = override.key_or_group, override.value()
+                if absent is not None and absent.lacks(config, key):
+                    continue
+                OmegaConf.update(config, key, value, merge=True, force_add=key.startswith(_OPEN))
+        return config
+
+    def _sets_value(self, override: Override) -> bool:
+        """Tell values from choices of files, by Hydra's rule for what it applies after composing."""
+        if override.type is not OverrideType.CHANGE or override.package is not None:
+            return False
+        return isinstance(override.value(), dict) or not self._is_group(override.key_or_group)
+
+    def _swept_groups(self, overrides: list[Override]) -> set[str]:
+        return {
+            o.key_or_group for o in overrides if o.is_sweep_override() and self._is_group(o.key_or_group)
+        }
+
+    def _explain_choice(self, overrides: list[Override]) -> InputError:
+        """Explain Hydra's ValueError for a group that is given no name."""
+        for o in overrides:
+            options = self._loader.get_group_options(o.key_or_group)
+            if options and not isinstance(o.value(), str | list | dict):
+                return InputError(
+                    f"{o.input_line}: expected the name of a config, one of {', '.join(options)}"
+                )
+        return InputError(f"{' '.join(o.input_line for o in overrides)}: cannot be composed")
+
+
+_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")  # a resume goes by where the files lie
+
+
+class _AbsentKeys:
+    """Keys that only some of the swept choices of a group have, such as `objective.horizon`.
+
+    Such a key applies to the choices that have it.
+    """
+
+    def __init__(self, groups: set[str]) -> None:
+        self.groups = groups
+        self.errors: dict[str, OmegaConfBaseException] = {}
+        self.choices: dict[str, set[str]] = {}
+        self.applied: set[str] = set()
+
+    def skips(self, config: DictConfig, key: str) -> bool:
+        group = key.split(".")[0]
+        return group in self.groups and "." in key and not _has(config, key)
+
+    def lacks(self, config: DictConfig, key: str) -> bool:
+        if not self.skips(config, key):
+            self.applied.add(key)
+            return False
+        group = key.split(".")[0]
+        self.choices.setdefault(key, set()).add(str(config.hydra.runtime.choices[group]))
+        try:
+            OmegaConf.update(config, key, None)
+        except OmegaConfBaseException as error:
+            self.errors.setdefault(key, error)
+        return True
+
+    def refuse_keys_that_none_has(self) -> None:
+        """
+        Raises:
+            InputError: a key that none of the swept choices has; the message names them.
+        """
+        for key, choices in self.choices.items():
+            if key not in self.applied:
+                group = key.split(".")[0]
+                raise InputError(
+                    f"{key}: no such key in {group}={','.join(sorted(choices))}; "
+                    f"{str(explain_hydra(self.errors[key])).partition('; ')[2]}"
+                )
+
+
+def _has(config: DictConfig, key: str) -> bool:
+    parent, _, last = key.rpartition(".")
+    node = OmegaConf.select(config, parent)
+    return OmegaConf.is_dict(node) and last in node.keys()  # noqa: SIM118: a missing value counts as a key
+
+
+def _values(override: Override) -> Iterator[str]:
+    """Yield KEY=VALUE for each value of an override."""
+    key = override.input_line.partition("=")[0]
+    if not override.is_sweep_override():
+        yield override.input_line
+        return
+    try:
+        values = [*override.sweep_string_iterator()]
+    except (ValueError, TypeError, HydraException) as error:
+        raise InputError(f"{override.input_line}: {error}; expected values, such as 1,2,3") from None
+    if not values:
+        raise InputError(f"{override.input_line}: names no cell; expected at least one value")
+    yield from (f"{key}={value}" for value in values)
+
+
+def _plain(config: DictConfig, without: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Return the config as resolved nested dicts and lists, without Hydra's own node."""
+
+    def resolved(value: Any) -> Any:
+        nested = OmegaConf.is_config(value)
+        return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if nested else value
+
+    return {str(key): resolved(config[key]) for key in config if key not in {"hydra", *without}}
+
+
+# `${cell:}` in hydra.run.dir and hydra.sweep.subdir.
+OmegaConf.register_new_resolver(
+    "cell",
+    lambda *, _root_: cell_name(
+        _plain(_root_, NOT_IDENTITY), {str(k): str(v) for k, v in _root_.hydra.runtime.choices.items()}
+    ),
+    replace=True,
+)
 
 
 def _each_once(cells: list[Cell]) -> list[Cell]:
-    """
+    """Drop repeated cells.
+
     Raises:
-        InputError: cells differ in what does not tell them apart, as `hardware` does not.
+        InputError: cells differ in keys that are not part of their identity, such as `hardware`.
     """
-    found: dict[str, Cell] = {}
+    unique: dict[str, Cell] = {}
     for cell in cells:
-        if found.setdefault(cell.name, cell).config != cell.config:
-            words = sorted({*cell.overrides} ^ {*found[cell.name].overrides})
+        if unique.setdefault(cell.name, cell).config != cell.config:
+            words = sorted({*cell.overrides} ^ {*unique[cell.name].overrides})
             raise InputError(
-                f"{', '.join(words)}: would be one cell, {cell.name}; expected one of them, or a sweep=NAME "
-                "for each"
+                f"{', '.join(words)}: select the same run, {cell.name}; use one value, or a different "
+                "sweep=NAME for each"
             )
-    return list(found.values())
+    return list(unique.values())
 
 
-def _no_replicas(value: Any, why: str, instead: str) -> InputError:
-    return InputError(f"replicas={value}: {why}; expected replicas=1, or {instead}")
-
-
-def _prefer_our_files() -> None:
-    """Plugins may store nodes under the names of files in conf/hydra; Hydra refuses to have both."""
-    stored = ConfigStore.instance().repo["hydra"]
-    for path in (config_folder() / "hydra").glob("*/*.yaml"):
-        stored.get(path.parent.name, {}).pop(path.name, None)
-
-
-def _never(config: DictConfig) -> None:
-    """A sweeper wants a task, though its launcher here has its own."""
-
-
-def _refuse(message: str) -> NoReturn:
-    raise InputError(f"{message}; expected flags of Hydra and KEY=VALUE")
-
-
-def _refuse_without_values(override: Override) -> None:
+@contextmanager
+def _explained(of_value_error: Callable[[], InputError] | None = None) -> Iterator[None]:
+    """Raise what Hydra and OmegaConf report as one line."""
     try:
-        count = len(list(override.sweep_string_iterator()))
-    except (HydraException, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{override.input_line}: {reason}; expected values with commas, range(…) or glob(…)"
-        ) from None
-    if not count:
-        raise InputError(f"{override.input_line}: names no cell; expected at least one value")
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain_hydra(error) from None
+    except ValueError:
+        if of_value_error is None:
+            raise
+        raise of_value_error() from None

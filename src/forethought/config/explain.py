@@ -1,4 +1,4 @@
-"""Hydra's complaints as one line that names the key, the value and what would be accepted."""
+"""Messages of Hydra as one line that names the key, the value and the accepted set."""
 
 import re
 
@@ -7,24 +7,25 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from forethought.errors import InputError, expected_one_of
 
-_SEVERAL = r"\1: several values; expected one, or -m for a sweep over them"
+_SEVERAL = r"\1: several values; use one, or -m for a sweep over them"
 
 # What Hydra 1.3 says, and what we say instead.
 _WORDINGS = {
     r"Ambiguous value for argument '(.*)'": _SEVERAL,
     r"Sweep parameters '(.*)' requires --multirun": _SEVERAL,
-    r"Could not append to config. An item is already at '(.*)'.": r"+\1: is there; expected \1=… without +",
-    r"Could not delete from config. '(.*)' does not exist.": r"~\1: no such key; expected one that is there",
-    r"Multiple values for (\S+?)\. .*": r"+\1: is chosen already; expected \1=CHOICE without +",
+    r"Could not append to config. An item is already at '(.*)'.": r"+\1: exists already; use \1=… without +",
+    r"Could not delete from config. '(.*)' does not exist.": r"~\1: no such key",
+    r"Multiple values for (\S+?)\. .*": r"+\1: is chosen already; use \1=CHOICE without +",
     r"Could not override '(\S+)'\..*": r"\1: no such group; expected GROUP=CHOICE",
-    r".*Missing mandatory value: (\S+)": r"\1=???: a value is needed; expected \1=VALUE",
+    r".*Missing mandatory value: (\S+)": r"\1=???: missing; use \1=VALUE",
 }
 
 
-def explain(error: Exception) -> InputError:
-    """
+def explain_hydra(error: Exception) -> InputError:
+    """Return an exception of Hydra or OmegaConf as one line.
+
     Args:
-        error: whatever Hydra or OmegaConf raised while it composed a config.
+        error: raised while a config was composed.
     """
     if isinstance(error, OverrideParseException):
         word = error.override if error.override.strip() else repr(error.override)

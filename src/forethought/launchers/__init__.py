@@ -1,44 +1,24 @@
-"""Where the cells of a sweep run: `hydra/launcher=pool`, `submitit_slurm`, `submitit_local` or `ray`."""
+"""Launchers: where the cells of a sweep run (`hydra/launcher=basic | pool | submitit_slurm | ray`)."""
 
 from typing import Any
 
-from omegaconf import OmegaConf
-from pydantic import ValidationError
+from forethought.launchers.base import Launcher
+from forethought.launchers.basic import Basic
+from forethought.launchers.pool import Pool
+from forethought.launchers.ray import Ray
+from forethought.launchers.submitit import Submitit
+from forethought.training.build import construct
 
-from forethought.cli.launchers.pool import PoolLauncher
-from forethought.cli.launchers.ray import RayLauncher
-from forethought.cli.launchers.submitit import SubmititLauncher
-from forethought.validation import explain
-
-__all__ = ["PoolLauncher", "RayLauncher", "SubmititLauncher", "check_launcher", "runs_here"]
-
-_PLUGINS = "hydra_plugins.forethought_launchers."  # Hydra takes launchers from nowhere else
-_ELSEWHERE: dict[str, type[SubmititLauncher | RayLauncher]] = {
-    f"{_PLUGINS}Submitit": SubmititLauncher,
-    f"{_PLUGINS}Ray": RayLauncher,
-}
+__all__ = ["Basic", "Launcher", "Pool", "Ray", "Submitit", "build_launcher"]
 
 
-def check_launcher(node: Any) -> None:
-    """
-    Args:
-        node: the config's `hydra.launcher`.
+def build_launcher(options: dict[str, Any]) -> Launcher:
+    """Build a launcher from the options of `hydra.launcher`.
 
     Raises:
-        InputError: an option that it cannot have, or what it needs is not there.
+        InputError: an option that it does not have, or a package that is missing.
     """
-    options: Any = OmegaConf.to_container(node, resolve=True)
-    target = options.pop("_target_")
-    options.pop("_convert_", None)
-    try:
-        if target == f"{_PLUGINS}Pool":
-            PoolLauncher(**options)
-        if target in _ELSEWHERE:
-            _ELSEWHERE[target](**options).check()
-    except ValidationError as error:
-        raise explain(error, "hydra.launcher") from None
-
-
-def runs_here(node: Any) -> bool:
-    """Whether cells see this machine's GPUs, rather than those of wherever the launcher sends them."""
-    return str(node._target_) not in _ELSEWHERE
+    options = {key: value for key, value in options.items() if key != "_convert_"}
+    launcher: Launcher = construct({"launcher": options}, "launcher", base=Launcher, prefix="hydra.")
+    launcher.check()
+    return launcher

@@ -1,97 +1,125 @@
-"""`hydra/sweeper=optuna`: cells that are chosen by what the cells before them came to."""
+"""`hydra/sweeper=optuna`: a search by Optuna's ask and tell, whose trials are cells of the sweep."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from pydantic import Field, PositiveInt
 
-from forethought.cli.compose import Composer
+from forethought.config import Composer, quote
 from forethought.errors import InputError
 from forethought.results import read_curves, read_results
-from forethought.sweep import Cell
+from forethought.sweeps import Cell
+from forethought.training.build import construct
+from forethought.validation import validated_dataclass
 
 
-def search(composer: Composer, run: Callable[[list[Cell]], None]) -> tuple[list[Cell], str]:
-    """
+@validated_dataclass
+class OptunaSearch:
+    """A search over the values of a sweep.
+
     Args:
-        run: runs cells, unless they have finished.
-
-    Returns:
-        the cells of this call, and a line on the best trial of all.
-
-    Raises:
-        InputError: no study can be kept where it was asked for, or a run has no such metric.
+        direction: of `optimized_metric`.
+        n_trials: in all; running the search again starts only the missing ones.
+        n_jobs: trials that are chosen together and go to the launcher together.
+        storage: URL in which Optuna keeps the trials.
+        sampler: `_target_` and arguments of an Optuna sampler.
+        params: values to search over, unless given on the command line.
     """
-    import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    config = composer.sweep_config
-    options, folder = config.hydra.sweeper, Path(str(config.hydra.sweep.dir))
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        study = optuna.create_study(
-            study_name=options.study_name,
-            storage=options.storage,
-            direction=options.direction,
-            load_if_exists=True,
+    storage: str
+    study_name: str
+    direction: Literal["maximize", "minimize"] = "maximize"
+    n_trials: PositiveInt = 20
+    n_jobs: PositiveInt = 2
+    sampler: dict[str, Any] = Field(default_factory=dict)
+    params: dict[str, Any] | None = None
+
+    @staticmethod
+    def check() -> None:
+        """
+        Raises:
+            InputError: Optuna is missing.
+        """
+        if find_spec("optuna") is None:
+            raise InputError("hydra/sweeper=optuna: optuna is missing; run pip install 'forethought[optuna]'")
+
+    def run(self, composer: Composer, run_cells: Callable[[list[Cell]], None]) -> tuple[list[Cell], str]:
+        """Run the missing trials.
+
+        Args:
+            run_cells: runs cells, unless they have finished.
+
+        Returns:
+            the cells of this call, and a line on the best trial of all.
+
+        Raises:
+            InputError: no study can be kept in the storage, or a run has no such metric.
+        """
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        study, metric = self._study(composer.sweep_folder), str(composer.shared.optimized_metric)
+        distributions = {
+            key: getattr(optuna.distributions, kind)(**options)
+            for key, (kind, options) in composer.search_space().items()
+        }
+        fixed = composer.fixed_words()
+        told = sum(trial.state.is_finished() for trial in study.trials)
+        left = max(0, self.n_trials - told)
+        print(f"{composer.sweep_folder}: {told} trials before, {left} to run")
+        cells: list[Cell] = []
+        while left:
+            trials = [study.ask(distributions) for _ in range(min(left, self.n_jobs))]
+            left -= len(trials)
+            chosen = [
+                composer.cell([*fixed, *(f"{key}={_word(value)}" for key, value in trial.params.items())])
+                for trial in trials
+            ]
+            run_cells(list({cell.name: cell for cell in chosen}.values()))
+            cells += chosen
+            for trial, cell in zip(trials, chosen, strict=True):
+                value = metric_of(cell.folder, metric)
+                state = optuna.trial.TrialState.FAIL if value is None else None
+                study.tell(trial, value, state=state)
+        try:
+            best = study.best_trial
+        except ValueError:
+            return cells, "no trial has finished"
+        words = " ".join(f"{name}={value}" for name, value in best.params.items())
+        return cells, f"best of {len(study.trials)} trials: {metric}={best.value:.4f} {words}"
+
+    def _study(self, folder: Path) -> Any:
+        import optuna
+
+        sampler = construct(
+            {"sampler": self.sampler}, "sampler", base=optuna.samplers.BaseSampler, prefix="hydra.sweeper."
         )
-    except Exception as error:
-        said = str(error).splitlines()[0]
-        raise InputError(
-            f"hydra.sweeper.storage={options.storage}: {said}; expected a URL such as sqlite:///trials.db"
-        ) from None
-    told = sum(trial.state.is_finished() for trial in study.trials)
-    trials = _Trials(composer, run, config.optimized_metric)
-    # The plugin counts the trials of one call, and would send them to Hydra's launcher, past our bookkeeping.
-    sweeper = composer.sweeper(n_trials=max(0, options.n_trials - told))
-    sweeper.sweeper.launcher = trials
-    print(f"{folder}: {told} trials before, {sweeper.sweeper.n_trials} to go")
-    try:
-        sweeper.sweep(list(config.hydra.overrides.task))
-    except ValueError as error:
-        if "No trials are completed" not in str(error):
-            raise
-        return trials.cells, "no trial has finished"
-    best = study.best_trial
-    words = " ".join(f"{name}={value}" for name, value in best.params.items())
-    return (
-        trials.cells,
-        f"best of {len(study.trials)} trials: {config.optimized_metric}={best.value:.4f} {words}",
-    )
-
-
-class _Trials(Launcher):
-    """Runs the trials that the sweeper has chosen as cells of the sweep, and tells it what came out."""
-
-    def __init__(self, composer: Composer, run: Callable[[list[Cell]], None], metric: str) -> None:
-        self.composer, self.run, self.metric = composer, run, metric
-        self.cells: list[Cell] = []
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        pass
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        cells = [self.composer.cell(list(overrides), sweep=True) for overrides in job_overrides]
-        self.run(list({cell.name: cell for cell in cells}.values()))
-        self.cells += cells
-        return [
-            JobReturn(
-                overrides=cell.overrides,
-                _return_value=metric_of(cell.folder, self.metric),
-                status=JobStatus.COMPLETED,
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            return optuna.create_study(
+                study_name=self.study_name,
+                storage=self.storage,
+                sampler=sampler,
+                direction=self.direction,
+                load_if_exists=True,
             )
-            for cell in cells
-        ]
+        except Exception as error:  # SQLAlchemy's, of many kinds
+            said = str(error).splitlines()[0]
+            raise InputError(
+                f"hydra.sweeper.storage={self.storage}: {said}; use a URL such as sqlite:///trials.db"
+            ) from None
+
+
+def _word(value: Any) -> str:
+    return quote(value) if isinstance(value, str) else str(value)
 
 
 def metric_of(folder: Path, metric: str) -> float | None:
-    """The value from results.json or else the last one of the curves; None if the run has not finished.
+    """Return a metric from results.json, or its last value in metrics.csv. None for an unfinished run.
 
     Raises:
         InputError: a finished run has no such metric.

@@ -1,4 +1,4 @@
-"""A bounded number of processes, a fresh one for each job: what happens to one touches no other."""
+"""Run jobs in a bounded number of processes, a fresh one for each job, isolated from each other."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _TICK = 2.0  # seconds between two looks at what the running jobs have reached
 _GRACE = 60.0  # seconds that interrupted jobs have to write down where they are
 
 Job = Callable[[], int]
-"""What a process runs; what it returns is the process's exit code."""
+"""A callable that a process runs. It returns the exit code of the process."""
 
 
 @dataclass
-class Ended:
-    """How a job ended: the exit code of its process, negative for a signal; None if it never began."""
+class ProcessEnd:
+    """The end of a job: exit code of its process, negative for a signal; None if it never started."""
 
     exit_code: int | None = None
 
     def __str__(self) -> str:
         if self.exit_code is None:
-            return "not begun"
+            return "not started"
         if self.exit_code < 0:
             name = signal.Signals(-self.exit_code).name
             hint = ": out of memory, or killed by hand" if name == "SIGKILL" else ""
@@ -45,30 +45,32 @@ class _Running:
     lines: Connection
 
 
-def run_jobs(
+def run_processes(
     jobs: Sequence[Job],
     slots: Sequence[dict[str, str]],
     preload: Sequence[str] = (),
     stop_after: int | None = None,
-    say: Callable[[str], None] = print,
-    watch: Callable[[int, int], None] | None = None,
-) -> list[Ended]:
+    print_line: Callable[[str], None] = print,
+    watch: Callable[[], None] | None = None,
+    on_end: Callable[[int, ProcessEnd], None] | None = None,
+) -> list[ProcessEnd]:
     """Run jobs, as many at a time as there are slots, each in a process forked from a clean server.
 
-    The server is a process that has imported `preload` and nothing else, so a job starts in milliseconds
-    and shares no state with this process or with another job. Jobs die with this process.
+    The server is a process that has imported `preload` and nothing else. A job starts in milliseconds and
+    shares no state with this process or with another job. Jobs die with this process.
 
     Args:
         jobs: picklable callables.
         slots: environment variables of each slot.
         preload: modules that the server imports, none of which may touch a GPU.
-        stop_after: begin no more jobs after this many have failed (exit code other than 0).
-        say: gets every line that a job prints.
-        watch: called every two seconds with the number of waiting and of running jobs.
+        stop_after: start no more jobs after this many have failed (exit code other than 0).
+        print_line: called with every line that a job prints.
+        watch: called every two seconds.
+        on_end: called with the index and the end of each job.
     """
     context = get_context("forkserver")
     context.set_forkserver_preload(list(preload))
-    ended = [Ended() for _ in jobs]
+    ends = [ProcessEnd() for _ in jobs]
     free, upcoming = list(slots), list(range(len(jobs)))
     running: list[_Running] = []
     try:
@@ -76,20 +78,22 @@ def run_jobs(
             while free and upcoming:
                 index, slot = upcoming.pop(0), free.pop(0)
                 running.append(_start(context, index, slot, jobs[index]))
-            _listen(running, say)
+            _pass_lines_until_tick(running, print_line)
             if watch is not None:
-                watch(len(upcoming), len(running))
-            for each in [each for each in running if not each.process.is_alive()]:
-                _pass_on(each, say)
-                ended[each.index] = Ended(each.process.exitcode)
-                free.append(each.slot)
-                running.remove(each)
-            failures = sum(each.exit_code not in (0, None) for each in ended)
+                watch()
+            for job in [job for job in running if not job.process.is_alive()]:
+                _pass_lines(job, print_line)
+                ends[job.index] = ProcessEnd(job.process.exitcode)
+                free.append(job.slot)
+                running.remove(job)
+                if on_end is not None:
+                    on_end(job.index, ends[job.index])
+            failures = sum(end.exit_code not in (0, None) for end in ends)
             if stop_after is not None and failures >= stop_after:
                 upcoming.clear()
     finally:
-        _end(running)
-    return ended
+        _terminate(running)
+    return ends
 
 
 def _start(context: Any, index: int, slot: dict[str, str], job: Job) -> _Running:
@@ -101,41 +105,41 @@ def _start(context: Any, index: int, slot: dict[str, str], job: Job) -> _Running
     return _Running(index, slot, process, ours)
 
 
-def _listen(running: list[_Running], say: Callable[[str], None]) -> None:
-    """Pass on what is printed until a job ends or a tick has passed."""
+def _pass_lines_until_tick(running: list[_Running], print_line: Callable[[str], None]) -> None:
+    """Pass printed lines on until a job ends or a tick has passed."""
     deadline = time.monotonic() + _TICK
-    speaking = {each.lines: each for each in running}
+    by_pipe = {job.lines: job for job in running}
     while (left := deadline - time.monotonic()) > 0:
-        ready = wait([*speaking, *(each.process.sentinel for each in running)], left)
-        for lines in speaking.keys() & set(ready):
-            _pass_on(speaking[lines], say)
-        if any(each.process.sentinel in ready for each in running):
+        ready = wait([*by_pipe, *(job.process.sentinel for job in running)], left)
+        for lines in by_pipe.keys() & set(ready):
+            _pass_lines(by_pipe[lines], print_line)
+        if any(job.process.sentinel in ready for job in running):
             return
 
 
-def _pass_on(job: _Running, say: Callable[[str], None]) -> None:
-    """Every line that waits to be read."""
+def _pass_lines(job: _Running, print_line: Callable[[str], None]) -> None:
+    """Pass on every line that waits to be read."""
     try:
         while job.lines.poll():
-            say(job.lines.recv())
-    except (EOFError, OSError):  # also what a killed process leaves, or half of it
+            print_line(job.lines.recv())
+    except (EOFError, OSError):  # also for the rest of a killed process, or half of it
         pass
 
 
-def _end(running: list[_Running]) -> None:
-    """After Ctrl-C or a signal: the jobs write down where they are; what does not end in time is killed."""
-    for each in running:
-        each.process.terminate()  # a signal may have come to this process alone
+def _terminate(running: list[_Running]) -> None:
+    """After Ctrl-C or a signal: let jobs save their state; kill those that do not end in time."""
+    for job in running:
+        job.process.terminate()  # a signal may have come to this process alone
     deadline = time.monotonic() + _GRACE
-    for each in running:
-        each.process.join(max(0.0, deadline - time.monotonic()))
-        if each.process.is_alive():
-            each.process.kill()
-            each.process.join()
+    for job in running:
+        job.process.join(max(0.0, deadline - time.monotonic()))
+        if job.process.is_alive():
+            job.process.kill()
+            job.process.join()
 
 
 def _work(job: Job, lines: Connection, environment: dict[str, str], folder: str) -> None:
-    """The whole life of a job's process."""
+    """Run a job: the whole life of its process."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
@@ -157,7 +161,7 @@ def _die_with_parent() -> None:
 
 
 class _Lines(io.TextIOBase):
-    """A standard output that sends whole lines to the parent, so that those of two jobs never mix."""
+    """A standard output that sends whole lines to the parent, so that lines of two jobs never mix."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection, self.rest = connection, ""

@@ -2,64 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
 from importlib.util import find_spec
 from typing import Any
 
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from pydantic import Field
 
-from forethought.cli.launchers.job import Job, composed, lost, needs
 from forethought.errors import InputError
+from forethought.launchers.base import Launcher, OnEnd, resources
+from forethought.launchers.work import work
+from forethought.sweeps import Cell
 from forethought.validation import validated_dataclass
 
 
 @validated_dataclass
-class RayLauncher(Launcher):
-    """Runs every cell as a task of Ray; tasks end with this process.
+class Ray(Launcher):
+    """Runs every cell as a task of Ray. Tasks end with this process.
 
     Args:
         init: arguments of `ray.init`.
         remote: arguments of `ray.remote`.
     """
 
-    init: dict[str, Any]
-    remote: dict[str, Any]
+    init: dict[str, Any] = Field(default_factory=dict)
+    remote: dict[str, Any] = Field(default_factory=dict)
+
+    elsewhere = True
 
     def check(self) -> None:
-        """
-        Raises:
-            InputError: Ray is not there.
-        """
         if find_spec("ray") is None:
-            raise InputError("hydra/launcher=ray: ray is missing; expected `pip install forethought[ray]`")
+            raise InputError("hydra/launcher=ray: ray is missing; run pip install 'forethought[ray]'")
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.context, self.task_function, self.config = hydra_context, task_function, config
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def run(self, cells: list[Cell], on_end: OnEnd) -> None:
         import ray
 
-        cpus, gpus = needs(self.config.hardware)
+        cpus, gpus = resources(cells[0])
         chosen = {name: value for name, value in self.remote.items() if value is not None}
         ray.init(**self.init)
         try:
-            remote = ray.remote(**{"num_cpus": cpus, "num_gpus": gpus, **chosen})(_run)
-            job, configs = Job(self.task_function), composed(self.context, self.config, job_overrides)
-            tasks = [remote.remote(job, config) for config in configs]
-            return lost(job_overrides, [_how_lost(task) for task in tasks])
+            remote = ray.remote(**{"num_cpus": cpus, "num_gpus": gpus, **chosen})(work)
+            tasks = {remote.remote(cell, os.getcwd()): cell for cell in cells}
+            waiting = list(tasks)
+            while waiting:
+                (task, *_), waiting = ray.wait(waiting)
+                on_end(tasks[task], _loss(task))
         finally:
             ray.shutdown()
 
 
-def _run(job: Job, config: DictConfig) -> int:
-    return job(config)
-
-
-def _how_lost(task: Any) -> str | None:
-    """Waits for the task."""
+def _loss(task: Any) -> str | None:
+    """Return how the process of a task was lost, or None."""
     import ray
 
     try:

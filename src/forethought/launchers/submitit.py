@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Literal
 
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
 from pydantic import NonNegativeInt, PositiveInt
 
-from forethought.cli.launchers.job import Job, composed, lost, needs
 from forethought.errors import InputError
+from forethought.launchers.base import Launcher, OnEnd, resources
+from forethought.launchers.work import work
+from forethought.sweeps import Cell
 from forethought.validation import validated_dataclass
 
 _OF_SLURM = (
@@ -24,8 +22,8 @@ _OF_SLURM = (
 
 
 @validated_dataclass
-class SubmititLauncher(Launcher):
-    """Submits every cell as a job and waits for all; whoever stops waiting leaves the jobs running.
+class Submitit(Launcher):
+    """Submits every cell as a job and waits for all. Interrupting the wait leaves the jobs running.
 
     Args: as in conf/hydra/launcher/submitit_slurm.yaml.
     """
@@ -47,21 +45,16 @@ class SubmititLauncher(Launcher):
     setup_commands: list[str] | None = None
     additional_parameters: dict[str, Any] | None = None
 
+    elsewhere = True
+
     def check(self) -> None:
-        """
-        Raises:
-            InputError: submitit or Slurm is not there.
-        """
         name = f"hydra/launcher=submitit_{self.cluster}"
         if find_spec("submitit") is None:
-            raise InputError(f"{name}: submitit is missing; expected `pip install forethought[slurm]`")
+            raise InputError(f"{name}: submitit is missing; run pip install 'forethought[slurm]'")
         if self.cluster == "slurm" and shutil.which("srun") is None:
-            raise InputError(f"{name}: there is no srun here; expected a machine that submits to Slurm")
+            raise InputError(f"{name}: srun is missing; use a machine that submits to Slurm")
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.context, self.task_function, self.config = hydra_context, task_function, config
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def run(self, cells: list[Cell], on_end: OnEnd) -> None:
         from submitit import AutoExecutor
         from submitit.core.utils import FailedJobError
 
@@ -69,20 +62,18 @@ class SubmititLauncher(Launcher):
         executor = AutoExecutor(
             self.submitit_folder, cluster, **{f"{cluster}_max_num_timeout": self.max_num_timeout}
         )
-        executor.update_parameters(**self._parameters())
-        configs = composed(self.context, self.config, job_overrides)
+        executor.update_parameters(**self._parameters(cells[0]))
         try:
-            jobs = executor.map_array(Job(self.task_function), configs)
+            jobs = executor.map_array(_Work(os.getcwd()), cells)
         except FailedJobError as error:
             said = str(error).strip().splitlines()[-1]
-            raise InputError(
-                f"hydra/launcher=submitit_{cluster}: {said}; expected what sbatch takes"
-            ) from None
+            raise InputError(f"hydra/launcher=submitit_{cluster}: sbatch rejects the job: {said}") from None
         print(f"{len(jobs)} jobs of submitit ({cluster}), from {jobs[0].job_id}; waiting for them")
-        return lost(job_overrides, [_how_lost(each) for each in jobs])
+        for cell, job in zip(cells, jobs, strict=True):
+            on_end(cell, _loss(job))
 
-    def _parameters(self) -> dict[str, Any]:
-        cpus, gpus = needs(self.config.hardware)
+    def _parameters(self, cell: Cell) -> dict[str, Any]:
+        cpus, gpus = resources(cell)
         shared = {
             "name": self.name,
             "timeout_min": self.timeout_min,
@@ -95,14 +86,34 @@ class SubmititLauncher(Launcher):
         return {name: value for name, value in given.items() if value is not None}
 
 
-def _how_lost(job: Any) -> str | None:
-    """Waits for the job."""
+class _Work:
+    """Runs a cell in a job of submitit.
+
+    Args:
+        folder: the current folder of the command.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def __call__(self, cell: Cell) -> int:
+        return work(cell, self.folder)
+
+    def checkpoint(self, cell: Cell) -> Any:
+        """Return what submitit requeues when the time of a job is over: the same cell, from its last step."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, cell)
+
+
+def _loss(job: Any) -> str | None:
+    """Wait for a job. Return how its process was lost, or None."""
     from submitit.core.utils import UncompletedJobError
 
     try:
         job.result()
     except UncompletedJobError:
-        return f"its job {job.job_id} ended without a word, in state {job.state}; see {job.paths.stderr}"
+        return f"its job {job.job_id} ended without results, in state {job.state}; see {job.paths.stderr}"
     except Exception as error:
         return str(error).strip().splitlines()[-1]
     return None

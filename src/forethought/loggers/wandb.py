@@ -1,4 +1,4 @@
-"""Curves, figures and answers in Weights & Biases, which may be away at any time."""
+"""The logger of Weights & Biases, whose server may be away at any time."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from urllib.parse import urlparse
 
 import requests
 import wandb
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from pydantic import Field, PositiveFloat
 
 from forethought.errors import InputError
 from forethought.results import Results, collect, read_curves
-from forethought.run.logger import Dashboard
-from forethought.sweep import Cell
-from forethought.validation import validated_dataclass
+from forethought.sweeps import Cell
+from forethought.validation import validated
 
 log = logging.getLogger(__name__)
 
@@ -36,74 +36,140 @@ _BEST: dict[str, Literal["max", "min"]] = {
     "val/forced_loss": "min",
     "train/loss": "min",
 }
-"""What W&B's summary keeps of a curve; of all others the last value."""
+"""Metrics whose best value W&B keeps in its summary; for all other metrics, the last value."""
 
 
-@validated_dataclass
-class WandB:
+class WandB(Logger):
     """Weights & Biases: group = sweep, job type = objective, tags = task and model, id = cell.
 
-    Nothing that happens to its server changes a run or its results: what does not arrive stays on disk, in
-    the form that `wandb sync` sends.
+    Nothing that happens to its server changes a run or its results. Data that does not arrive stays on
+    disk, in the form that `wandb sync` sends. Lightning's WandbLogger, which sends the curves, is wrapped
+    for that: it raises where the server fails and knows nothing of resumed curves.
 
     Args:
-        mode: `auto` is online where an API key is to be found and the server answers, otherwise offline;
-            a run that must be `online` and cannot begin there fails. Nothing ever asks at a prompt.
-        finish_timeout: seconds that a run which has ended waits for its upload.
+        mode: `auto` is online if an API key is found and the server answers, otherwise offline; a run that
+            must be `online` and cannot start there fails. W&B never prompts.
+        finish_timeout: seconds that a finished run waits for its upload.
+        cell: the cell that is run.
 
     Raises:
         InputError: online without an API key.
     """
 
-    project: Annotated[str, Field(pattern=r"^[^/\\#?%:]{1,128}$")]
-    entity: str | None
-    mode: Literal["auto", "online", "offline"]
-    finish_timeout: PositiveFloat
-
-    def __post_init__(self) -> None:
-        if self.mode == "online" and not logged_in(settings().base_url):
+    @validated
+    def __init__(
+        self,
+        project: Annotated[str, Field(pattern=r"^[^/\\#?%:]{1,128}$")] = "forethought",
+        entity: str | None = None,
+        mode: Literal["auto", "online", "offline"] = "auto",
+        finish_timeout: PositiveFloat = 60.0,
+        cell: Cell | None = None,
+    ) -> None:
+        super().__init__()
+        self.project, self.entity, self.mode = project, entity, mode
+        self.finish_timeout, self.cell = finish_timeout, cell
+        self._curves: _Curves | None = None
+        if mode == "online" and not logged_in(wandb_settings().base_url):
             raise InputError(
-                f"logger.mode=online: no API key for {settings().base_url}; expected `wandb login` first, "
-                "or auto or offline"
+                f"logger.mode=online: no API key for {wandb_settings().base_url}; run `wandb login`, or use "
+                "auto or offline"
             )
 
-    @contextmanager
-    def open(self, cell: Cell) -> Iterator[Dashboard]:
-        """Around one run."""
-        run = self._start(
-            cell.folder,
-            id=cell.name,
-            group=cell.sweep,
-            job_type=cell.choices.get("objective"),
-            tags=[cell.choices[group] for group in ("task", "model") if group in cell.choices],
-            config=cell.config,
-        )
-        with _finishing(run):
-            yield _WandBDashboard(run, cell.folder)
+    @property
+    def name(self) -> str:
+        return self.project
+
+    @property
+    def version(self) -> str | None:
+        return self.cell and self.cell.name
+
+    @property
+    def experiment(self) -> Any:
+        """The W&B run, which starts when it is first asked for."""
+        if self._curves is None:
+            cell = self.cell
+            assert cell is not None
+            run = self._start(
+                cell.folder,
+                id=cell.name,
+                group=cell.sweep,
+                job_type=cell.choices.get("objective"),
+                tags=[cell.choices[group] for group in ("task", "model") if group in cell.choices],
+                config=cell.config,
+            )
+            self._curves = _Curves(experiment=run)
+            run.define_metric(STEP)
+            run.define_metric("*", step_metric=STEP, step_sync=True)
+            for name, best in _BEST.items():
+                run.define_metric(name, step_metric=STEP, step_sync=True, summary=best)
+            self._catch_up(run)
+        return self._curves.experiment
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.experiment  # noqa: B018
+        assert self._curves is not None
+        self._curves.log_metrics(metrics, step)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: the run starts with the config."""
+
+    def publish(self, results: Results | None) -> None:
+        """Send the results and finish the run, as failed if there are none."""
+        run = self.experiment
+        with _finishing(run, exit_code=int(results is None)):
+            if results is not None:
+                _log_errors(lambda: self._summarise(run, results))
+
+    def _catch_up(self, run: Any) -> None:
+        """Log the curves of earlier stretches that W&B lacks: offline, killed, or without W&B."""
+        assert self.cell is not None and self._curves is not None
+        stretches = len(list(self.cell.folder.glob("wandb/*run-*-*")))
+        known = run.summary.get(STEP, -1) if run.resumed else -1
+        if run.offline and stretches > 1:
+            known = math.inf  # the file of an earlier one has them
+        for row in read_curves(self.cell.folder / "metrics.csv"):
+            step = int(row.pop("step"))
+            if step > known:
+                self._curves.log_metrics(row, step)
+
+    def _summarise(self, run: Any, results: Results) -> None:
+        from forethought.loggers.wandb_media import run_media
+
+        assert self.cell is not None
+        _log_media(run, run_media(results))
+        run.summary.update(results.metrics)
+        for name in ("verdict", "steps_to_solve", "steps", "parameters", "wall_seconds"):
+            run.summary[name] = getattr(results, name)
+        rows = read_curves(self.cell.folder / "metrics.csv")
+        for name, best in _BEST.items():
+            values = [row[name] for row in rows if name in row]
+            if values:  # of all stretches; W&B itself knows those of this one
+                run.summary[name] = {best: max(values) if best == "max" else min(values)}
 
     @contextmanager
     def sweep(self, name: str, folder: Path) -> Iterator[None]:
-        """Around all the runs of a sweep: looks once for the server, and ends with a run of its own.
+        """Surround all runs of a sweep: look once for the server, and end with a run of its own.
 
         That run (job type `summary`, in the sweep's group) holds the report: tables and plots.
         """
         before = os.environ.get("WANDB_MODE")
         if not self._online():
-            os.environ["WANDB_MODE"] = "offline"  # what all processes of the sweep go by
+            os.environ["WANDB_MODE"] = "offline"  # read by all processes of the sweep
         wandb.teardown()  # each has a W&B service of its own
         try:
             yield
             if collect(folder):
-                _at_any_rate(lambda: self._report(name, folder))
+                _log_errors(lambda: self._report(name, folder))
         finally:
-            _at_any_rate(wandb.teardown)
+            _log_errors(wandb.teardown)
             os.environ.pop("WANDB_MODE", None)
             if before is not None:
                 os.environ["WANDB_MODE"] = before
 
     def _report(self, name: str, folder: Path) -> None:
         from forethought.report import load, write_report
-        from forethought.run.wandb_media import sweep_media
+        from forethought.loggers.wandb_media import sweep_media
 
         sweep = load(folder)
         write_report(sweep, folder)
@@ -139,52 +205,14 @@ class WandB:
             if self.mode == "online":
                 raise
             log.warning("W&B: %s; offline instead", error)
-            _at_any_rate(wandb.teardown)  # its service has died, or holds the run for the server that is away
+            _log_errors(wandb.teardown)  # its service has died, or holds the run for the server that is away
             return start("offline")
 
     def _online(self) -> bool:
         if self.mode != "auto":
             return self.mode == "online"
-        found = settings()
+        found = wandb_settings()
         return found.mode == "online" and logged_in(found.base_url) and answers(found.base_url)
-
-
-class _WandBDashboard(Dashboard):
-    def __init__(self, run: Any, folder: Path) -> None:
-        self.run, self.folder = run, folder
-        self.lightning = _Curves(experiment=run)
-        run.define_metric(STEP)
-        run.define_metric("*", step_metric=STEP, step_sync=True)
-        for name, best in _BEST.items():
-            run.define_metric(name, step_metric=STEP, step_sync=True, summary=best)
-        self._catch_up()
-
-    def _catch_up(self) -> None:
-        """Log the curves of earlier sessions that W&B has not got: offline, killed, or without it."""
-        sessions = len(list(self.folder.glob("wandb/*run-*-*")))
-        known = self.run.summary.get(STEP, -1) if self.run.resumed else -1
-        if self.run.offline and sessions > 1:
-            known = math.inf  # the file of an earlier one has them
-        for row in read_curves(self.folder / "metrics.csv"):
-            step = int(row.pop("step"))
-            if step > known:
-                self.lightning.log_metrics(row, step)
-
-    def summarise(self, results: Results) -> None:
-        _at_any_rate(lambda: self._summarise(results))
-
-    def _summarise(self, results: Results) -> None:
-        from forethought.run.wandb_media import run_media
-
-        _log_media(self.run, run_media(results))
-        self.run.summary.update(results.metrics)
-        for name in ("verdict", "steps_to_solve", "steps", "parameters", "wall_seconds"):
-            self.run.summary[name] = getattr(results, name)
-        rows = read_curves(self.folder / "metrics.csv")
-        for name, best in _BEST.items():
-            values = [row[name] for row in rows if name in row]
-            if values:  # of all sessions; W&B itself knows those of this one
-                self.run.summary[name] = {best: max(values) if best == "max" else min(values)}
 
 
 class _Curves(WandbLogger):
@@ -215,12 +243,13 @@ def _log_media(run: Any, media: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _finishing(run: Any) -> Iterator[None]:
-    """Finish a W&B run, as failed after an exception; what is not uploaded in time is for `wandb sync`."""
-    exit_code = 1
+def _finishing(run: Any, exit_code: int = 0) -> Iterator[None]:
+    """Finish a W&B run after the block. Data not uploaded in time is left for `wandb sync`."""
     try:
         yield
-        exit_code = 0
+    except BaseException:
+        exit_code = 1
+        raise
     finally:
         try:
             run.finish(exit_code=exit_code)
@@ -232,21 +261,21 @@ def _finishing(run: Any) -> Iterator[None]:
                 (folder / "logs").mkdir(parents=True)  # where W&B goes on writing if its service has died
 
 
-def _at_any_rate(action: Callable[[], object]) -> None:
-    """Whatever W&B has against it, the run goes on."""
+def _log_errors(action: Callable[[], object]) -> None:
+    """Log any exception of W&B instead of raising it."""
     try:
         action()
     except Exception:
         log.exception("W&B")
 
 
-def settings() -> Any:
-    """As W&B finds them in the environment and in its own files."""
+def wandb_settings() -> Any:
+    """Return the settings that W&B finds in the environment and in its own files."""
     return wandb.setup(wandb.Settings(show_info=False)).settings  # warnings stay
 
 
 def logged_in(base_url: str) -> bool:
-    """Whether an API key is to be found without asking (environment, or the netrc file)."""
+    """Tell whether an API key is found without a prompt (environment or netrc file)."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:
@@ -258,7 +287,7 @@ def logged_in(base_url: str) -> bool:
 
 
 def answers(base_url: str) -> bool:
-    """Whether a server answers there within seconds, be it with an error of ours."""
+    """Tell whether a server answers there within seconds, even if with a client error."""
     try:
         return requests.get(base_url, timeout=_PROBE, allow_redirects=False).status_code < 500
     except requests.RequestException:

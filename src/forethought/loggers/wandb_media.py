@@ -16,11 +16,11 @@ from forethought.report.plots import render
 from forethought.results import Results
 
 _FIGURES = {"figures/per_position": "clever_hans", "figures/error_anatomy": "errors"}
-"""Of a single run, by their name in W&B: plots of the report."""
+"""Plots of the report for a single run, by their name in W&B."""
 
 
 def run_media(results: Results) -> dict[str, Any]:
-    """The figures of a single run and a table of sample answers."""
+    """Return the figures of a single run and a table of sample answers."""
     alone = group([results])
     images = {key: render(plot, alone).get("png") for key, plot in _FIGURES.items()}
     media: dict[str, Any] = {
@@ -38,7 +38,7 @@ def run_media(results: Results) -> dict[str, Any]:
 
 
 def sweep_media(sweep: Sweep, folder: Path) -> dict[str, Any]:
-    """The report that lies in a sweep's folder: its table over seeds, one row a run, and its plots."""
+    """Return the report of a sweep: its table over seeds, its table of runs, and its plots."""
     groups = [[each.label, *(column.cell(each) for column in COLUMNS)] for each in sweep.groups]
     with open(folder / "report" / "cells.csv", encoding="utf-8", newline="") as file:
         names, *rows = csv.reader(file)
@@ -54,7 +54,7 @@ def sweep_media(sweep: Sweep, folder: Path) -> dict[str, Any]:
 
 
 def _typed(column: list[str]) -> list[float | None] | list[str | None]:
-    """A column of a CSV file as numbers, if that is what it holds; empty = not there."""
+    """Convert a column of a CSV file to numbers if it holds some. Empty entries are missing."""
     try:
         return [float(entry) if entry else None for entry in column]
     except ValueError:

@@ -1,22 +1,8 @@
-"""One flat function: a composed config in, one finished run on disk out."""
+"""Training: a composed config becomes one finished run on disk."""
 
-from forethought.run.build import Parts, build, check, construct
-from forethought.run.cell import record, run_cell
-from forethought.run.load import evaluate_run, load_run
-from forethought.run.replicable import check_replicas
-from forethought.run.together import train_together
-from forethought.run.train import train
+from forethought.training.build import Run, build, check
+from forethought.training.load import evaluate_run, load
+from forethought.training.run import record_failure, run_cell
+from forethought.training.train import Session
 
-__all__ = [
-    "Parts",
-    "build",
-    "check",
-    "check_replicas",
-    "construct",
-    "evaluate_run",
-    "load_run",
-    "record",
-    "run_cell",
-    "train",
-    "train_together",
-]
+__all__ = ["Run", "Session", "build", "check", "evaluate_run", "load", "record_failure", "run_cell"]

@@ -1,4 +1,4 @@
-"""From a composed config to the objects of a run, with every mistake in it told in one line."""
+"""Build the objects of a run from a composed config. Every mistake is one line."""
 
 from __future__ import annotations
 
@@ -6,87 +6,115 @@ import inspect
 import json
 import pkgutil
 import re
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
+from lightning.pytorch.loggers import Logger
 from pydantic import ValidationError
 from torch import nn
 
-from forethought.errors import Impossible, InputError, expected_one_of
+from forethought.errors import InputError, expected_one_of
+from forethought.hardware import Hardware
+from forethought.models import Model
 from forethought.objectives import Objective
-from forethought.run.checkpoint import model_weights
-from forethought.run.hardware import Hardware
-from forethought.run.settings import EvaluationSettings, Settings
-from forethought.tasks import Data, Task, derive
+from forethought.optimizers import ClipGradients, OptimizerFactory
+from forethought.optimizers.factory import OPTIONS_OF_FACTORY
+from forethought.sweeps import Cell
+from forethought.sweeps.source import hash_source
+from forethought.tasks import Data, Task, TaskData, derive_seed
+from forethought.training.checkpoint import checkpoint_of, load_model_weights
+from forethought.training.settings import EvaluationSettings, Settings, check_trainer_options
 from forethought.validation import explain
 
 Config = dict[str, Any]
 
-GROUPS = ("task", "model", "objective", "optimizer", "hardware", "logger")
+BASES: dict[str, type] = {
+    "task": Task,
+    "model": Model,
+    "objective": Objective,
+    "optimizer": torch.optim.Optimizer,
+    "hardware": Hardware,
+    "logger": Logger,
+    "callbacks": pl.Callback,
+}
+"""Config groups, and the class from which the `_target_` of each must derive. No config calls anything else."""
 
-_BASES: dict[str, type] = {"task": Task, "model": nn.Module, "objective": Objective, "hardware": Hardware}
-_METHODS = {"optimizer": "__call__", "logger": "open"}
+_ROOT_KEYS = {*BASES, "trainer", *inspect.signature(Settings).parameters}
+_TRAINER_ARGUMENTS = list(inspect.signature(pl.Trainer.__init__).parameters)[1:]
 
 
 @dataclass
-class Parts:
-    """What a run is made of."""
+class Run:
+    """A built cell."""
 
     settings: Settings
-    task: Task
+    data: TaskData
     objective: Objective
     hardware: Hardware
-    hardware_choice: str
-    """What `auto` stands for in it, and why; empty if there was none."""
-    logger: Any
+    hardware_reason: str
+    """The choices that `auto` made, and why; empty if there was none."""
+    logger: Logger | None
+    callbacks: list[pl.Callback]
+    trainer_options: dict[str, Any]
+
+    @property
+    def task(self) -> Task:
+        return self.objective.task
 
 
-def build(config: Config) -> Parts:
-    """
+def build(config: Config, cell: Cell | None = None) -> Run:
+    """Build a run.
+
     Args:
         config: the composed config as plain nested dicts.
+        cell: the cell, which loggers may ask for (`save_dir`, `cell`).
 
     Raises:
-        InputError: a value that is wrong by itself or does not go with the others.
+        InputError: a value that is wrong by itself or together with others.
     """
-    known = {*GROUPS, *inspect.signature(Settings).parameters}
-    for key in config.keys() - known:
-        raise InputError(f"{key}: no such key; {expected_one_of(sorted(known), key)}")
+    for key in config.keys() - _ROOT_KEYS:
+        raise InputError(f"{key}: no such key; {expected_one_of(sorted(_ROOT_KEYS), key)}")
     settings = build_settings(config)
+    trainer_options = check_trainer_options(node(config, "trainer"), _TRAINER_ARGUMENTS)
     hardware = construct(config, "hardware")
     if settings.batch_size % hardware.devices:
         raise InputError(
-            f"batch_size={settings.batch_size}: expected a multiple of hardware.devices={hardware.devices}"
+            f"batch_size={settings.batch_size}: use a multiple of hardware.devices={hardware.devices}"
         )
     task = construct(config, "task")
     if task.train_samples is not None and task.train_samples < hardware.devices:
         raise InputError(
-            f"task.train_samples={task.train_samples}: expected at least hardware.devices={hardware.devices}"
+            f"task.train_samples={task.train_samples}: use at least hardware.devices={hardware.devices}"
         )
-    torch.manual_seed(derive(settings.seed, "weights"))
+    torch.manual_seed(derive_seed(settings.seed, "weights"))
     try:
         objective = build_objective(config, task)
     except RuntimeError as error:
         if not re.search("allocate memory|size calculation overflowed", str(error)):
             raise
-        raise InputError("model: more than the memory here can hold; expected a smaller one") from None
-    if hardware.cuda_graph and objective.changes_by_step:
-        raise Impossible(
-            f"hardware.cuda_graph=true: the loss of {type(objective).__name__} changes by the step; "
-            "expected false"
-        )
+        raise InputError("model: larger than the memory of this machine; use a smaller one") from None
+    objective.evaluation_temperature = settings.evaluation.temperature
+    factory = build_optimizer_factory(config)
+    factory.build(objective)  # an option that the optimizer rejects is found before anything is written
+    objective.make_optimizer = factory
     tokens = settings.batch_size // hardware.devices * (task.prompt_length + task.answer_length)
-    hardware, choice = hardware.fitted(objective.model, tokens, settings.max_steps, settings.replicas)
-    return Parts(
+    hardware, reason = hardware.fitted(objective.model, tokens, settings.max_steps)
+    clipping = [] if factory.clip_norm is None else [ClipGradients(factory.clip_norm)]
+    return Run(
         settings=settings,
-        task=task,
+        data=build_data(settings, task),
         objective=objective,
         hardware=hardware,
-        hardware_choice=choice,
-        logger=construct(config, "logger"),
+        hardware_reason=reason,
+        logger=_build_logger(config, cell),
+        callbacks=[*clipping, *_build_callbacks(config)],
+        trainer_options=trainer_options,
     )
 
 
@@ -102,121 +130,194 @@ def build_settings(config: Config) -> Settings:
         raise explain(error, "") from None
 
 
+def build_data(settings: Settings, task: Task) -> TaskData:
+    return TaskData(
+        task,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        validation_samples=settings.evaluation.validation_samples,
+        test_samples=settings.evaluation.test_samples,
+        steps_per_epoch=settings.eval_every,
+    )
+
+
 def build_objective(config: Config, task: Task) -> Objective:
-    """The objective around a freshly initialised model that fits the task."""
-    given: dict[str, Any] = {
-        "vocabulary_size": len(task.vocabulary),
-        "context_length": task.prompt_length + task.answer_length + _extra_positions(config, task),
-    }
-    if "token_names" in inspect.signature(locate(config, "model")).parameters:
-        given["token_names"] = task.vocabulary
-    model = construct(config, "model", **given)
+    """Build the objective around a freshly initialised model that fits the task."""
+    kind = locate(config, "objective")
+    given = _options(config, "objective")
+    _refuse_unknown(kind, given, "objective", {"model", "task"})
+    try:
+        extra = kind.extra_positions(task, **given)
+    except ValidationError as error:
+        raise explain(error, "objective") from None
+    model = construct(config, "model", build="for_task", task=task, extra_positions=extra)
     objective: Objective = construct(config, "objective", model=model, task=task)
-    objective.make_optimizer = construct(config, "optimizer")
     return objective
 
 
-def _extra_positions(config: Config, task: Task) -> int:
+def build_optimizer_factory(config: Config) -> OptimizerFactory:
+    kind, given = locate(config, "optimizer"), _options(config, "optimizer")
+    ours = {key: given.pop(key) for key in OPTIONS_OF_FACTORY & given.keys()}
+    _refuse_unknown(getattr(kind, "for_module", kind), given, "optimizer", {"params", "module"}, ours)
     try:
-        extra = locate(config, "objective").extra_positions(task, **options(config, "objective"))
-    except (TypeError, AttributeError):
-        extra = None
-    # A wrong option, or no objective of ours: the constructor says so in a moment.
-    return extra if isinstance(extra, int) and extra > 0 else 0
-
-
-def construct(config: Config, group: str, **given: Any) -> Any:
-    """Call the `_target_` of a config group with the group's values and with `given`."""
-    values = options(config, group)
-    target = locate(config, group)
-    known = inspect.signature(target).parameters
-    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
-    for key, value in values.items():
-        if key in given or (key not in known and not takes_all):
-            accepted = (name for name in known if name not in given)
-            raise InputError(f"{group}.{key}={value}: no such key; {expected_one_of(accepted, key)}")
-    try:
-        return target(**values, **given)
+        return OptimizerFactory(kind=kind, options=given, **ours)
     except ValidationError as error:
-        raise explain(error, group) from None
+        raise explain(error, "optimizer") from None
 
 
-def options(config: Config, group: str) -> dict[str, Any]:
-    """The keys that the group's `_target_` is called with."""
-    return {key: value for key, value in node(config, group).items() if key not in ("_target_", "label")}
+def _build_logger(config: Config, cell: Cell | None) -> Logger | None:
+    """Build the logger, which gets `save_dir` and `cell` if its constructor takes them."""
+    if node(config, "logger").get("_target_") is None:
+        return None
+    taken = inspect.signature(locate(config, "logger")).parameters
+    place = {"save_dir": None if cell is None else str(cell.folder), "cell": cell}
+    chosen = {key: place[key] for key in place.keys() & taken if config["logger"].get(key) is None}
+    logger: Logger = construct(config, "logger", **chosen)
+    return logger
 
 
-def node(config: Config, group: str) -> dict[str, Any]:
-    if not isinstance(config.get(group), dict):
-        among = f"{group}=CHOICE, a file in conf/{group}, or " if group in GROUPS else ""
-        raise InputError(f"{group}={config.get(group)}: expected {among}{group}.KEY=VALUE")
-    found: dict[str, Any] = config[group]
-    return found
+def _build_callbacks(config: Config) -> list[pl.Callback]:
+    entries = config.get("callbacks") or {}
+    for name, entry in entries.items():
+        if not isinstance(entry, dict):
+            raise InputError(f"callbacks.{name}={entry}: expected a node with _target_")
+    return [construct(entries, name, base=BASES["callbacks"], prefix="callbacks.") for name in entries]
 
 
-def locate(config: Config, group: str) -> Any:
-    """The class that `_target_` names: one of the group's kind, so that no config calls anything else."""
-    target = (config.get(group) or {}).get("_target_")
-    try:
-        found = pkgutil.resolve_name(str(target))
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"{group}._target_={target}: cannot be imported ({error}); expected package.module.Class"
-        ) from None
-    base, method = _BASES.get(group), _METHODS.get(group)
-    if not isinstance(found, type) or (base is not None and not issubclass(found, base)):
-        raise InputError(f"{group}._target_={target}: expected a class{_derived(base)}")
-    if method is not None and not any(method in vars(each) for each in found.__mro__):
-        raise InputError(f"{group}._target_={target}: expected a class with a method {method}")
-    return found
-
-
-def _derived(base: type | None) -> str:
-    return "" if base is None else f" derived from {base.__module__}.{base.__qualname__}"
-
-
-def check(config: Config, folder: Path | None = None) -> None:
-    """Everything that can be known to be wrong before training; no model is allocated, nothing written.
+def construct(
+    config: Config, group: str, build: str = "", base: type | None = None, prefix: str = "", **given: Any
+) -> Any:
+    """Call the `_target_` of a config group with the group's values and with `given`.
 
     Args:
-        folder: where the run would go on from a checkpoint, if it has one.
+        build: name of the classmethod to call instead of the constructor.
+        base: class from which the target must derive; by default that of the group.
+        prefix: of the group in messages.
 
     Raises:
-        InputError: the first thing found.
+        InputError: an unknown key, or a value that the target rejects.
+    """
+    kind, values = locate(config, group, base, prefix), _options(config, group, prefix)
+    _refuse_unknown(kind, values, prefix + group, given.keys() | {"self"})
+    values = {key: value for key, value in values.items() if key not in given}
+    try:
+        return getattr(kind, build)(**given, **values) if build else kind(**given, **values)
+    except ValidationError as error:
+        raise explain(error, prefix + group) from None
+    except (TypeError, ValueError, ImportError) as error:
+        if _is_ours(kind):
+            raise
+        said = " ".join(str(error).split())
+        raise InputError(f"{prefix}{group}: {kind.__name__} rejects its options: {said}") from None
+
+
+def _refuse_unknown(
+    function: Any, values: Config, name: str, given: Any, also: Config | frozenset[str] = frozenset()
+) -> None:
+    known = inspect.signature(function).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    for key, value in values.items():
+        if key not in known or key in given:
+            accepted = [*(parameter for parameter in known if parameter not in given), *also]
+            raise InputError(f"{name}.{key}={value}: no such key; {expected_one_of(accepted, key)}")
+
+
+def _options(config: Config, group: str, prefix: str = "") -> dict[str, Any]:
+    """Return the keys that the group's `_target_` is called with."""
+    hidden = ("_target_", "label")
+    return {key: value for key, value in node(config, group, prefix).items() if key not in hidden}
+
+
+def node(config: Config, group: str, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(config.get(group), dict):
+        among = f"{group}=CHOICE, a file in conf/{group}, or " if group in BASES else ""
+        raise InputError(f"{prefix}{group}={config.get(group)}: expected {among}{group}.KEY=VALUE")
+    values: dict[str, Any] = config[group]
+    return values
+
+
+def locate(config: Config, group: str, base: type | None = None, prefix: str = "") -> Any:
+    """Import the class that `_target_` names. It must derive from the base class of its group.
+
+    Raises:
+        InputError: it cannot be imported, or is something else.
+    """
+    target = (config.get(group) or {}).get("_target_")
+    try:
+        kind = pkgutil.resolve_name(str(target))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{prefix}{group}._target_={target}: cannot be imported ({error}); expected package.module.Class"
+        ) from None
+    base = base or BASES[group]
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise InputError(
+            f"{prefix}{group}._target_={target}: expected a class derived from "
+            f"{base.__module__}.{base.__qualname__}"
+        )
+    return kind
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.startswith("forethought.")
+
+
+def check(config: Config, cell: Cell | None = None) -> None:
+    """Find every mistake that can be known before training. Allocates no model, writes nothing.
+
+    Raises:
+        InputError: the first mistake.
     """
     with torch.device("meta"):
-        parts = build(config)
+        run = build(config, cell)
     _check_data(json.dumps(config["task"]))
-    resumes = folder is not None and (folder / "checkpoints" / "last.ckpt").exists()
-    if parts.settings.init_from is not None and not resumes:
-        model_weights(parts.objective.model, starting_point(parts.settings.init_from))
+    resumes = cell is not None and (cell.folder / "checkpoints" / "last.ckpt").exists()
+    if run.settings.init_from is not None and not resumes:
+        load_initial_weights(run.objective.model, run.settings.init_from)
 
 
 @lru_cache
 def _check_data(task: str) -> None:
-    """That there are rows of every kind; once for all the cells of a sweep with this task."""
+    """Draw rows of every kind, once for all cells of a sweep with this task."""
     data = Data(construct({"task": json.loads(task)}, "task"), seed=0, batch_size=1)
     data.batch(0), data.validation(1), data.test(1)
 
 
-def checkpoint_of(folder: Path) -> Path:
-    """
-    Raises:
-        InputError: not the folder of a run that has got as far as a checkpoint.
-    """
-    path = folder / "checkpoints" / "last.ckpt"
-    if not path.is_file():
-        raise InputError(f"{folder}: has no checkpoints/last.ckpt; expected the folder of a run")
-    return path
-
-
-def starting_point(init_from: str) -> Path:
-    """The checkpoint that a run begins with.
+def load_initial_weights(model: nn.Module, init_from: str) -> dict[str, Any]:
+    """Return weights for `model` from the run in the folder `init_from`.
 
     Raises:
-        InputError: not the folder of a run that has got as far as a checkpoint.
+        InputError: not the folder of a run with a checkpoint, or of another model.
     """
     try:
-        return checkpoint_of(Path(init_from))
+        path = checkpoint_of(Path(init_from))
     except InputError as error:
         raise InputError(f"init_from={error}") from None
+    return load_model_weights(model, path)
+
+
+def source_hashes(config: Config) -> dict[str, str]:
+    """Return the hash of each source file behind the run's task, model, objective and optimizer, by module.
+
+    Base classes count, so that an edit of `NextToken` is noticed in every objective made from it.
+    """
+    modules = {
+        kind.__module__
+        for group in ("task", "model", "objective", "optimizer")
+        for kind in locate(config, group).__mro__
+        if kind.__module__.split(".")[0] not in {*sys.stdlib_module_names, "torch", "lightning"}
+    }
+    hashes = {module: hash_source(module) for module in sorted(modules)}
+    return {module: digest for module, digest in hashes.items() if digest is not None}
+
+
+def sweep_context(cell: Cell) -> AbstractContextManager[None]:
+    """Return the context of the logger around all runs of a sweep, if it has one.
+
+    Args:
+        cell: any cell of the sweep.
+    """
+    logger: Any = _build_logger(cell.config, cell)
+    around = getattr(logger, "sweep", None)
+    return nullcontext() if around is None else around(cell.sweep, cell.folder.parent)

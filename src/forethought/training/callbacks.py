@@ -1,142 +1,177 @@
-"""What happens beside the optimiser steps: reading the loss, evaluating, saving, stopping."""
+"""Callbacks of `forethought train`: our part of the checkpoint, signals, and progress for people."""
 
 from __future__ import annotations
 
+import logging
 import math
+import signal
+import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
-from torch import Tensor
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 
-from forethought.evaluation import diagnose
-from forethought.objectives import Objective
-from forethought.results import write_atomically, write_curves
-from forethought.run.settings import Settings
-from forethought.sweep import note_signals, noted
-from forethought.tasks import Batch, derive
+from forethought.loggers import CurvesLogger
+from forethought.sweeps import Stopped, install_deferring_handlers, pending_signal
+from forethought.training.checkpoint import STATE_KEY, STATE_VERSION
+from forethought.training.settings import Settings
 
-Report = Callable[[int, dict[str, float]], None]
+log = logging.getLogger(__name__)
+
+_EVERY = 30.0  # seconds between two lines where there is no terminal
+_ANY_SIGNAL = signal.SIGTERM  # for a rank that stops because another one received a signal
 
 
-class Progress(pl.Callback):
-    """Evaluates and saves every `eval_every` steps and at the end, and stops a run that is solved.
+class RunState(pl.Callback):
+    """Steps to solve and training time of a run, saved in every checkpoint under the key `forethought`.
 
-    A run that has had one of `forethought.sweep.SIGNALS` saves and stops after the step that it is in.
-
-    All it knows travels in the checkpoint, so that curves, counters and clock go on after a resume.
+    A run that receives one of `forethought.sweeps.SIGNALS` saves a checkpoint after its current step and
+    stops. Lightning's own SIGTERM handling would lose the steps since the last evaluation.
     """
 
-    def __init__(self, settings: Settings, validation: Batch, folder: Path, report: Report | None) -> None:
-        self.settings, self.validation, self.folder, self.report = settings, validation, folder, report
-        self.rows: list[dict[str, float]] = []
+    def __init__(self, settings: Settings, curves: CurvesLogger, folder: Path) -> None:
+        self.settings, self.curves, self.folder = settings, curves, folder
         self.steps_to_solve: int | None = None
-        self.best_accuracy = -1.0
         self.seconds = 0.0
+        self._started = time.perf_counter()
 
     @property
     def solved(self) -> bool:
-        """Whether there is nothing left to train for."""
+        """True if training ends because the run is solved."""
         return self.settings.stop_when_solved and self.steps_to_solve is not None
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "rows": self.rows,
-            "steps_to_solve": self.steps_to_solve,
-            "best_accuracy": self.best_accuracy,
-            "seconds": self.seconds + time.perf_counter() - self._started,  # of all sessions so far
-        }
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        state = checkpoint[STATE_KEY]
+        self.steps_to_solve, self.seconds = state["steps_to_solve"], state["seconds"]
+        self.curves.resume(checkpoint["global_step"])
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name, value in state_dict.items():
-            setattr(self, name, value)
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, objective: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.is_global_zero:
+            self.curves.write()
+        checkpoint[STATE_KEY] = {
+            "version": STATE_VERSION,
+            "steps_to_solve": self.steps_to_solve,
+            "seconds": self.seconds + time.perf_counter() - self._started,  # of all stretches so far
+        }
 
     def on_train_start(self, trainer: pl.Trainer, objective: pl.LightningModule) -> None:
         self._started = time.perf_counter()
-        note_signals()  # Lightning has just set handlers of its own
+        install_deferring_handlers()  # Lightning has just set its own
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, objective: pl.LightningModule, batch: Batch, index: int
-    ) -> None:
-        self.seed_noise(trainer.global_step, trainer.global_rank)
+    def on_train_end(self, trainer: pl.Trainer, objective: pl.LightningModule) -> None:
+        self.seconds += time.perf_counter() - self._started
 
-    def seed_noise(self, step: int, rank: int = 0) -> None:
-        """Noise inside an objective is a function of (seed, step) too, which makes resuming exact."""
-        process = [rank] if rank else []  # of a DDP run: its rows are others, and so is their noise
-        seed = derive(self.settings.seed, "noise", step, *process)
-        # Not `torch.manual_seed`, which formats the stack for each kind of device that is not there.
-        torch.default_generator.manual_seed(seed)
-        if torch.cuda.is_initialized():
-            torch.cuda.manual_seed_all(seed)
-
-    def due(self, step: int) -> bool:
-        """Whether anything is to be read, evaluated or saved after optimiser step `step`, counted from 1."""
-        settings = self.settings
-        every = (settings.log_every, settings.eval_every, settings.max_steps)
-        return any(step % each == 0 for each in every)
-
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        objective: pl.LightningModule,
-        outputs: dict[str, Tensor],
-        batch: Batch,
-        index: int,
-    ) -> None:
-        step, last = trainer.global_step, trainer.global_step == self.settings.max_steps
-        if step % self.settings.log_every == 0 or last:
-            self._log(trainer, {"train/loss": self._finite(outputs["loss"], step)})
-        if step % self.settings.eval_every == 0 or last:
-            improved = self._evaluate(trainer, objective)
-            self._save(trainer, improved)
-        # All processes of a DDP run stop at the same step, whichever of them had the signal. To ask each
-        # other they wait for their devices, so they do it where these are waited for anyway.
-        asked = trainer.world_size == 1 or self.due(step)
-        if asked and trainer.strategy.reduce_boolean_decision(noted() is not None, all=False):
-            self._save(trainer, improved=False)
-            trainer.should_stop = True
-
-    def _finite(self, loss: Tensor, step: int) -> float:
-        value = loss.item()
-        if not math.isfinite(value):
-            raise FloatingPointError(f"the training loss became {value} by step {step}")
-        return value
-
-    def _log(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
-        step = trainer.global_step
-        if not self.rows or self.rows[-1]["step"] != step:
-            self.rows.append({"step": step})
-        self.rows[-1].update(metrics)
-        if trainer.logger is not None:
-            trainer.logger.log_metrics(metrics, step)
-
-    def _evaluate(self, trainer: pl.Trainer, objective: pl.LightningModule) -> bool:
-        """Whether the validation accuracy is the best so far."""
-        assert isinstance(objective, Objective)
-        temperature = self.settings.evaluation.temperature
-        metrics = diagnose(objective, self.validation, temperature, clever_hans=False)
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        logged = {f"val/{name}": value for name, value in metrics.items() if "chance" not in name}
-        self._log(trainer, {**logged, "train/lr": rate})
-        reached = metrics["accuracy"] >= self.settings.solve_threshold
-        if reached and self.steps_to_solve is None:
+    def on_validation_end(self, trainer: pl.Trainer, objective: pl.LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        if self.steps_to_solve is None and metrics["val/accuracy"] >= self.settings.solve_threshold:
             self.steps_to_solve = trainer.global_step
-        trainer.should_stop = trainer.should_stop or self.solved
-        if self.report is not None:
-            self.report(trainer.global_step, metrics)
-        improved = metrics["accuracy"] > self.best_accuracy
-        self.best_accuracy = max(metrics["accuracy"], self.best_accuracy)
-        return improved
+        log.info("%s", progress_line(trainer))
 
-    def _save(self, trainer: pl.Trainer, improved: bool) -> None:
-        last, best = (self.folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
-        # Best first: a run killed between the two has the last one before, and comes here again.
-        trainer.save_checkpoint(best if improved else last)
-        if not trainer.is_global_zero:
-            return
-        if improved:
-            write_atomically(last, best.read_bytes())
-        write_curves(self.folder / "metrics.csv", self.rows)
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        step, settings = trainer.global_step, self.settings
+        # Ranks must stop at one step. Asking each other waits for the devices, so they ask where the loss
+        # is read anyway.
+        asked = trainer.world_size == 1 or step % settings.log_every == 0
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or not asked:
+            return  # after the last batch of an epoch comes its evaluation, with a checkpoint
+        sign = pending_signal()
+        if trainer.strategy.reduce_boolean_decision(sign is not None, all=False):
+            trainer.save_checkpoint(self.folder / "checkpoints" / "last.ckpt")
+            raise Stopped(sign or _ANY_SIGNAL)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, objective: pl.LightningModule) -> None:
+        """Stop between two epochs, where the last checkpoint has just been saved."""
+        sign = pending_signal()
+        if trainer.strategy.reduce_boolean_decision(sign is not None, all=False):
+            raise Stopped(sign or _ANY_SIGNAL)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """ModelCheckpoint that keeps its best score when the folder of the run has moved."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def moved(path: str) -> str:
+            return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+        best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+        paths = {key: moved(state_dict[key]) for key in ("best_model_path", "kth_best_model_path")}
+        super().load_state_dict({**state_dict, **paths, "dirpath": self.dirpath, "best_k_models": best})
+
+
+def saving_and_stopping(settings: Settings, folder: Path) -> list[pl.Callback]:
+    """Return Lightning's callbacks that end a solved run and save the best and the last checkpoint.
+
+    The best comes first: a run killed in between resumes from the previous last.ckpt and rewrites both.
+    """
+    callbacks: list[pl.Callback] = []
+    if settings.stop_when_solved:
+        # Lightning compares with `>`, a run is solved from the threshold on.
+        threshold = math.nextafter(settings.solve_threshold, 0)
+        callbacks.append(
+            EarlyStopping(
+                "val/accuracy",
+                mode="max",
+                stopping_threshold=threshold,
+                patience=sys.maxsize,
+                check_finite=False,
+                check_on_train_epoch_end=False,
+            )
+        )
+    shared: dict[str, Any] = {
+        "dirpath": folder / "checkpoints",
+        "enable_version_counter": False,
+        "save_on_train_epoch_end": True,
+    }
+    best = BestCheckpoint(filename="best", monitor="val/accuracy", mode="max", **shared)
+    return [*callbacks, best, ModelCheckpoint(filename="last", **shared)]
+
+
+class TrainingBar(RichProgressBar):
+    """One bar over all steps; Lightning's starts again with each epoch, which is `eval_every` steps long."""
+
+    @property
+    def total_train_batches(self) -> int:
+        return int(self.trainer.max_steps * self.trainer.accumulate_grad_batches)
+
+    def get_metrics(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+        return {k: v for k, v in super().get_metrics(trainer, module).items() if k != "v_num"}
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self.train_progress_bar_id is None:
+            super().on_train_epoch_start(trainer, module)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *rest: Any) -> None:
+        *rest_, _ = rest
+        super().on_train_batch_end(trainer, *rest_, trainer.fit_loop.epoch_loop.total_batch_idx)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return "training"
+
+
+class ProgressLines(pl.Callback):
+    """Lines about the progress where there is no terminal: nohup, Slurm, notebooks."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def on_validation_end(self, trainer: pl.Trainer, objective: pl.LightningModule) -> None:
+        if trainer.is_global_zero and time.monotonic() - self._last >= _EVERY:
+            self._last = time.monotonic()
+            print(progress_line(trainer), flush=True)
+
+
+def progress_line(trainer: pl.Trainer) -> str:
+    """Return `step 500 of 10000: loss 0.423, validation accuracy 0.512, decision accuracy 0.498`."""
+    metrics = trainer.callback_metrics
+    names = {
+        "loss": "train/loss",
+        "validation accuracy": "val/accuracy",
+        "decision accuracy": "val/decision_accuracy",
+    }
+    shown = [f"{word} {metrics[name]:.3f}" for word, name in names.items() if name in metrics]
+    return f"step {trainer.global_step} of {trainer.max_steps}: {', '.join(shown)}"

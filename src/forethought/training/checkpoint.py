@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, and read as plain data only, so that none can run code."""
+"""Checkpoints: written atomically and read as plain data, so that none can run code."""
 
 from __future__ import annotations
 
@@ -16,48 +16,80 @@ from forethought.results import write_atomically
 Weights = dict[str, Any]
 """A `state_dict`: tensors, and what else a module keeps with `get_extra_state`."""
 
+STATE_KEY, STATE_VERSION = "forethought", 2
+
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """How Lightning saves. Its own way goes through the system's temporary folder, where a killed run
-    leaves its file behind and a full disk is another one than the run's."""
+    """Checkpoint IO that replaces a file only by a whole one.
+
+    Lightning's own goes through the system's temporary folder, where a killed run leaves its file and a
+    full disk is another disk than the run's.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        # Through memory: of a disk that is full, torch's own writer says nothing that a person understands.
+        # Serialise to memory first: on a full disk, torch.save raises an error that does not mention the disk.
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(Path(path), buffer.getvalue())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """
+    """Load a checkpoint of this project, of this or an older form.
+
     Raises:
         InputError: truncated, not written by this project, or holding more than plain data.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # of a foreign file nothing is known, nor how torch fails on it
-        state = None
-    if not _is_ours(state):
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        _upgrade(checkpoint)
+    except Exception:  # torch fails on foreign files in ways of its own, and their content is unknown
         raise InputError(
-            f"{path}: no checkpoint of forethought, or damaged; expected a whole one, or none to start anew"
-        )
-    return state
+            f"{path}: corrupt, or not a Forethought checkpoint; delete it to restart the run from step 0"
+        ) from None
+    return checkpoint
 
 
-def _is_ours(state: Any) -> bool:
-    if not isinstance(state, dict):
-        return False
-    progress = (state.get("callbacks") or {}).get("Progress")
-    return (
-        isinstance(state.get("global_step"), int)
-        and isinstance(progress, dict)
-        and progress.keys() == {"rows", "steps_to_solve", "best_accuracy", "seconds"}
-        and isinstance(state.get("state_dict"), dict)
-    )
+def _upgrade(checkpoint: Any) -> None:
+    """Bring an older checkpoint to the current form, in place.
+
+    Version 1 kept the state in a callback named `Progress`, with the curves.
+
+    Raises:
+        Exception: any, if it is not a checkpoint of ours.
+    """
+    if STATE_KEY not in checkpoint:
+        progress = checkpoint["callbacks"].pop("Progress")
+        checkpoint[STATE_KEY] = {
+            "version": STATE_VERSION,
+            "steps_to_solve": progress["steps_to_solve"],
+            "seconds": progress["seconds"],
+            "rows": progress["rows"],
+        }
+    state = checkpoint[STATE_KEY]
+    if not (
+        state["version"] == STATE_VERSION
+        and isinstance(checkpoint["global_step"], int)
+        and isinstance(state["seconds"], float | int)
+        and isinstance(checkpoint["state_dict"], dict)
+    ):
+        raise ValueError
 
 
-def model_weights(model: nn.Module, path: Path) -> Weights:
-    """Weights for `model` from the checkpoint of a run with whatever objective.
+def checkpoint_of(folder: Path) -> Path:
+    """Return the path of a run's last checkpoint.
+
+    Raises:
+        InputError: the folder has none.
+    """
+    path = folder / "checkpoints" / "last.ckpt"
+    if not path.is_file():
+        raise InputError(f"{folder}: has no checkpoints/last.ckpt; pass the folder of a run")
+    return path
+
+
+def load_model_weights(model: nn.Module, path: Path) -> Weights:
+    """Return weights for `model` from the checkpoint of a run with any objective.
 
     Raises:
         InputError: the checkpoint's model has another shape.
@@ -72,17 +104,18 @@ def model_weights(model: nn.Module, path: Path) -> Weights:
 
 
 def check_weights(module: nn.Module, saved: Weights, path: Path) -> None:
-    """
+    """Compare the names and shapes of saved weights with a module's.
+
     Raises:
-        InputError: the weights in this file are not those of such a module.
+        InputError: they differ.
     """
-    own = module.state_dict()
-    for name in [*own, *(name for name in saved if name not in own)]:
-        here, there = (_shape(weights.get(name)) for weights in (own, saved))
+    weights = module.state_dict()
+    for name in [*weights, *(name for name in saved if name not in weights)]:
+        here, there = _shape(weights.get(name)), _shape(saved.get(name))
         if here != there:
             raise InputError(
-                f"{path}: {name} has {there}, in the configured model {here}; expected a run of the same "
-                "task size and model"
+                f"{path}: {name} has {there}, in the configured model {here}; use a run of the same task "
+                "size and model"
             )
 
 

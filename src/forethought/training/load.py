@@ -1,4 +1,4 @@
-"""A trained run, back from its folder."""
+"""Load a trained run from its folder, and evaluate it on other data."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ from forethought.errors import InputError
 from forethought.evaluation import diagnose, verdict
 from forethought.objectives import Objective
 from forethought.results import read_results, write_atomically
-from forethought.run.build import Config, build_objective, build_settings, checkpoint_of, construct
-from forethought.run.checkpoint import check_weights, read_checkpoint
-from forethought.sweep.identity import fingerprint
-from forethought.tasks import Data, Task, derive, held_out
+from forethought.sweeps import fingerprint
+from forethought.tasks import Data, Task, derive_seed, held_out
+from forethought.training.build import Config, build_objective, build_settings, construct
+from forethought.training.checkpoint import check_weights, checkpoint_of, read_checkpoint
 
 
-def load_run(folder: Path) -> tuple[Objective, Config]:
-    """The trained objective (on the CPU) and the config it was trained with.
+def load(folder: Path | str) -> Objective:
+    """Return the trained objective of a run, on the CPU.
 
     Raises:
         InputError: not the folder of a run with results and a checkpoint.
     """
+    return _load(Path(folder))[0]
+
+
+def _load(folder: Path) -> tuple[Objective, Config]:
     results = read_results(folder)
     if results is None:
-        raise InputError(f"{folder}: has no results.json; expected the folder of a finished run")
+        raise InputError(f"{folder}: has no results.json; pass the folder of a finished run")
     objective = build_objective(results.config, construct(results.config, "task"))
     path = checkpoint_of(folder)
     weights = read_checkpoint(path)["state_dict"]
@@ -36,39 +40,41 @@ def load_run(folder: Path) -> tuple[Objective, Config]:
 
 
 def evaluate_run(folder: Path, config: Config, overrides: list[str]) -> tuple[dict[str, Any], Path]:
-    """Metrics on other data, as they were written to the file beside the run whose path comes second.
-
-    `held_out_share` is the share of rows that the run cannot have trained on: 1 for rows that the task
-    draws for the test and for the run's own test file, about 1/8 for a file that it did not know of.
+    """Measure a trained run on other data and write a report beside the run.
 
     Args:
         config: the run's config with `overrides` applied to `task`, `evaluation`, `hardware` or `seed`.
 
+    Returns:
+        the report and its path. `held_out_share` is the share of rows that the run cannot have trained
+        on: 1 for rows that the task draws for the test and for the run's own test file, about 1/8 for a
+        file that it did not know.
+
     Raises:
-        InputError: the task cannot be, or the model does not know its tokens.
+        InputError: the task is impossible, or the model does not know its tokens.
     """
-    objective, trained = load_run(folder)
-    task = construct(config, "task")
+    objective, trained = _load(folder)
+    task = construct({"task": _as_trained(config["task"], trained["task"], objective.task)}, "task")
     _refuse_other_tokens(objective.task, task)
     objective.task = task
     settings = build_settings(config)
     hardware = construct(config, "hardware")
-    data = Data(task, settings.seed, settings.batch_size, hardware.device)
-    rows = data.test(settings.evaluation.test_samples)
+    rows = Data(task, settings.seed, settings.batch_size, hardware.device).test(
+        settings.evaluation.test_samples
+    )
     tokens = len(rows) * (task.prompt_length + task.answer_length)
     hardware, _ = hardware.fitted(objective.model, tokens, steps=1)
     hardware.limit_threads()
-    torch.manual_seed(derive(settings.seed, "test"))
+    torch.manual_seed(derive_seed(settings.seed, "test"))
     own_file = task.test_file is not None and task.test_file == trained["task"].get("test_file")
     unseen = 1.0 if own_file else held_out(task, rows).double().mean().item()
     metrics = diagnose(objective.to(hardware.device), rows, settings.evaluation.temperature)
-    named = {f"test/{name}": value for name, value in metrics.items()}
     report = {
         "overrides": overrides,
         "rows": len(rows),
         "held_out_share": unseen,
         "verdict": verdict(metrics, settings.solve_threshold),
-        "metrics": named,
+        "metrics": {f"test/{name}": value for name, value in metrics.items()},
     }
     path = folder / "evaluations" / f"{fingerprint(config)}.json"
     path.parent.mkdir(exist_ok=True)
@@ -76,9 +82,17 @@ def evaluate_run(folder: Path, config: Config, overrides: list[str]) -> tuple[di
     return report, path
 
 
+def _as_trained(wanted: Config, trained: Config, task: Task) -> Config:
+    """Fill in what the trained task decided for a null, such as `num_nodes`: the model knows those tokens."""
+    return {
+        key: getattr(task, key, None) if value is None and trained.get(key) is None else value
+        for key, value in wanted.items()
+    }
+
+
 def _refuse_other_tokens(trained: Task, wanted: Task) -> None:
     if trained.vocabulary != wanted.vocabulary:
         raise InputError(
             f"task: its {len(wanted.vocabulary)} tokens are not the {len(trained.vocabulary)} that this "
-            "run's model knows; expected a task with the same vocabulary (for path_star: task.num_nodes)"
+            "run's model knows; use a task with the same vocabulary (for path_star: task.num_nodes)"
         )

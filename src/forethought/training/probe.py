@@ -1,43 +1,53 @@
-"""How long a run would take, from a few of its steps."""
+"""Estimate the time of a run from a few of its steps."""
 
+from __future__ import annotations
+
+import json
+import tempfile
 import time
+from pathlib import Path
 
-import torch
+from forethought.sweeps import Cell
+from forethought.training.build import Config, build, build_settings
+from forethought.training.train import Session
 
-from forethought.evaluation import diagnose
-from forethought.run.build import Config, build
-from forethought.tasks import Data
+_SHORT, _LONG = 4, 12  # steps
 
-_WARM_UP, _STEPS = 2, 8
+
+def seconds_of_cells(cells: list[Cell], at_most: float) -> float:
+    """Estimate the seconds of all cells to their last step. Cells that differ in the seed are probed once.
+
+    Args:
+        at_most: seconds of probing after which the mean of the probed cells stands for the rest.
+    """
+    alike: dict[str, list[Cell]] = {}
+    for cell in cells:
+        alike.setdefault(json.dumps({**cell.config, "seed": 0}, sort_keys=True), []).append(cell)
+    began, measured, total = time.perf_counter(), 0, 0.0
+    for group in alike.values():
+        if measured and time.perf_counter() - began > at_most:
+            break
+        total += len(group) * seconds_of_run(group[0].config)
+        measured += len(group)
+    return total * len(cells) / measured
 
 
 def seconds_of_run(config: Config) -> float:
-    """Seconds to `max_steps` with evaluations and the test; a solved run stops earlier."""
-    parts = build(config)
-    settings, hardware = parts.settings, parts.hardware
-    hardware.limit_threads()
-    data = Data(parts.task, settings.seed, settings.batch_size, hardware.device)
-    device = "cuda" if hardware.on_gpu else "cpu"
-    objective = parts.objective.to(device)
-    optimizer = objective.make_optimizer(objective, settings.max_steps)["optimizer"]
-    for step in range(_WARM_UP + _STEPS):
-        if step == _WARM_UP:
-            began = _now()
-        with torch.autocast(device, torch.bfloat16, enabled=hardware.precision == "bf16"):
-            loss = objective.loss(data.batch(step))
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    a_step = (_now() - began) / _STEPS
-    began = _now()
-    diagnose(objective, data.validation(settings.evaluation.validation_samples), clever_hans=False)
-    an_evaluation = _now() - began
+    """Return the seconds to `max_steps` with evaluations and test; a solved run stops earlier."""
+    settings = build_settings(config)
+    with tempfile.TemporaryDirectory() as folder:
+        short, long = (_seconds(config, steps, Path(folder, str(steps))) for steps in (_SHORT, _LONG))
+    a_step = max(0.0, long - short) / (_LONG - _SHORT)
+    an_evaluation = max(0.0, short - _SHORT * a_step)
     # The Clever Hans test decodes every row twice more.
     the_test = 3 * an_evaluation * settings.evaluation.test_samples / settings.evaluation.validation_samples
     return settings.max_steps * (a_step + an_evaluation / settings.eval_every) + the_test
 
 
-def _now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
+def _seconds(config: Config, steps: int, folder: Path) -> float:
+    """Train for so many steps with one evaluation, by the path of every run."""
+    changed = {"max_steps": steps, "eval_every": steps, "stop_when_solved": False, "logger": {"_target_": None}}
+    session = Session(build({**config, **changed}), folder)
+    began = time.perf_counter()
+    session.fit()
+    return time.perf_counter() - began

@@ -1,78 +1,172 @@
-"""One cell, come what may: train it, and leave a results file that says how it went."""
+"""Run one cell of a sweep. Failures are recorded in `results.json`, not raised."""
 
 from __future__ import annotations
 
 import logging
-import platform
+import shutil
 import sys
 import time
-from dataclasses import asdict
-from importlib.metadata import version
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from torch.multiprocessing import ProcessRaisedException
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import OmegaConf
 
-from forethought import __version__
 from forethought.errors import InputError
-from forethought.results import RESULTS_FILE, Results, read_results, write_atomically
-from forethought.run.build import construct
-from forethought.run.progress import Report
-from forethought.run.train import train
-from forethought.sweep import SESSION_FILE, Cell, Locked, lock, noted_signals
+from forethought.results import (
+    RESULTS_FILE,
+    STRETCHES_FILE,
+    Results,
+    add_stretch,
+    read_results,
+    read_stretches,
+    write_atomically,
+)
+from forethought.sweeps import CELL_FILE, Cell, Locked, defer_signals, lock
+from forethought.training.build import Run, build, source_hashes
+from forethought.training.provenance import describe_stretch, summary_of_host
+from forethought.training.train import Session
 
 log = logging.getLogger(__name__)
 
 
-def run_cell(cell: Cell, report: Report | None = None, progress_bar: bool = False) -> Results:
-    """Run a cell unless it has finished already; a failure ends in its results file, not in an exception.
+def run_cell(cell: Cell, own_process_group: bool = False, progress: str = "none") -> Results:
+    """Run a cell unless it has finished.
+
+    Args:
+        own_process_group: True in a process of a launcher (`Session`).
+        progress: `bar`, `lines` or `none`.
 
     Raises:
-        Locked: another process is at it.
-        KeyboardInterrupt: after the results file says so; so, too, with the signals in `SIGNALS`, which
-            wait for the end of a step of training.
+        Locked: another process is running it.
+        InputError: the folder holds another run.
+        KeyboardInterrupt: after results.json says so. Also for `forethought.sweeps.SIGNALS`, which are
+            deferred to the end of a training step.
     """
-    with lock(cell.folder), noted_signals():
+    if rank_zero_only.rank:
+        _join(cell)
+    with lock(cell.folder), defer_signals():
         earlier = read_results(cell.folder)
-        if earlier is not None and earlier.status == "finished":
+        force = cell.config.get("force", False)
+        if earlier is not None and earlier.status == "finished" and not force:
             return earlier
-        for left_over in (RESULTS_FILE, SESSION_FILE):
-            (cell.folder / left_over).unlink(missing_ok=True)
-        log.info("%s", cell.name)
-        started = time.perf_counter()
-        try:
-            dashboard = construct(cell.config, "logger").open(cell)
-            with dashboard as opened:
-                outcome = train(cell.config, cell.folder, opened.lightning, report, progress_bar)
-                results = _results(cell, status="finished", **asdict(outcome))
-                opened.summarise(results)
-            _write(cell, results)
-        except KeyboardInterrupt as stop:
-            reason = str(stop) or "stopped by Ctrl-C"
-            log.warning("interrupted: %s", reason)
-            _write(cell, _unfinished(cell, "interrupted", reason, started))
-            raise
-        except Exception as error:
-            log.exception("failed")
-            results = _unfinished(cell, "failed", _reason(error), started)
-            _write_if_possible(cell, results)
-        log.info("%s %s", results.status, results.reason or results.verdict)
+        _prepare(cell, force)
+        with _log_file(cell.folder / "run.log"):
+            log.info("%s", cell.name)
+            return _run(cell, own_process_group, progress)
+
+
+def _run(cell: Cell, own_process_group: bool, progress: str) -> Results:
+    started = time.perf_counter()
+    run: Run | None = None
+    try:
+        run = build(cell.config, cell)
+        results = _train_and_test(cell, run, own_process_group, progress)
+        _write(cell, results)
+        log.info("%s %s", results.status, results.verdict)
+        _publish(run, results)
+        return results
+    except KeyboardInterrupt as stop:
+        reason = str(stop) or "stopped by Ctrl-C"
+        log.warning("interrupted: %s", reason)
+        _write(cell, _unfinished(cell, "interrupted", reason, started))
+        _publish(run, None)
+        raise
+    except Exception as error:
+        log.exception("failed")
+        results = _unfinished(cell, "failed", _reason(error), started)
+        _write_if_possible(cell, results)
+        _publish(run, None)
         return results
 
 
+def _train_and_test(cell: Cell, run: Run, own_process_group: bool, progress: str) -> Results:
+    session = Session(run, cell.folder, own_process_group, progress)
+    getattr(run.logger, "experiment", None)  # Lightning's loggers start when it is first asked for
+    device = run.hardware.describe(run.settings.precision)
+    if run.hardware_reason:
+        log.info("hardware: %s", run.hardware_reason)
+    if progress != "none":
+        count = sum(p.numel() for p in run.objective.parameters())
+        print(f"{count:,} parameters on {device}: {run.hardware_reason or 'as configured'}", flush=True)
+    if not session.trained:
+        add_stretch(cell.folder, describe_stretch(session.first_step, run.settings.max_steps, device))
+        session.fit()
+    measured = session.test()
+    session.curves.write()  # a run killed after its last checkpoint may lack the file alone
+    return _results(cell, status="finished", **measured)
+
+
+def _join(cell: Cell) -> None:
+    """Take part in a DDP run as a further rank, which writes nothing."""
+    session = Session(build(cell.config), cell.folder)
+    with defer_signals():
+        if not session.trained:
+            session.fit()
+        session.test_metrics()
+    sys.exit(0)
+
+
+def _prepare(cell: Cell, force: bool) -> None:
+    """Remove leftovers of an earlier attempt, and write down how the cell is composed."""
+    folder = cell.folder
+    if (folder / CELL_FILE).exists():
+        earlier = Cell.from_json((folder / CELL_FILE).read_text())
+        if earlier.name != cell.name and not force:
+            raise InputError(f"{folder}: holds the run {earlier.name}; use another folder, or force=true")
+    (folder / RESULTS_FILE).unlink(missing_ok=True)
+    if force:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        for name in ("metrics.csv", STRETCHES_FILE):
+            (folder / name).unlink(missing_ok=True)
+    for half_written in folder.glob("checkpoints/.*.ckpt.*"):  # by a process that was killed
+        half_written.unlink()
+    (folder / ".hydra").mkdir(exist_ok=True)
+    (folder / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(cell.config))
+    (folder / ".hydra" / "overrides.yaml").write_text(OmegaConf.to_yaml(cell.overrides))
+    write_atomically(folder / CELL_FILE, cell.to_json())
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Send the log of this process to a file of the run."""
+    handler = logging.FileHandler(path, delay=True)
+    handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()
+
+
+def _publish(run: Run | None, results: Results | None) -> None:
+    """Let a logger of ours finish, after results.json is on disk. Nothing it does changes the run."""
+    publish = getattr(run and run.logger, "publish", None)
+    if publish is not None:
+        try:
+            publish(results)
+        except Exception:
+            log.exception("the logger failed at the end")
+
+
 def _reason(error: Exception) -> str:
-    """In one line. Of a process of a DDP run the traceback is handed on, whose last line is the reason."""
-    if isinstance(error, ProcessRaisedException):
-        return str(error).strip().splitlines()[-1]
     kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
     return f"{kind}{error}".splitlines()[0]
 
 
-def record(cell: Cell, status: str, reason: str) -> None:
-    """Leave word of a cell that left none itself, unless another process is at work on it."""
+def record_failure(cell: Cell, reason: str) -> None:
+    """Write a results file for a cell whose process left none, unless another process is running it."""
     try:
         with lock(cell.folder):
             if not (cell.folder / RESULTS_FILE).exists():
-                _write_if_possible(cell, _unfinished(cell, status, reason, time.perf_counter()))
+                _write_if_possible(cell, _unfinished(cell, "failed", reason, time.perf_counter()))
     except Locked:
         pass
 
@@ -82,18 +176,16 @@ def _write(cell: Cell, results: Results) -> None:
 
 
 def _write_if_possible(cell: Cell, results: Results) -> None:
-    """On a disk so full that this fails too, the other cells and the last word matter more."""
+    """Write, or print the reason: on a full disk the other cells and the summary matter more."""
     try:
         _write(cell, results)
     except OSError as error:
-        print(f"{cell.name}: {results.reason}; not written down: {error}", file=sys.stderr)
+        print(f"{cell.name}: {results.reason}; results.json not written: {error}", file=sys.stderr)
 
 
 def _unfinished(cell: Cell, status: str, reason: str, started: float) -> Results:
     seconds = round(time.perf_counter() - started, 3)
-    return _results(
-        cell, status=status, reason=reason, wall_seconds=seconds, device=platform.processor() or "cpu"
-    )
+    return _results(cell, status=status, reason=reason, wall_seconds=seconds)
 
 
 def _results(cell: Cell, **fields: Any) -> Results:
@@ -104,11 +196,14 @@ def _results(cell: Cell, **fields: Any) -> Results:
         overrides=cell.overrides,
         config=cell.config,
         seed=cell.config["seed"],
-        versions={
-            "python": sys.version.split()[0],
-            "torch": version("torch"),
-            "lightning": version("lightning"),
-            "forethought": __version__,
-        },
-        **fields,
+        stretches=read_stretches(cell.folder),
+        sources=_sources(cell.config),
+        **(summary_of_host() | fields),
     )
+
+
+def _sources(config: dict[str, Any]) -> dict[str, str]:
+    try:
+        return source_hashes(config)
+    except InputError:  # the reason of a failed run, not of another failure
+        return {}

@@ -1,0 +1,5 @@
+"""`python -m forethought` is `forethought`."""
+
+from forethought.cli.main import main
+
+main()

@@ -1,5 +1,0 @@
-"""`python -m forethought.cli` is `forethought`."""
-
-from forethought.cli.main import main
-
-main()

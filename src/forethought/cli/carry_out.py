@@ -1,0 +1,236 @@
+"""Check, run and summarise the cells of a command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from forethought.cli.show import one_line, print_offline_runs, print_results
+from forethought.config import Composer
+from forethought.errors import Impossible, InputError
+from forethought.results import read_results
+from forethought.sweeps import (
+    Cell,
+    Locked,
+    add_to_grid,
+    cell_status,
+    raise_on_signal,
+    sweep_status,
+)
+
+
+@dataclass
+class Plan:
+    """Cells by what is left to do.
+
+    Args:
+        edited: for finished cells, the source files that have changed since.
+    """
+
+    finished: list[Cell] = field(default_factory=list)
+    waiting: list[Cell] = field(default_factory=list)
+    impossible: dict[str, str] = field(default_factory=dict)
+    edited: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def cells(self) -> list[Cell]:
+        return self.finished + self.waiting
+
+    def print_edits(self) -> None:
+        modules = sorted({module for modules in self.edited.values() for module in modules})
+        if modules:
+            print(
+                f"{len(self.edited)} finished before with other source code ({', '.join(modules)} changed); "
+                "force=true runs them again"
+            )
+
+
+def make_plan(cells: list[Cell], runs_here: bool = True) -> Plan:
+    """Sort cells by what is left to do. Every mistake is found before anything is written."""
+    plan = Plan()
+    for cell in cells:
+        results = read_results(cell.folder)
+        if results is not None and results.status == "finished" and not cell.config.get("force"):
+            if results.cell != cell.name:
+                raise InputError(f"{cell.folder}: holds the run {results.cell}; use another folder")
+            plan.finished.append(cell)
+            if edited := _edited(results.sources):
+                plan.edited[cell.name] = edited
+            continue
+        # Imported here, as finished cells are skipped without torch.
+        from forethought.training import check
+
+        try:
+            check(cell.config if runs_here else _on_any_machine(cell.config), cell)
+            plan.waiting.append(cell)
+        except Impossible as error:
+            plan.impossible[cell.name] = str(error)
+    return plan
+
+
+def _edited(sources: dict[str, str]) -> list[str]:
+    from forethought.sweeps.source import hash_source
+
+    return [module for module, digest in sources.items() if hash_source(module) != digest]
+
+
+def _on_any_machine(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config that can be checked on a machine without the GPUs that its jobs will find."""
+    return {**config, "hardware": {**config["hardware"], "accelerator": "cpu"}}
+
+
+@raise_on_signal()
+def carry_out(composer: Composer, cells: list[Cell]) -> int:
+    """Run the cells of a command. Return the exit code."""
+    launcher = _launcher(composer) if composer.is_sweep else None
+    plan = make_plan(cells, runs_here=launcher is None or not launcher.elsewhere)
+    if cells[0].config.get("dry_run"):
+        _print_plan(plan, with_estimate=launcher is None or not launcher.elsewhere)
+        return 0
+    if plan.impossible and not plan.cells:
+        raise InputError(next(iter(plan.impossible.values())))
+    if not composer.is_sweep:
+        return _carry_out_single(plan)
+    _run_sweep(plan, launcher)
+    return _print_summary(plan.cells)
+
+
+@raise_on_signal()
+def carry_out_search(composer: Composer, search: dict[str, Any]) -> int:
+    from forethought.launchers.optuna import OptunaSearch
+    from forethought.training.build import construct
+
+    if composer.shared.dry_run:
+        raise InputError("dry_run=true: a search does not know its cells beforehand; use a grid")
+    OptunaSearch.check()
+    options = {key: value for key, value in search.items() if key != "_convert_"}
+    optuna = construct({"sweeper": options}, "sweeper", base=OptunaSearch, prefix="hydra.")
+    launcher = _launcher(composer)
+
+    def run_cells(cells: list[Cell]) -> None:
+        plan = make_plan(cells, runs_here=not launcher.elsewhere)
+        if plan.cells:
+            _run_sweep(plan, launcher)
+
+    cells, best = optuna.run(composer, run_cells)
+    code = _print_summary(list({cell.name: cell for cell in cells}.values())) if cells else 0
+    print(best)
+    return code
+
+
+def _launcher(composer: Composer) -> Any:
+    from forethought.launchers import build_launcher
+
+    return build_launcher(composer.launcher)
+
+
+def _carry_out_single(plan: Plan) -> int:
+    (cell,) = plan.cells
+    if plan.finished:
+        print("finished before; nothing is run again")
+        plan.print_edits()
+    else:
+        from forethought.training import run_cell
+
+        try:
+            _report_unwritable(
+                cell.folder, lambda: run_cell(cell, progress="bar" if sys.stdout.isatty() else "lines")
+            )
+        except Locked:
+            print(f"{cell.name}: another process is running it")
+            return 0
+    print_offline_runs(cell.folder, "")
+    results = read_results(cell.folder)
+    if results is None or results.status == "failed":
+        reason = results.reason if results else "no results"
+        print(f"failed: {reason}\n  log: {cell.folder / 'run.log'}", file=sys.stderr)
+        return 1
+    print_results(results, cell.folder)
+    return 0
+
+
+def _run_sweep(plan: Plan, launcher: Any) -> None:
+    """Run the waiting cells of a plan. Print a line for each that ends."""
+    from forethought.launchers.progress_line import clear_line
+    from forethought.training import record_failure
+    from forethought.training.build import sweep_context
+
+    folder = plan.cells[0].folder.parent
+    _report_unwritable(folder, lambda: add_to_grid(folder, plan.cells))
+    count, done = len(plan.cells), len(plan.finished)
+    print(f"{folder}: {count} cells, {done} finished before, {len(plan.waiting)} to run")
+    plan.print_edits()
+    for name, reason in plan.impossible.items():
+        print(f"  impossible: {name}: {reason}")
+
+    def on_end(cell: Cell, loss: str | None) -> None:
+        nonlocal done
+        if loss is not None:
+            record_failure(cell, loss)
+        results = read_results(cell.folder)
+        done += 1
+        said = one_line(results) if results else "running in another process, or not started"
+        print(f"{clear_line()}[{done}/{count}] {cell.name}  {said}", flush=True)
+
+    if plan.waiting:
+        with sweep_context(plan.waiting[0]):
+            _report_unwritable(folder, lambda: launcher.run(plan.waiting, on_end))
+
+
+def _report_unwritable(folder: Path, action: Callable[[], object]) -> None:
+    """Run something that writes.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    try:
+        action()
+    except BrokenPipeError:  # of the terminal
+        raise
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror}; use a folder that can be written") from None
+
+
+def _print_summary(cells: list[Cell]) -> int:
+    """Print a summary of the sweep. Return 0 if every cell is finished or running elsewhere, else 1."""
+    folder = cells[0].folder.parent
+    states = sweep_status(folder, names=[cell.name for cell in cells])
+    finished = [state for state in states if state.state == "finished"]
+    elsewhere = [state for state in states if state.state == "running"]
+    print(f"{folder}: {len(finished)} of {len(cells)} cells finished")
+    for state in elsewhere:
+        print(f"  running in another process: {state.name}")
+    for state in states:
+        if state not in finished and state not in elsewhere:
+            print(f"  {state.state}: {state.name}: {state.detail}")
+            print(f"    log: {folder / state.name / 'run.log'}")
+    print_offline_runs(folder, "*/")
+    print(f"next: forethought report {folder}")
+    return 0 if len(finished) + len(elsewhere) == len(cells) else 1
+
+
+_PROBE_SECONDS = 20
+
+
+def _print_plan(plan: Plan, with_estimate: bool) -> None:
+    """Print what would run (`dry_run=true`), and how long it would take on this machine."""
+    for cell in plan.finished:
+        print(f"finished    {cell.name}")
+    for name, reason in plan.impossible.items():
+        print(f"impossible  {name}: {reason}")
+    for cell in plan.waiting:
+        print(f"would run   {cell.name}")
+    plan.print_edits()
+    count = len(plan.cells) + len(plan.impossible)
+    print(
+        f"{count} cells: {len(plan.finished)} finished, {len(plan.waiting)} to run, "
+        f"{len(plan.impossible)} impossible"
+    )
+    if plan.waiting and with_estimate:
+        from forethought.training.probe import seconds_of_cells
+
+        minutes = seconds_of_cells(plan.waiting, at_most=_PROBE_SECONDS) / 60
+        print(f"at most {minutes:.1f} minutes one after another, by a probe of a few steps on this machine")

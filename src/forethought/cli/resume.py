@@ -1,0 +1,114 @@
+"""`forethought resume`: resume a sweep, one of its cells, or a single run, wherever the folder lies now."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forethought.errors import InputError
+
+if TYPE_CHECKING:
+    from forethought.config import Composer
+    from forethought.sweeps import Cell
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="of a sweep or of a run")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="further overrides: hydra/launcher=basic, or max_steps=20000 to go on beyond the end",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    from forethought.sweeps import CELL_FILE, GRID_FILE, Cell, read_grid
+
+    folder, further = options.folder.resolve(), options.overrides
+    if (folder / GRID_FILE).is_file():
+        return _resume_cells(folder, read_grid(folder), further)
+    if (folder.parent / GRID_FILE).is_file():
+        grid = read_grid(folder.parent)
+        if folder.name not in grid:
+            raise InputError(f"{folder}: not listed in grid.json of its sweep; pass a run or a sweep")
+        return _resume_cells(folder.parent, {folder.name: grid[folder.name]}, further)
+    if not (folder / CELL_FILE).is_file():
+        raise InputError(f"{folder}: no run has begun here; pass the folder of a sweep or run")
+    try:
+        cell = Cell.from_json((folder / CELL_FILE).read_text())
+    except (ValueError, TypeError, OSError):
+        raise InputError(f"{folder / CELL_FILE}: corrupt; run the command of this run again") from None
+    return _resume_single(folder, cell, further)
+
+
+def _resume_single(folder: Path, cell: Cell, further: list[str]) -> int:
+    from forethought.cli.carry_out import carry_out
+
+    flags, words = _split(cell.words)
+    composer = _composer([*words, *further], False, flags, folder)
+    (resumed,) = composer.cells()
+    if resumed.name != cell.name:
+        resumed = _continue_elsewhere(resumed, folder, cell.name)
+    return carry_out(composer, [resumed])
+
+
+def _resume_cells(sweep: Path, grid: dict[str, list[str]], further: list[str]) -> int:
+    """Resume cells. Cells that were composed with the same flags and words of Hydra go together."""
+    from forethought.cli.carry_out import carry_out
+
+    alike: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for name, words in grid.items():
+        flags, own = _split(words)
+        hydra = [word for word in own if word.lstrip("+~").startswith("hydra")]
+        key = (*flags, "", *hydra)
+        alike.setdefault(key, {})[name] = [word for word in own if word not in hydra]
+    codes = []
+    for key, cells in alike.items():
+        split = key.index("")
+        flags, hydra = [*key[:split]], [*key[split + 1 :]]
+        hydra += [word for word in further if word.startswith("hydra")]
+        changes = [word for word in further if not word.startswith("hydra")]
+        composer = _composer(hydra, True, flags, sweep)
+        composed = {name: composer.cell([*words, *changes]) for name, words in cells.items()}
+        for name, cell in composed.items():
+            if cell.name != name and not changes:
+                print(f"{name}: the config files have changed since; its overrides now make {cell.name}")
+            elif cell.name != name:
+                composed[name] = _continue_elsewhere(cell, sweep / name, name)
+        codes.append(carry_out(composer, list({c.name: c for c in composed.values()}.values())))
+    return max(codes)
+
+
+def _composer(words: list[str], is_sweep: bool, flags: list[str], folder: Path) -> Composer:
+    from forethought.config import Composer
+
+    named = dict(flag.lstrip("-").split("=", 1) for flag in flags)
+    return Composer(words, is_sweep, named.get("config-dir"), named.get("config-name"), folder)
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    return [w for w in words if w.startswith("--")], [w for w in words if not w.startswith("--")]
+
+
+def _continue_elsewhere(cell: Cell, folder: Path, name: str) -> Cell:
+    """Start a changed cell in a folder of its own, from the checkpoint and curves of the old one.
+
+    The old results stay true of the old config, so the longer run gets a name of its own.
+    """
+    from forethought.training import check
+
+    new_name = cell.name if folder.name == name else f"{folder.name}-{cell.name[-8:]}"
+    target = cell.at(folder.with_name(new_name))
+    if target.folder.exists() or not (folder / "checkpoints").is_dir():
+        return target
+    check(target.config)
+    target.folder.mkdir(parents=True)
+    shutil.copytree(folder / "checkpoints", target.folder / "checkpoints")
+    for file in ("metrics.csv", ".stretches.json"):
+        if (folder / file).exists():
+            shutil.copy(folder / file, target.folder / file)
+    print(f"{name}: resumes as {target.folder}, from its last checkpoint")
+    return target
