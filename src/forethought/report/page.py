@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from forethought.report.columns import COLUMNS, MORE_COLUMNS, Column, metric_column
-from forethought.report.findings import finding, overview
+from forethought.report.columns import COLUMNS, MORE_COLUMNS, Column, build_metric_column
+from forethought.report.findings import describe_group, describe_hue_levels
 from forethought.report.groups import Group, Sweep
-from forethought.report.myopia import myopia_gaps
-from forethought.report.pairs import comparison_table, comparisons, meaning
-from forethought.report.varying import settings
-from forethought.report.wording import share, steps, value
+from forethought.report.myopia import describe_myopia_gaps
+from forethought.report.pairs import compare_objectives, explain_comparisons, tabulate_comparisons
+from forethought.report.varying import collect_settings
+from forethought.report.wording import format_count, format_share, format_value
 from forethought.results import Example
 
-_MOST_FINDINGS = 12
+_MOST_FINDINGS = 12  # Above it, an overview comes first and the list is folded.
 _EXAMPLES_PER_GROUP = 3
 _RUN_COLUMNS = ("cell", "verdict", "accuracy", "steps", "steps to solve", "minutes", "parameters")
 
@@ -46,11 +46,11 @@ class _Finding(NamedTuple):
     sentence: str
 
 
-def page(sweep: Sweep, pictures: Sequence[Picture]) -> str:
-    """Return the HTML. The first picture stands at the top."""
-    gaps = myopia_gaps(sweep)
+def render_page(sweep: Sweep, pictures: Sequence[Picture]) -> str:
+    """Return the HTML, with the first picture at the top."""
+    gaps = describe_myopia_gaps(sweep)
     findings = [
-        _build_finding(group, "; ".join(filter(None, (finding(group), gaps.get(group.label)))))
+        _build_finding(group, "; ".join(filter(None, (describe_group(group), gaps.get(group.label)))))
         for group in sweep.groups
     ]
     many = len(findings) > _MOST_FINDINGS
@@ -60,10 +60,10 @@ def page(sweep: Sweep, pictures: Sequence[Picture]) -> str:
         counts=_count_runs(sweep),
         chips=_list_chips(sweep),
         findings=findings,
-        overview=[_build_finding(*entry) for entry in overview(sweep)] if many else [],
-        comparison=_compare(sweep),
+        overview=[_build_finding(*entry) for entry in describe_hue_levels(sweep)] if many else [],
+        comparison=_build_comparison(sweep),
         columns=[(column.title, column.hint) for column in columns],
-        groups=[(group.label, *(column.cell(group) for column in columns)) for group in sweep.groups],
+        groups=[(group.label, *(column.format(group) for column in columns)) for group in sweep.groups],
         pictures=pictures,
         examples=_list_examples(sweep),
         unfinished=sweep.unfinished,
@@ -97,7 +97,9 @@ def _list_chips(sweep: Sweep) -> list[tuple[str, str]]:
         if len(names := names - {""}) == 1:
             chips.append((group, names.pop()))
     chips += [("swept", key) for key in sweep.keys]
-    return chips + [("where", sweep.where)] if sweep.where is not None else chips
+    if sweep.where is not None:
+        chips.append(("where", sweep.where))
+    return chips
 
 
 def _build_finding(group: Group, sentence: str) -> _Finding:
@@ -107,17 +109,21 @@ def _build_finding(group: Group, sentence: str) -> _Finding:
 
 
 def _list_columns(sweep: Sweep) -> list[Column]:
-    asked = [metric_column(sweep.axes.metric)] if sweep.axes.metric else []
-    filled = [c for c in MORE_COLUMNS if any(c.cell(group) != "–" for group in sweep.groups)]
+    asked = [build_metric_column(sweep.axes.metric)] if sweep.axes.metric else []
+    filled = [c for c in MORE_COLUMNS if any(c.format(group) != "–" for group in sweep.groups)]
     return [*COLUMNS, *asked, *filled]
 
 
-def _compare(sweep: Sweep) -> dict[str, Any] | None:
-    compared = comparisons(sweep)
-    if not compared:
+def _build_comparison(sweep: Sweep) -> dict[str, Any] | None:
+    comparisons = compare_objectives(sweep)
+    if not comparisons:
         return None
-    titles, rows = comparison_table(compared)
-    return {"header": [(title, "") for title in titles], "rows": rows, "note": meaning(compared)}
+    titles, rows = tabulate_comparisons(comparisons)
+    return {
+        "header": [(title, "") for title in titles],
+        "rows": rows,
+        "note": explain_comparisons(comparisons),
+    }
 
 
 def _list_examples(sweep: Sweep) -> list[tuple[str, list[Example]]]:
@@ -136,11 +142,11 @@ def _list_runs(sweep: Sweep) -> list[tuple[str, ...]]:
         (
             run.cell,
             run.verdict or run.status,
-            share(run.metrics["test/accuracy"]) if "test/accuracy" in run.metrics else "–",
-            steps(run.steps),
-            steps(run.steps_to_solve),
+            format_share(run.metrics["test/accuracy"]) if "test/accuracy" in run.metrics else "–",
+            format_count(run.steps),
+            format_count(run.steps_to_solve),
             f"{run.wall_seconds / 60:.1f}",
-            steps(run.parameters),
+            format_count(run.parameters),
         )
         for group in sweep.groups
         for run in group.runs
@@ -149,22 +155,23 @@ def _list_runs(sweep: Sweep) -> list[tuple[str, ...]]:
 
 def _list_fixed_settings(sweep: Sweep) -> list[tuple[str, str]]:
     """Return the settings that every run has with the same value."""
-    table = [{key: value(entry) for key, entry in settings(run).items()} for run in sweep.runs]
-    shared = set.intersection(*(set(row.items()) for row in table))
-    return sorted(shared)
+    settings = [
+        {key: format_value(entry) for key, entry in collect_settings(run).items()} for run in sweep.runs
+    ]
+    return sorted(set.intersection(*(set(entries.items()) for entries in settings)))
 
 
 def _list_provenance(sweep: Sweep) -> list[tuple[str, str]]:
     runs = sweep.runs
     versions = dict.fromkeys(f"{name} {v}" for run in runs for name, v in sorted(run.versions.items()))
     hours = sum(run.wall_seconds for run in runs) / 3600
-    shared = any(run.config.get("replicas", 1) > 1 for run in runs)
-    note = ", replicas that trained at once counted one by one" if shared else ""
+    replicas = any(run.config.get("replicas", 1) > 1 for run in runs)
+    note = ", replicas counted individually" if replicas else ""
     return [
         ("versions", ", ".join(versions)),
         ("device", ", ".join(dict.fromkeys(run.device for run in runs))),
         ("time", f"{hours:.1f} hours in {_count(len(runs), 'run')}{note}"),
-        ("training rows", steps(sum(run.samples_seen for run in runs))),
+        ("training rows", format_count(sum(run.samples_seen for run in runs))),
     ]
 
 
