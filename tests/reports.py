@@ -78,7 +78,7 @@ def make_run(
     return Results(**defaults | fields)
 
 
-def make_failed_run(seed: int = 9, reason: str = "ValueError: no <b>luck</b>", **fields: Any) -> Results:
+def make_failed(seed: int = 9, reason: str = "ValueError: no <b>luck</b>", **fields: Any) -> Results:
     return make_run(None, seed, status="failed", reason=reason, examples=[], **fields)
 
 
@@ -92,7 +92,7 @@ def save_runs(folder: Path, runs: Sequence[Results], curves: bool = True) -> Pat
     return folder
 
 
-def make_repair_runs() -> list[Results]:
+def make_repairs() -> list[Results]:
     return [
         *(make_run("shortcut", seed) for seed in range(2)),
         *(make_run("solved", seed, config={"task.reverse": True}) for seed in range(2)),

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from reports import make_failed_run, make_run
+from reports import make_failed, make_run
 from rich.console import Console
 
 from forethought.report import print_table
@@ -48,7 +48,7 @@ def test_pairs_share_the_seed_and_every_other_setting() -> None:
     alone = [make_run("solved", 7, "teacherless"), *make_runs({"teacherless": "s"}, degree=3)]
     wide = make_run("solved", 0, "teacherless", {"model.layers": 6})
     comparisons = compare_objectives(
-        group_runs([*same, *alone, wide, make_run("solved", 9), make_failed_run(9, objective="teacherless")])
+        group_runs([*same, *alone, wide, make_run("solved", 9), make_failed(9, objective="teacherless")])
     )
     assert comparisons == [Comparison("teacherless", "next_token", 1, 3, 1, 0)]
     assert comparisons[0].pairs == 5
@@ -67,10 +67,7 @@ def test_many_are_compared_with_next_token_and_two_with_each_other() -> None:
     many = make_runs({"next_token": "-", "myopic": "-", "teacherless": "s"})
     assert [
         (comparison.objective, comparison.baseline) for comparison in compare_objectives(group_runs(many))
-    ] == [
-        ("myopic", "next_token"),
-        ("teacherless", "next_token"),
-    ]
+    ] == [("myopic", "next_token"), ("teacherless", "next_token")]
     two = make_runs({"teacherless": "s", "myopic": "-"})
     assert compare_objectives(group_runs(two)) == [Comparison("teacherless", "myopic", 0, 1, 0, 0)]
     assert compare_objectives(group_runs(make_runs({"a": "s", "b": "s", "c": "s"}))) == []

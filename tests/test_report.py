@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reports import STAR, build_report, make_failed_run, make_repair_runs, make_run, save_runs
+from reports import STAR, build_report, make_failed, make_repairs, make_run, save_runs
 from rich.console import Console
 
 from forethought.errors import InputError
@@ -42,12 +42,7 @@ def render_table(runs: Path | Sequence[Results], width: int = 100) -> str:
 @pytest.mark.parametrize(
     ("successes", "n", "low", "high"),
     # Newcombe, "Two-sided confidence intervals for the single proportion" (1998), table I.
-    [
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ],
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
 def test_wilson_agrees_with_published_values(successes: int, n: int, low: float, high: float) -> None:
     assert wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
@@ -86,7 +81,7 @@ def test_numbers_as_text() -> None:
 
 
 def test_runs_that_differ_in_the_seed_make_a_group() -> None:
-    sweep = group_runs(make_repair_runs())
+    sweep = group_runs(make_repairs())
     assert sweep.keys == ["objective", "task.reverse"]
     assert [group.label for group in sweep.groups] == ["next_token", "next_token reverse=true", "teacherless"]
     assert [len(group.solved) for group in sweep.groups] == [0, 2, 1]
@@ -155,8 +150,8 @@ def test_ambiguous_names_are_full_names() -> None:
 
 def test_a_failed_run_without_a_config_adds_no_parameters() -> None:
     assert find_varying_keys(
-        [*make_repair_runs(), make_failed_run().model_copy(update={"config": {}})]
-    ) == find_varying_keys(make_repair_runs())
+        [*make_repairs(), make_failed().model_copy(update={"config": {}})]
+    ) == find_varying_keys(make_repairs())
 
 
 def test_no_results_are_an_input_error(tmp_path: Path) -> None:
@@ -173,7 +168,7 @@ def test_no_results_are_an_input_error(tmp_path: Path) -> None:
 
 
 def test_findings() -> None:
-    shortcut, solved, mixed = map(describe_group, group_runs(make_repair_runs()).groups)
+    shortcut, solved, mixed = map(describe_group, group_runs(make_repairs()).groups)
     assert shortcut.startswith("0 of 2 solved; teacher-forced later tokens 99.9 %, decision 50 %")
     assert shortcut.endswith("the Clever Hans shortcut")
     assert solved == "2 of 2 solved, after 2,500 steps (median); accuracy 100 % (chance 50 %)"
@@ -182,7 +177,7 @@ def test_findings() -> None:
         "accuracy 70 %, decision 70 % (chance 50 %)"
     )
     assert "undertrained" in describe_group(group_runs([make_run("undertrained")]).groups[0])
-    assert describe_group(group_runs([make_failed_run()]).groups[0]) == "the run did not finish"
+    assert describe_group(group_runs([make_failed()]).groups[0]) == "the run did not finish"
 
 
 def make_myopic_pair(seed: int, gap: float = 0.25) -> list[Results]:
@@ -219,7 +214,7 @@ def test_myopia_gap_compares_only_like_with_like() -> None:
     baseline = make_run("shortcut", config=wide)
     baseline.metrics["test/forced_loss"] = 0.5
     assert len(describe_myopia_gaps(group_runs([plain, myopic, baseline]))) == 1
-    assert describe_myopia_gaps(group_runs(make_repair_runs())) == {}
+    assert describe_myopia_gaps(group_runs(make_repairs())) == {}
 
 
 def test_maps_of_gradient_flow_are_drawn(tmp_path: Path) -> None:
@@ -235,11 +230,11 @@ def test_maps_of_gradient_flow_are_drawn(tmp_path: Path) -> None:
         [pytest.approx(0.1 / 3), 1.0, None, 1 / 3],
     ]
     assert by_title["myopic"].tolist() == [[None, None, 1.0, None], [None, None, None, 1.0]]
-    assert grad_flow.draw(group_runs(make_repair_runs())) is None
+    assert grad_flow.draw(group_runs(make_repairs())) is None
 
 
 def test_terminal_table_fits_and_lists_failures() -> None:
-    text = render_table([*make_repair_runs(), make_failed_run(reason="ValueError: [red]brackets[/red]")])
+    text = render_table([*make_repairs(), make_failed(reason="ValueError: [red]brackets[/red]")])
     assert all(len(line.rstrip()) <= 100 for line in text.splitlines())
     assert re.search(r"next_token +0 of 2 +0–66 +50 +50 +50 +99.9 +– +2 shortcut", text)
     assert re.search(r"reverse=true", text)
@@ -247,18 +242,18 @@ def test_terminal_table_fits_and_lists_failures() -> None:
 
 
 def test_narrow_terminal_keeps_the_verdicts() -> None:
-    text = render_table(make_repair_runs(), width=80)
+    text = render_table(make_repairs(), width=80)
     assert re.search(r"next_token +0 of 2 +0–66 +50 +50 +– +2 shortcut", text)
     assert "forced" not in text.splitlines()[1]
     assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
 
 
 def test_terminal_table_reads_a_folder(tmp_path: Path) -> None:
-    assert render_table(save_runs(tmp_path, make_repair_runs())) == render_table(make_repair_runs())
+    assert render_table(save_runs(tmp_path, make_repairs())) == render_table(make_repairs())
 
 
 def test_cells_csv_has_a_row_for_each_run(tmp_path: Path) -> None:
-    build_report(save_runs(tmp_path, [*make_repair_runs(), make_failed_run()]))
+    build_report(save_runs(tmp_path, [*make_repairs(), make_failed()]))
     with open(tmp_path / "report" / "cells.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 7
@@ -279,8 +274,8 @@ def test_cells_csv_has_a_row_for_each_run(tmp_path: Path) -> None:
 def test_page_is_self_contained_and_escaped(tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script> & 50$ ${title} {{ title }}"
     runs = [
-        *make_repair_runs(),
-        make_failed_run(reason=hostile),
+        *make_repairs(),
+        make_failed(reason=hostile),
         make_run("shortcut", 5, config={"task.edge_order": hostile}),
     ]
     runs[-1] = runs[-1].model_copy(update={"cell": "hostile", "sweep": hostile})
@@ -297,9 +292,7 @@ def test_page_is_self_contained_and_escaped(tmp_path: Path) -> None:
 
 
 def test_report_without_curves_or_finished_runs(tmp_path: Path) -> None:
-    html = build_report(
-        save_runs(tmp_path, [make_failed_run(0), make_failed_run(1)], curves=False)
-    ).read_text()
+    html = build_report(save_runs(tmp_path, [make_failed(0), make_failed(1)], curves=False)).read_text()
     assert "none of 2 runs finished" in html
     assert "<img" not in html
     assert not list((tmp_path / "report" / "plots").iterdir())

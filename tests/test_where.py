@@ -1,7 +1,7 @@
 """Filter over the columns of cells.csv: `--where`."""
 
 import pytest
-from reports import make_failed_run, make_run
+from reports import make_failed, make_run
 
 from forethought.errors import InputError
 from forethought.report.groups import group_runs
@@ -11,7 +11,7 @@ RUNS = [
     make_run("shortcut", 0, config={"optimizer": {"lr": 1e-3}}),
     make_run("solved", 1, config={"task.degree": 3, "task.reverse": True}),
     make_run("solved", 2, "teacherless", {"task.degree": 5}, steps=900),
-    make_failed_run(9, reason="it said: (oh, no)"),
+    make_failed(9, reason="it said: (oh, no)"),
 ]
 SWEEP = group_runs(RUNS)
 

@@ -48,6 +48,10 @@ class Group:
     def verdicts(self) -> Counter[str]:
         return Counter(run.verdict or "no verdict" for run in self.finished)
 
+    def format_level(self, key: str | None) -> str:
+        """Return the value of a swept parameter as text: `null` if the group has no such parameter."""
+        return format_value(self.varying.get(key) if key else None)
+
     def collect_values(self, metric: str) -> list[float]:
         return collect_values(self.finished, metric)
 
@@ -146,20 +150,16 @@ def group_runs(
 
 
 def _split_runs(runs: Sequence[Results], keys: Sequence[str]) -> list[Group]:
-    members: dict[tuple[str, ...], list[Results]] = {}
+    groups: dict[tuple[str, ...], Group] = {}
     for run in sorted(runs, key=lambda run: run.seed):
-        settings = collect_settings(run)
-        levels = tuple(format_value(settings[key]) if key in settings else "" for key in keys)
-        members.setdefault(levels, []).append(run)
-    groups = [
-        Group(
-            format_label(same[0], keys),
-            {k: v for k, v in collect_settings(same[0]).items() if k in keys},
-            same,
-        )
-        for same in members.values()
-    ]
-    return sorted(groups, key=lambda group: [_level_sort_key(group.varying.get(key)) for key in keys])
+        varying = {key: entry for key, entry in collect_settings(run).items() if key in keys}
+        levels = tuple(format_value(varying[key]) if key in varying else "" for key in keys)
+        if levels not in groups:
+            groups[levels] = Group(format_label(run, keys), varying, [])
+        groups[levels].runs.append(run)
+    return sorted(
+        groups.values(), key=lambda group: [_level_sort_key(group.varying.get(key)) for key in keys]
+    )
 
 
 def _sort_levels(groups: Sequence[Group], key: str) -> list[Any]:

@@ -109,9 +109,9 @@ def _build_finding(group: Group, sentence: str) -> _Finding:
 
 
 def _list_columns(sweep: Sweep) -> list[Column]:
-    asked = [build_metric_column(sweep.axes.metric)] if sweep.axes.metric else []
+    requested = [build_metric_column(sweep.axes.metric)] if sweep.axes.metric else []
     filled = [c for c in MORE_COLUMNS if any(c.format(group) != "–" for group in sweep.groups)]
-    return [*COLUMNS, *asked, *filled]
+    return [*COLUMNS, *requested, *filled]
 
 
 def _build_comparison(sweep: Sweep) -> dict[str, Any] | None:

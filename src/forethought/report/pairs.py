@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from forethought.report.groups import Sweep
 from forethought.report.seeds import holm, mcnemar
@@ -12,14 +12,14 @@ from forethought.report.varying import format_label
 from forethought.report.wording import format_p_value
 
 _BASELINE = "next_token"
+_OUTCOMES = ((True, True), (True, False), (False, True), (False, False))  # in the order of `Comparison`
 
 _Pair = tuple[tuple[tuple[str, str], ...], int]
 """All settings but the objective, and the seed."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Solve counts over the pairs of finished runs that differ only in the objective."""
+class Comparison(NamedTuple):
+    """Counts of pairs of finished runs that differ only in the objective, by solved side."""
 
     objective: str
     baseline: str
@@ -53,40 +53,26 @@ def compare_objectives(sweep: Sweep) -> list[Comparison]:
     baseline = _BASELINE if _BASELINE in solved else min(solved, default="") if len(solved) == 2 else None
     if baseline is None or len(solved) < 2:
         return []
-    comparisons = [
-        _compare(name, outcomes, baseline, solved[baseline])
-        for name, outcomes in solved.items()
-        if name != baseline
-    ]
-    return [comparison for comparison in comparisons if comparison.pairs]
+    comparisons = []
+    for objective in (name for name in solved if name != baseline):
+        pairs = solved[objective].keys() & solved[baseline].keys()
+        counts = Counter((solved[objective][pair], solved[baseline][pair]) for pair in pairs)
+        if pairs:
+            comparisons.append(Comparison(objective, baseline, *(counts[pair] for pair in _OUTCOMES)))
+    return comparisons
 
 
 def tabulate_comparisons(comparisons: Sequence[Comparison]) -> tuple[list[str], list[list[str]]]:
     """Return titles and rows as text. Several comparisons also get p adjusted by Holm's method."""
     several = len(comparisons) > 1
-    titles = [
-        "",
-        "pairs",
-        "both",
-        "objective only",
-        f"{comparisons[0].baseline} only",
-        "neither",
-        "p",
-        *["p, Holm"] * several,
-    ]
+    baseline = comparisons[0].baseline
+    titles = ["", "pairs", "both", "objective only", f"{baseline} only", "neither", "p"]
     rows = []
-    adjusted = holm([comparison.p for comparison in comparisons])
-    for comparison, adjusted_p in zip(comparisons, adjusted, strict=True):
-        counts = (
-            comparison.pairs,
-            comparison.both,
-            comparison.only_objective,
-            comparison.only_baseline,
-            comparison.neither,
-        )
-        ps = [comparison.p, adjusted_p] if several else [comparison.p]
-        rows.append([comparison.objective, *map(str, counts), *map(format_p_value, ps)])
-    return titles, rows
+    for comparison, adjusted in zip(comparisons, holm([entry.p for entry in comparisons]), strict=True):
+        objective, _, *counts = comparison
+        ps = [comparison.p, adjusted][: 1 + several]
+        rows.append([objective, *map(str, (comparison.pairs, *counts)), *map(format_p_value, ps)])
+    return titles + ["p, Holm"] * several, rows
 
 
 def explain_comparisons(comparisons: Sequence[Comparison]) -> str:
@@ -98,19 +84,3 @@ def explain_comparisons(comparisons: Sequence[Comparison]) -> str:
         "all in favour of the same objective."
     )
     return caption + " Holm: p adjusted for all comparisons of the table." * (len(comparisons) > 1)
-
-
-def _compare(
-    name: str, solved: dict[_Pair, bool], baseline: str, baseline_solved: dict[_Pair, bool]
-) -> Comparison:
-    outcomes = Counter(
-        (solved[pair], baseline_solved[pair]) for pair in solved.keys() & baseline_solved.keys()
-    )
-    return Comparison(
-        name,
-        baseline,
-        both=outcomes[True, True],
-        only_objective=outcomes[True, False],
-        only_baseline=outcomes[False, True],
-        neither=outcomes[False, False],
-    )

@@ -12,12 +12,7 @@ from rich.text import Text
 from forethought.report.columns import COLUMNS, build_metric_column
 from forethought.report.groups import Sweep
 from forethought.report.myopia import describe_myopia_gaps
-from forethought.report.pairs import (
-    Comparison,
-    compare_objectives,
-    explain_comparisons,
-    tabulate_comparisons,
-)
+from forethought.report.pairs import Comparison, compare_objectives, explain_comparisons, tabulate_comparisons
 
 _FULL_WIDTH = 100  # also the width if the output is not a terminal
 _MOST_GROUPS = 40

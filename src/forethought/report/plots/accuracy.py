@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from forethought.report.groups import Sweep
-from forethought.report.plots.panels import create_rows, draw_track, merge_to_rows
+from forethought.report.plots.panels import create_rows, draw_row_legend, draw_track, merge_to_rows
 from forethought.report.plots.style import INK, VERDICTS
 
 TITLE = "Accuracy against chance"
@@ -17,19 +17,8 @@ CAPTION = (
     "verdict."
 )
 
-_CHANCE: dict[str, Any] = {
-    "linestyle": "",
-    "color": INK,
-    "marker": "|",
-    "markersize": 25,
-    "markeredgewidth": 2,
-}
-_DOT: dict[str, Any] = {
-    "linestyle": "",
-    "markersize": 7.5,
-    "markeredgecolor": "white",
-    "markeredgewidth": 0.7,
-}
+_CHANCE = {"linestyle": "", "color": INK, "marker": "|", "markersize": 25, "markeredgewidth": 2}
+_DOT = {"linestyle": "", "markersize": 7.5, "markeredgecolor": "white", "markeredgewidth": 0.7}
 
 
 def draw(sweep: Sweep) -> Figure | None:
@@ -61,12 +50,4 @@ def _draw_verdict_key(axes: Any, present: set[str]) -> None:
     for verdict, (colour, marker) in VERDICTS.items():
         if verdict in present:
             handles += axes.plot([], [], marker=marker, color=colour, label=verdict, **_DOT)
-    axes.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(-0.03, 1),
-        ncols=5,
-        handletextpad=0,
-        columnspacing=0.6,
-        borderaxespad=0.2,
-    )
+    draw_row_legend(axes, handles, x=-0.03, ncols=5, handletextpad=0, columnspacing=0.6)

@@ -7,7 +7,7 @@ from statistics import fmean
 from matplotlib.figure import Figure
 
 from forethought.report.groups import Group, Sweep, strip_prefix
-from forethought.report.plots.panels import create_rows, merge_to_rows
+from forethought.report.plots.panels import create_rows, draw_row_legend, merge_to_rows
 from forethought.report.plots.style import GREEN, INK, MUTED, ORANGE, PURPLE, SKY, VERMILLION, YELLOW
 from forethought.report.wording import format_share
 from forethought.results import Results
@@ -19,6 +19,7 @@ CAPTION = (
 )
 
 _COLOURS = (VERMILLION, ORANGE, SKY, PURPLE, YELLOW, INK)
+_CENTRED = {"ha": "center", "va": "center", "fontsize": 8.5}
 _THICK, _THIN = 0.24, 0.17
 _MOST_BARS = 40
 
@@ -59,30 +60,12 @@ def draw(sweep: Sweep) -> Figure | None:
                 size = shares.get(kind, 0.0)
                 axes.barh(y, size, thickness, left=left, color=colour, edgecolor="white", linewidth=0.6)
                 if size >= 0.06:
-                    axes.text(
-                        left + size / 2,
-                        y,
-                        format_share(size),
-                        ha="center",
-                        va="center",
-                        fontsize=8.5,
-                        color=INK if colour in (ORANGE, SKY, YELLOW, PURPLE) else "white",
-                    )
+                    style = {"color": INK if colour in (ORANGE, SKY, YELLOW, PURPLE) else "white", **_CENTRED}
+                    axes.text(left + size / 2, y, format_share(size), **style)
                 left += size
     axes.set_xlim(0, 1)
-    handles = [axes.barh([0], [0], color=colour) for colour in colours.values()]
-    names = [kind.replace("_", " ") for kind in colours]
-    axes.legend(
-        handles,
-        names,
-        loc="lower left",
-        bbox_to_anchor=(-0.02, 1),
-        ncols=3,
-        handlelength=1,
-        handletextpad=0.4,
-        columnspacing=1.2,
-        borderaxespad=0.2,
-    )
+    handles = [axes.barh([0], [0], color=c, label=kind.replace("_", " ")) for kind, c in colours.items()]
+    draw_row_legend(axes, handles, x=-0.02, ncols=3, handlelength=1, handletextpad=0.4, columnspacing=1.2)
     return figure
 
 

@@ -26,12 +26,12 @@ _MOST_COLUMNS, _MOST_ROWS = 16, 24  # Larger graphs are illegible.
 class _Scene(NamedTuple):
     label: str
     example: Example
-    places: dict[str, Point]
+    points: dict[str, Point]
 
     @property
     def height(self) -> float:
-        rows = 1 + max(y for _, y in self.places.values())
-        rows += any(token not in self.places for token in self.example.answer)
+        rows = 1 + max(y for _, y in self.points.values())
+        rows += any(token not in self.points for token in self.example.answer)
         return 0.4 + (0.46 if rows <= 6 else 0.34) * max(rows, 2)
 
 
@@ -76,22 +76,22 @@ def _most_common_error(run: Results) -> str | None:
 def _build_scene(label: str, example: Example) -> _Scene | None:
     if not example.drawing or not example.truth:
         return None
-    places = layout_graph(example.drawing["edges"], example.drawing["start"])
-    columns, rows = (1 + max(axis) for axis in zip(*places.values(), strict=True))
-    return _Scene(label, example, places) if columns <= _MOST_COLUMNS and rows <= _MOST_ROWS else None
+    points = layout_graph(example.drawing["edges"], example.drawing["start"])
+    columns, rows = (1 + max(axis) for axis in zip(*points.values(), strict=True))
+    return _Scene(label, example, points) if columns <= _MOST_COLUMNS and rows <= _MOST_ROWS else None
 
 
 def _draw(axes: Any, scene: _Scene) -> None:
-    example, places = scene.example, dict(scene.places)
+    example, points = scene.example, dict(scene.points)
     drawing: dict[str, Any] = example.drawing or {}
     backwards = example.truth[0] == drawing["goal"] != drawing["start"]
     edges = {(tail, head) for tail, head in drawing["edges"]}
-    answer = _place_tokens(example.answer, places, backwards)
-    size = 15.0 if len(places) <= 40 else 11.0
+    answer = _place_tokens(example.answer, points, backwards)
+    size = 15.0 if len(points) <= 40 else 11.0
 
     for tail, head in edges:
-        axes.plot(*zip(places[tail], places[head], strict=True), color=PALE, linewidth=1.6, zorder=1)
-    band = [places[node] for node in example.truth if node in places]
+        axes.plot(*zip(points[tail], points[head], strict=True), color=PALE, linewidth=1.6, zorder=1)
+    band = [points[node] for node in example.truth if node in points]
     axes.plot(*zip(*band, strict=True), color=GREEN, alpha=0.28, linewidth=size - 2, zorder=2)
     for (token, tail_point), (next_token, head_point) in pairwise(answer):
         exists = ((next_token, token) if backwards else (token, next_token)) in edges
@@ -111,24 +111,24 @@ def _draw(axes: Any, scene: _Scene) -> None:
                     "connectionstyle": "arc3" if exists else "arc3,rad=0.25",
                 },
             )
-    for node, point in [*places.items(), *(step for step in answer if step[0] not in places)]:
-        _draw_node(axes, node, point, size, drawing, node in places)
+    for node, point in [*points.items(), *(step for step in answer if step[0] not in points)]:
+        _draw_node(axes, node, point, size, drawing, node in points)
     right = example.outcome == "right"
     outcome = "right" if right else f"wrong: {example.outcome.replace('_', ' ')}"
     axes.set_title(
         f"{truncate(scene.label, 38)} – {outcome}", color=GREEN if right else VERMILLION, fontsize=10.5
     )
-    xs, ys = zip(*places.values(), *(point for _, point in answer), strict=True)
+    xs, ys = zip(*points.values(), *(point for _, point in answer), strict=True)
     axes.set(xlim=(min(xs) - 0.45, max(xs) + 0.45), ylim=(max(ys) + 0.7, min(ys) - 0.6))
     axes.axis("off")
 
 
-def _place_tokens(answer: list[str], places: dict[str, Point], backwards: bool) -> list[tuple[str, Point]]:
+def _place_tokens(answer: list[str], points: dict[str, Point], backwards: bool) -> list[tuple[str, Point]]:
     """Return the point of each written token. Tokens that are no node go below, in writing order."""
-    below = 1 + max(y for _, y in places.values())
+    below = 1 + max(y for _, y in points.values())
     order = range(len(answer))[::-1] if backwards else range(len(answer))
     return [
-        (token, places.get(token, (float(column), below)))
+        (token, points.get(token, (float(column), below)))
         for token, column in zip(answer, order, strict=True)
     ]
 

@@ -16,11 +16,11 @@ def layout_graph(edges: Sequence[Sequence[str]], start: str) -> dict[str, Point]
     for tail, head in edges:
         neighbours[tail].append(head)
         neighbours[head].append(tail)
-    places: dict[str, Point] = {}
+    points: dict[str, Point] = {}
     row = 0.0
     for root in [start, *neighbours]:
-        if root not in places:
-            tree, depth = _build_tree(neighbours, root, places)
+        if root not in points:
+            tree, depth = _build_tree(neighbours, root, points)
             rows: dict[str, float] = {}
             # Assign rows to leaves in preorder first: a parent needs the rows of its children.
             for node in _walk_preorder(tree, root):
@@ -31,8 +31,8 @@ def layout_graph(edges: Sequence[Sequence[str]], start: str) -> dict[str, Point]
                 if tree[node]:
                     child_rows = [rows[child] for child in tree[node]]
                     rows[node] = (min(child_rows) + max(child_rows)) / 2
-            places |= {node: (float(depth[node]), rows[node]) for node in tree}
-    return places
+            points |= {node: (float(depth[node]), rows[node]) for node in tree}
+    return points
 
 
 def _build_tree(

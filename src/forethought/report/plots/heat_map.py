@@ -50,10 +50,7 @@ def draw(sweep: Sweep) -> Figure | None:
     grid = figure.subplots(len(shown), 2, sharex=True, sharey=True, squeeze=False)
     for name, (left, right) in zip(shown, grid, strict=True):
         fields = {
-            (
-                up.index(format_value(group.varying.get(vertical))),
-                across.index(format_value(group.varying.get(horizontal))),
-            ): group
+            (up.index(group.format_level(vertical)), across.index(group.format_level(horizontal))): group
             for group in facets[name]
         }
         _draw_heat(left, fields, up, across, _measure_solve_rate)

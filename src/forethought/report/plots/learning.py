@@ -63,7 +63,7 @@ def _draw_medians(sweep: Sweep, hue: str, x: str) -> Figure:
     for groups, axes in panels:
         for group in groups:
             _draw_group_chance(axes, group)
-            _draw_median(axes, sweep, group, LINES[names.index(format_value(group.varying.get(hue)))][0])
+            _draw_median(axes, sweep, group, LINES[names.index(group.format_level(hue))][0])
         _format_axes(axes)
     return figure
 

@@ -87,9 +87,9 @@ def create_panel_matrix(
     columns = take_evenly(sweep.levels(across), _MOST_MATRIX_PANELS)
     fields: dict[tuple[str, str], list[Group]] = {}
     for group in sweep.merge_groups(up, across, hue):
-        levels = format_value(group.varying.get(up) if up else None), format_value(group.varying.get(across))
+        levels = group.format_level(up), group.format_level(across)
         fields.setdefault(levels, []).append(group)
-    others = [key for key in sweep.keys if key not in (up, across, hue)]
+    merged_keys = [key for key in sweep.keys if key not in (up, across, hue)]
     total = len(rows) * 0.95 + 0.6 + head
     engine = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - head / total), hspace=0.04, wspace=0.03)
     figure = Figure(figsize=(WIDTH, total), layout=engine)
@@ -100,7 +100,7 @@ def create_panel_matrix(
         axes.set_ylabel(f"{shorten_name(up or '')}={format_value(level)}", fontsize=8)
     for axes in grid.flat:
         axes.tick_params(labelsize=7.5)
-    merged = f"\n(merged over {', '.join(others)})" if others else ""
+    merged = f"\n(merged over {', '.join(merged_keys)})" if merged_keys else ""
     figure.supxlabel(xlabel + merged, fontsize=10, color=MUTED)
     return figure, [
         (fields.get((format_value(row if up else None), format_value(column)), []), axes)
@@ -152,6 +152,11 @@ def draw_track(axes: Any, y: float) -> None:
     axes.plot([0, 0.25, 0.5, 0.75, 1], [y] * 5, "|", color=PALE, markersize=5, zorder=1)
 
 
+def draw_row_legend(axes: Any, handles: Sequence[Any], x: float, **layout: float) -> None:
+    """Draw a legend above the rows."""
+    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(x, 1), borderaxespad=0.2, **layout)
+
+
 def draw_colour_key(figure: Figure, lines: Sequence[tuple[str, str]]) -> None:
     """Write the meaning of each colour at the top of the figure, in that colour."""
     for number, (text, colour) in enumerate(lines):
@@ -177,12 +182,7 @@ def draw_legend(figure: Figure, names: Sequence[str], marked: bool = True) -> No
         for name, (colour, marker) in zip(names, LINES, strict=False)
     ]
     figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(0, 1),
-        ncols=2,
-        labelspacing=0.3,
-        borderaxespad=0.2,
+        handles=handles, loc="upper left", bbox_to_anchor=(0, 1), ncols=2, labelspacing=0.3, borderaxespad=0.2
     )
 
 

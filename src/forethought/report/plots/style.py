@@ -14,15 +14,7 @@ INK, MUTED, PALE, BAND = "#1d1d1f", "#6e6e73", "#d9d9de", "#f2f2f5"
 FREE, FORCED = BLUE, VERMILLION
 """Free-running: the model reads its own tokens. Teacher-forced: it reads the true answer."""
 
-LINES = (
-    (BLUE, "o"),
-    (VERMILLION, "s"),
-    (GREEN, "D"),
-    (PURPLE, "^"),
-    (ORANGE, "v"),
-    (SKY, "P"),
-    (INK, "X"),
-)
+LINES = ((BLUE, "o"), (VERMILLION, "s"), (GREEN, "D"), (PURPLE, "^"), (ORANGE, "v"), (SKY, "P"), (INK, "X"))
 """Colour and marker of the values of a swept parameter, in order."""
 
 VERDICTS = {

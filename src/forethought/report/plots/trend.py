@@ -47,9 +47,9 @@ def draw(sweep: Sweep) -> Figure | None:
         for number, name in enumerate(names):
             offset = _SPREAD * ((number + 0.5) / len(names) - 0.5)
             points = [
-                (levels.index(format_value(group.varying.get(x))) + offset, summary)
+                (levels.index(group.format_level(x)) + offset, summary)
                 for group in facets[title]
-                if not line or format_value(group.varying.get(line)) == name
+                if not line or group.format_level(line) == name
                 if (summary := _summarise(group, sweep.axes.metric)) is not None
             ]
             _draw_line(axes, points, number)
