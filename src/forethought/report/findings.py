@@ -8,7 +8,7 @@ from forethought.report.wording import format_count, format_range, format_share
 
 
 def describe_group(group: Group) -> str:
-    """`0 of 2 solved; teacher-forced later tokens 99.9 %, decision 50 %, …: the Clever Hans shortcut`."""
+    """Return a sentence: `0 of 2 solved; teacher-forced later tokens 99.9 %, …: the Clever Hans shortcut`."""
     if not group.finished:
         return f"none of {len(group.runs)} runs finished" if len(group.runs) > 1 else "the run did not finish"
     return f"{_describe_solved(group)}; {_describe_accuracy(group)}"

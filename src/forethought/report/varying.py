@@ -12,7 +12,7 @@ _IGNORED = {"seed", "sweep", "hardware", "logger", "experiment", "dry_run", "log
 
 
 def flatten_config(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"task": {"degree": 2}}` → `{"task.degree": 2}`."""
+    """Return the config with dotted keys: `{"task": {"degree": 2}}` → `{"task.degree": 2}`."""
     flat: dict[str, Any] = {}
     for key, entry in config.items():
         flat |= flatten_config(entry, f"{prefix}{key}.") if isinstance(entry, dict) else {prefix + key: entry}
@@ -30,7 +30,7 @@ def collect_settings(run: Results) -> dict[str, Any]:
 
 
 def _is_derived(part: str) -> bool:
-    """`_target_` follows from the choice of a file, `label` (`2x4`) from the other fields of its group."""
+    """Return True for `_target_` (the chosen file determines it) and `label` (`2x4`; other fields do)."""
     return part.startswith("_") or part == "label"
 
 
@@ -75,7 +75,7 @@ def _is_determined(key: str, by: Iterable[str], table: Sequence[dict[str, Any]])
 
 
 def format_label(run: Results, keys: Sequence[str]) -> str:
-    """`next_token reverse=true`: choices by name, fields by the last part of their key.
+    """Return a label, `next_token reverse=true`: choices by name, fields by the last part of their key.
 
     A flag that is off is omitted, unless the label would be empty without it.
     """

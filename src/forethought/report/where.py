@@ -58,7 +58,10 @@ class _Token(NamedTuple):
 
 
 class _Parser:
-    """or: and {or and}; and: term {and term}; term: not term | (or) | comparison."""
+    """Recursive-descent parser.
+
+    Grammar: or = and {`or` and}; and = term {`and` term}; term = `not` term | (or) | comparison.
+    """
 
     def __init__(self, text: str, columns: dict[str, list[Any]]) -> None:
         self.text, self.columns = text, columns
@@ -179,7 +182,7 @@ def _parse_number(word: str) -> float | None:
 
 
 def _list_values(entries: Sequence[Any]) -> str:
-    """`2, 3, 5`, or the range if most of many values are numbers."""
+    """List the values, `2, 3, 5`, or their range if most of many values are numbers."""
     values = {format_value(entry): entry for entry in entries}
     numbers = [entry for entry in values.values() if is_number(entry)]
     if len(values) > _MOST_VALUES and len(numbers) > len(values) / 2:

@@ -1,4 +1,4 @@
-"""What a finished run leaves on disk: its schema, and how it is written, read and collected."""
+"""Results files of a run: schema, writing, reading and collection."""
 
 from forethought.results.curves import read_curves, write_curves
 from forethought.results.schema import RESULTS_FILE, Example, Results, Verdict

@@ -24,7 +24,7 @@ class Example(BaseModel):
 
 
 class Results(BaseModel):
-    """What a run leaves for a report. Written last and atomically: if it is there, it is whole."""
+    """Content of `results.json`. The run writes it last and atomically, so that the file is always complete."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from forethought.report.axes import MOST_LINES
 from forethought.report.groups import Group, Sweep
 from forethought.report.names import shorten_name
-from forethought.report.plots.panels import describe_omission, take_evenly
-from forethought.report.plots.style import BAND, INK, MUTED, WIDTH
+from forethought.report.plots.panels import create_grid, describe_omission, take_evenly
+from forethought.report.plots.style import BAND, INK, MUTED
 from forethought.report.wording import format_number, format_share, format_value, truncate
 
 TITLE = "Solve rate over two parameters"
@@ -45,9 +44,7 @@ def draw(sweep: Sweep) -> Figure | None:
     title, measure = _choose_measure(sweep)
     # With many rows, reduce the height to that of the text.
     height = 0.5 + (0.42 if len(up) <= 8 else 0.2) * len(up)
-    engine = ConstrainedLayoutEngine(hspace=0.06, wspace=0.06)
-    figure = Figure(figsize=(WIDTH, height * len(shown) + 0.6), layout=engine)
-    grid = figure.subplots(len(shown), 2, sharex=True, sharey=True, squeeze=False)
+    figure, grid = create_grid(len(shown), 2, height * len(shown) + 0.6, head=0, hspace=0.06, wspace=0.06)
     for name, (left, right) in zip(shown, grid, strict=True):
         fields = {
             (up.index(group.format_level(vertical)), across.index(group.format_level(horizontal))): group

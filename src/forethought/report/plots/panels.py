@@ -39,6 +39,13 @@ def describe_omission(total: int, shown: int) -> str:
     )
 
 
+def create_grid(rows: int, columns: int, total: float, head: float, **spacing: Any) -> tuple[Figure, Any]:
+    """Create a figure of `total` inches, with panels that share axes below `head` inches of free space."""
+    engine = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - head / total), **spacing)
+    figure = Figure(figsize=(WIDTH, total), layout=engine)
+    return figure, figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+
+
 def create_panels(
     titles: Sequence[tuple[str, str]], xlabel: str, height: float, head: float
 ) -> tuple[Figure, list[Any]]:
@@ -46,9 +53,8 @@ def create_panels(
     columns = min(len(titles), 2 if len(titles) <= 8 else 3)
     rows = ceil(len(titles) / columns)
     total = rows * height * (1.45 if columns == 1 else 1) + 0.4 + head
-    engine = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - head / total), hspace=0.06, wspace=0.04)
-    figure = Figure(figsize=(WIDTH, total), layout=engine)
-    grid = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
+    figure, axes_grid = create_grid(rows, columns, total, head, hspace=0.06, wspace=0.04)
+    grid = list(axes_grid.flat)
     for spare in grid[len(titles) :]:
         spare.set_visible(False)
     # Sharing hides the tick labels of panels above a gap in the last row: show them again.
@@ -91,9 +97,7 @@ def create_panel_matrix(
         fields.setdefault(levels, []).append(group)
     merged_keys = [key for key in sweep.keys if key not in (up, across, hue)]
     total = len(rows) * 0.95 + 0.6 + head
-    engine = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - head / total), hspace=0.04, wspace=0.03)
-    figure = Figure(figsize=(WIDTH, total), layout=engine)
-    grid = figure.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False)
+    figure, grid = create_grid(len(rows), len(columns), total, head, hspace=0.04, wspace=0.03)
     for axes, level in zip(grid[0], columns, strict=True):
         axes.set_title(f"{shorten_name(across)}={format_value(level)}", fontsize=8, loc="center")
     for axes, level in zip(grid[:, 0], rows if up else (), strict=False):
