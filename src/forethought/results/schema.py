@@ -24,7 +24,7 @@ class Example(BaseModel):
 
 
 class Results(BaseModel):
-    """Content of `results.json`. The run writes it last and atomically, so that the file is always complete."""
+    """Content of `results.json`. A run writes the file last and atomically, so it is always complete."""
 
     model_config = ConfigDict(extra="forbid")
 
