@@ -1,4 +1,4 @@
-"""Synthetic results for the tests of the report: no model is trained."""
+"""Synthetic results for the tests of the report, without training."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +11,10 @@ STAR = {"edges": [["5", "2"], ["2", "8"], ["5", "9"], ["9", "3"]], "start": "5",
 CURVES = [{"step": 250.0 * i, "train/loss": 1 / i, "val/accuracy": 0.1 * i} for i in range(1, 9)]
 
 
-def metrics(verdict: str, degree: int = 2, forced: bool = True) -> dict[str, float]:
+def make_metrics(verdict: str, degree: int = 2, forced: bool = True) -> dict[str, float]:
     chance = 1 / degree
     accuracy = {"solved": 1.0, "shortcut": chance, "partial": 0.7, "undertrained": 0.01}[verdict]
-    found = {
+    values = {
         "test/accuracy": accuracy,
         "test/decision_accuracy": accuracy,
         "test/chance": chance,
@@ -22,14 +22,14 @@ def metrics(verdict: str, degree: int = 2, forced: bool = True) -> dict[str, flo
         "test/error_wrong_arm": 1 - accuracy,
         "test/error_other": 0.0,
     }
-    found |= {f"test/token_accuracy_{i}": 1.0 if i == 1 else accuracy for i in range(1, 12)}
+    values |= {f"test/token_accuracy_{i}": 1.0 if i == 1 else accuracy for i in range(1, 12)}
     if forced:
-        found |= {f"test/forced_token_accuracy_{i}": accuracy if i == 2 else 0.999 for i in range(1, 12)}
-        found |= {"test/forced_local_accuracy": 0.999}
-    return found
+        values |= {f"test/forced_token_accuracy_{i}": accuracy if i == 2 else 0.999 for i in range(1, 12)}
+        values |= {"test/forced_local_accuracy": 0.999}
+    return values
 
 
-def run(
+def make_run(
     verdict: str | None = "shortcut",
     seed: int = 0,
     objective: str = "next_token",
@@ -37,7 +37,7 @@ def run(
     overrides: Sequence[str] = (),
     **fields: Any,
 ) -> Results:
-    """One run's results; `config` are dotted keys that differ from the defaults."""
+    """Return the results of one run. `config` has the dotted keys that differ from the defaults."""
     nested: dict[str, Any] = {
         "seed": seed,
         "max_steps": 10000,
@@ -56,7 +56,7 @@ def run(
         node[last] = entry
     swept = "-".join(f"{key}={entry}" for key, entry in (config or {}).items())
     example = Example(text="5,2|…", truth=["5", "2", "8"], answer=["5", "9", "3"], outcome="wrong_arm")
-    made: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "cell": f"{objective}-{swept}-s{seed}",
         "sweep": "demo",
         "choices": {"task": "path_star", "model": "gpt", "objective": objective, "hardware": f"h{seed}"},
@@ -74,32 +74,32 @@ def run(
         "examples": [example.model_copy(update={"drawing": STAR})],
     }
     if verdict:
-        made["metrics"] = metrics(verdict, nested["task"]["degree"], objective != "teacherless")
-    return Results(**made | fields)
+        defaults["metrics"] = make_metrics(verdict, nested["task"]["degree"], objective != "teacherless")
+    return Results(**defaults | fields)
 
 
-def failed(seed: int = 9, reason: str = "ValueError: no <b>luck</b>", **fields: Any) -> Results:
-    return run(None, seed, status="failed", reason=reason, examples=[], **fields)
+def make_failed(seed: int = 9, reason: str = "ValueError: no <b>luck</b>", **fields: Any) -> Results:
+    return make_run(None, seed, status="failed", reason=reason, examples=[], **fields)
 
 
-def save(folder: Path, runs: Sequence[Results], curves: bool = True) -> Path:
-    for each in runs:
-        cell = folder / each.cell
+def save_runs(folder: Path, runs: Sequence[Results], curves: bool = True) -> Path:
+    for run in runs:
+        cell = folder / run.cell
         cell.mkdir(parents=True)
-        (cell / "results.json").write_text(each.model_dump_json())
+        (cell / "results.json").write_text(run.model_dump_json())
         if curves:
             write_curves(cell / "metrics.csv", CURVES)
     return folder
 
 
-def repairs() -> list[Results]:
+def make_repairs() -> list[Results]:
     return [
-        *(run("shortcut", seed) for seed in range(2)),
-        *(run("solved", seed, config={"task.reverse": True}) for seed in range(2)),
-        *(run(verdict, seed, "teacherless") for seed, verdict in enumerate(("partial", "solved"))),
+        *(make_run("shortcut", seed) for seed in range(2)),
+        *(make_run("solved", seed, config={"task.reverse": True}) for seed in range(2)),
+        *(make_run(verdict, seed, "teacherless") for seed, verdict in enumerate(("partial", "solved"))),
     ]
 
 
-def report(folder: Path, **asked: str) -> Path:
-    """The page, as the command line writes it."""
-    return write_report(load(folder, **asked), folder)
+def build_report(folder: Path, **axes: str) -> Path:
+    """Write a report as the command line does. Return the path of the page."""
+    return write_report(load(folder, **axes), folder)

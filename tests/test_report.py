@@ -1,4 +1,4 @@
-"""The report, on synthetic results: no model is trained here."""
+"""Report on synthetic results, without training."""
 
 import csv
 import io
@@ -10,29 +10,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reports import STAR, failed, repairs, report, run, save
+from reports import STAR, build_report, make_failed, make_repairs, make_run, save_runs
 from rich.console import Console
 
 from forethought.errors import InputError
 from forethought.report import load, print_table, wilson
-from forethought.report.findings import finding
-from forethought.report.groups import group
-from forethought.report.myopia import myopia_gaps
+from forethought.report.findings import describe_group
+from forethought.report.groups import group_runs
+from forethought.report.myopia import describe_myopia_gaps
 from forethought.report.plots import grad_flow
-from forethought.report.plots.graph_layout import layered
+from forethought.report.plots.graph_layout import layout_graph
 from forethought.report.seeds import quartiles
-from forethought.report.varying import varying
-from forethought.report.wording import odds, quartile_steps, share, spread
+from forethought.report.varying import find_varying_keys
+from forethought.report.wording import format_count, format_odds, format_quartiles, format_range, format_share
 from forethought.results import Example, Results
 
 
-def labels(runs: Sequence[Results]) -> list[str]:
-    return [each.label for each in group(runs).groups]
+def list_labels(runs: Sequence[Results]) -> list[str]:
+    return [group.label for group in group_runs(runs).groups]
 
 
-def table(runs: Path | Sequence[Results], width: int = 100) -> str:
+def render_table(runs: Path | Sequence[Results], width: int = 100) -> str:
     console = Console(width=width, file=io.StringIO(), record=True)
-    print_table(load(runs) if isinstance(runs, Path) else group(runs), console)
+    print_table(load(runs) if isinstance(runs, Path) else group_runs(runs), console)
     return console.export_text()
 
 
@@ -42,18 +42,13 @@ def table(runs: Path | Sequence[Results], width: int = 100) -> str:
 @pytest.mark.parametrize(
     ("successes", "n", "low", "high"),
     # Newcombe, "Two-sided confidence intervals for the single proportion" (1998), table I.
-    [
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ],
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
 def test_wilson_agrees_with_published_values(successes: int, n: int, low: float, high: float) -> None:
     assert wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_wilson_is_symmetric_and_knows_nothing_from_nothing() -> None:
+def test_wilson_is_symmetric_and_covers_all_rates_without_trials() -> None:
     low, high = wilson(2, 7)
     assert wilson(5, 7) == pytest.approx((1 - high, 1 - low))
     assert wilson(0, 0) == (0.0, 1.0)
@@ -66,58 +61,63 @@ def test_quartiles_are_those_of_numpy() -> None:
     assert quartiles([]) is None
 
 
-def test_steps_to_solve_are_those_of_the_seeds_that_solved_it() -> None:
-    runs = [run("solved", seed, steps_to_solve=steps) for seed, steps in enumerate((1000, 2000, 4000))]
-    text = table([*runs, run("shortcut", 3)])
+def test_steps_to_solve_are_over_solved_seeds() -> None:
+    runs = [make_run("solved", seed, steps_to_solve=steps) for seed, steps in enumerate((1000, 2000, 4000))]
+    text = render_table([*runs, make_run("shortcut", 3)])
     assert re.search(r"3 of 4.* 2,000 +3 solved", text)
     assert "(1,500–3,000)" in text
-    assert quartile_steps(quartiles([1750, 1750])) == "1,750"
+    assert format_quartiles(quartiles([1750, 1750]), format_count) == "1,750"
 
 
-def test_words_for_numbers() -> None:
-    assert [share(x) for x in (0.0, 0.004, 0.5, 0.996, 1.0)] == ["0", "0.4", "50", "99.6", "100"]
-    assert spread([0.5, 0.501]) == "50"
-    assert spread([0.2, 0.996]) == "20–99.6"
-    assert spread([]) == "–"
-    assert [odds(x) for x in (0.2, 1 / 3, 0.857, 0.0)] == ["1/5", "1/3", "86 %", "0 %"]
+def test_numbers_as_text() -> None:
+    assert [format_share(x) for x in (0.0, 0.004, 0.5, 0.996, 1.0)] == ["0", "0.4", "50", "99.6", "100"]
+    assert format_range([0.5, 0.501]) == "50"
+    assert format_range([0.2, 0.996]) == "20–99.6"
+    assert format_range([]) == "–"
+    assert [format_odds(x) for x in (0.2, 1 / 3, 0.857, 0.0)] == ["1/5", "1/3", "86 %", "0 %"]
 
 
 # Groups
 
 
 def test_runs_that_differ_in_the_seed_make_a_group() -> None:
-    sweep = group(repairs())
+    sweep = group_runs(make_repairs())
     assert sweep.keys == ["objective", "task.reverse"]
-    assert [each.label for each in sweep.groups] == ["next_token", "next_token reverse=true", "teacherless"]
-    assert [len(each.solved) for each in sweep.groups] == [0, 2, 1]
+    assert [group.label for group in sweep.groups] == ["next_token", "next_token reverse=true", "teacherless"]
+    assert [len(group.solved) for group in sweep.groups] == [0, 2, 1]
 
 
 def test_a_single_run_is_named_after_its_objective() -> None:
-    assert labels([run()]) == ["next_token"]
+    assert list_labels([make_run()]) == ["next_token"]
 
 
-def test_a_flag_that_is_off_is_said_where_it_is_all_there_is() -> None:
-    assert labels([run(), run(config={"task.reverse": True})]) == ["reverse=false", "reverse=true"]
+def test_a_flag_that_is_off_is_in_the_label_if_nothing_else_is() -> None:
+    assert list_labels([make_run(), make_run(config={"task.reverse": True})]) == [
+        "reverse=false",
+        "reverse=true",
+    ]
 
 
 def test_numbers_are_sorted_as_numbers() -> None:
-    runs = [run(config={"task.degree": degree}) for degree in (10, 2, 5)]
-    assert labels(runs) == ["degree=2", "degree=5", "degree=10"]
+    runs = [make_run(config={"task.degree": degree}) for degree in (10, 2, 5)]
+    assert list_labels(runs) == ["degree=2", "degree=5", "degree=10"]
 
 
-def test_keys_of_one_choice_alone_are_not_listed_unless_they_vary_within_it() -> None:
-    weights = [run(objective="teacherless", config={"objective.next_token_weight": w}) for w in (0.1, 0.5)]
-    assert varying([run(), run(objective="teacherless")]) == ["objective"]
-    assert labels([run(), *weights]) == [
+def test_options_of_one_objective_are_listed_only_if_they_vary() -> None:
+    weights = [
+        make_run(objective="teacherless", config={"objective.next_token_weight": w}) for w in (0.1, 0.5)
+    ]
+    assert find_varying_keys([make_run(), make_run(objective="teacherless")]) == ["objective"]
+    assert list_labels([make_run(), *weights]) == [
         "next_token",
         "teacherless next_token_weight=0.1",
         "teacherless next_token_weight=0.5",
     ]
 
 
-def test_what_follows_from_other_parameters_is_left_out() -> None:
+def test_parameters_determined_by_others_are_omitted() -> None:
     runs = [
-        run(
+        make_run(
             config={
                 "task.degree": d,
                 "task.path_length": n,
@@ -129,36 +129,38 @@ def test_what_follows_from_other_parameters_is_left_out() -> None:
         for d in (2, 3)
         for n in (4, 5)
     ]
-    assert varying(runs) == ["task.degree", "task.path_length"]
+    assert find_varying_keys(runs) == ["task.degree", "task.path_length"]
 
 
-def test_what_was_set_by_hand_is_listed_even_if_it_follows() -> None:
+def test_determined_parameters_are_listed_if_set_on_the_command_line() -> None:
     runs = [
-        run(
+        make_run(
             config={"task.degree": d, "task.path_length": d + 2},
             overrides=[f"task.degree={d}", f"task.path_length={d + 2}"],
         )
         for d in (2, 3)
     ]
-    assert labels(runs) == ["degree=2 path_length=4", "degree=3 path_length=5"]
+    assert list_labels(runs) == ["degree=2 path_length=4", "degree=3 path_length=5"]
 
 
-def test_ambiguous_names_are_written_out() -> None:
-    runs = [run(config={"model.layers": n, "objective.layers": n + m}) for n in (1, 2) for m in (0, 1)]
-    assert labels(runs)[0] == "model.layers=1 objective.layers=1"
+def test_ambiguous_names_are_full_names() -> None:
+    runs = [make_run(config={"model.layers": n, "objective.layers": n + m}) for n in (1, 2) for m in (0, 1)]
+    assert list_labels(runs)[0] == "model.layers=1 objective.layers=1"
 
 
 def test_a_failed_run_without_a_config_adds_no_parameters() -> None:
-    assert varying([*repairs(), failed().model_copy(update={"config": {}})]) == varying(repairs())
+    assert find_varying_keys(
+        [*make_repairs(), make_failed().model_copy(update={"config": {}})]
+    ) == find_varying_keys(make_repairs())
 
 
 def test_no_results_are_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no results yet"):
-        report(tmp_path)
-    with pytest.raises(InputError, match="no such folder"):
-        report(tmp_path / "none")
     with pytest.raises(InputError, match="no results"):
-        group([])
+        build_report(tmp_path)
+    with pytest.raises(InputError, match="no such folder"):
+        build_report(tmp_path / "none")
+    with pytest.raises(InputError, match="no results"):
+        group_runs([])
     assert not list(tmp_path.iterdir())
 
 
@@ -166,55 +168,61 @@ def test_no_results_are_an_input_error(tmp_path: Path) -> None:
 
 
 def test_findings() -> None:
-    shortcut, solved, mixed = map(finding, group(repairs()).groups)
+    shortcut, solved, mixed = map(describe_group, group_runs(make_repairs()).groups)
     assert shortcut.startswith("0 of 2 solved; teacher-forced later tokens 99.9 %, decision 50 %")
     assert shortcut.endswith("the Clever Hans shortcut")
     assert solved == "2 of 2 solved, after 2,500 steps (median); accuracy 100 % (chance 50 %)"
     assert mixed == (
-        "1 of 2 solved, after 2,500 steps; the others: 1 partial; accuracy 70 %, decision 70 % (chance 50 %)"
+        "1 of 2 solved, after 2,500 steps; unsolved seeds: 1 partial; "
+        "accuracy 70 %, decision 70 % (chance 50 %)"
     )
-    assert "undertrained" in finding(group([run("undertrained")]).groups[0])
-    assert finding(group([failed()]).groups[0]) == "the run did not finish"
+    assert "undertrained" in describe_group(group_runs([make_run("undertrained")]).groups[0])
+    assert describe_group(group_runs([make_failed()]).groups[0]) == "the run did not finish"
 
 
-def myopic_pair(seed: int, gap: float = 0.25) -> list[Results]:
-    """A next-token run and its myopic counterpart, whose loss is `gap` higher."""
-    pair = [run("shortcut", seed), run("undertrained", seed, "myopic")]
-    for each, loss in zip(pair, (0.5, 0.5 + gap), strict=True):
-        each.metrics["test/forced_loss"] = loss + seed
-        each.grad_flow = [[0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+def make_myopic_pair(seed: int, gap: float = 0.25) -> list[Results]:
+    """Return a next-token run and its myopic counterpart with a loss that is higher by `gap`."""
+    pair = [make_run("shortcut", seed), make_run("undertrained", seed, "myopic")]
+    for run, loss in zip(pair, (0.5, 0.5 + gap), strict=True):
+        run.metrics["test/forced_loss"] = loss + seed
+        run.grad_flow = [[0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
     pair[0].grad_flow = [[1.0, 0.5, 2.0, 0.0], [0.1, 3.0, 0.0, 1.0]]
     return pair
 
 
 def test_myopia_gap_is_paired_over_seeds() -> None:
-    """Losses differ by more over seeds than the gap; a seed that only one of the two has is left out."""
-    runs = [*myopic_pair(0), *myopic_pair(1, 0.75), *myopic_pair(2, 0.5), myopic_pair(3)[1]]
-    found = myopia_gaps(group(runs))
-    assert list(found) == ["myopic"]
-    assert found["myopic"].startswith("myopia gap 0.500 nats a token (0.250 to 0.750 over 3 seeds)")
-    assert "accuracy 1 % against 50 %" in found["myopic"]
-    assert "myopic: myopia gap 0.500 nats" in " ".join(table(runs).split())
+    """Losses differ more between seeds than the gap. Seeds of only one of the two groups are ignored."""
+    runs = [
+        *make_myopic_pair(0),
+        *make_myopic_pair(1, 0.75),
+        *make_myopic_pair(2, 0.5),
+        make_myopic_pair(3)[1],
+    ]
+    gaps = describe_myopia_gaps(group_runs(runs))
+    assert list(gaps) == ["myopic"]
+    assert gaps["myopic"].startswith("myopia gap 0.500 nats per token (0.250 to 0.750 over 3 seeds)")
+    assert "accuracy 1 % against 50 %" in gaps["myopic"]
+    assert "myopic: myopia gap 0.500 nats" in " ".join(render_table(runs).split())
 
 
 def test_myopia_gap_compares_only_like_with_like() -> None:
     wide = {"model.layers": 6}
-    plain, myopic = run("shortcut"), run("shortcut", 0, "myopic", config=wide)
-    for each in (plain, myopic):
-        each.metrics["test/forced_loss"] = 1.0
-    assert myopia_gaps(group([plain, myopic])) == {}
-    other = run("shortcut", config=wide)
-    other.metrics["test/forced_loss"] = 0.5
-    assert len(myopia_gaps(group([plain, myopic, other]))) == 1
-    assert myopia_gaps(group(repairs())) == {}
+    plain, myopic = make_run("shortcut"), make_run("shortcut", 0, "myopic", config=wide)
+    for run in (plain, myopic):
+        run.metrics["test/forced_loss"] = 1.0
+    assert describe_myopia_gaps(group_runs([plain, myopic])) == {}
+    baseline = make_run("shortcut", config=wide)
+    baseline.metrics["test/forced_loss"] = 0.5
+    assert len(describe_myopia_gaps(group_runs([plain, myopic, baseline]))) == 1
+    assert describe_myopia_gaps(group_runs(make_repairs())) == {}
 
 
 def test_maps_of_gradient_flow_are_drawn(tmp_path: Path) -> None:
-    runs = [*myopic_pair(0), *myopic_pair(1)]
-    path = report(save(tmp_path, runs))
+    runs = [*make_myopic_pair(0), *make_myopic_pair(1)]
+    path = build_report(save_runs(tmp_path, runs))
     assert (tmp_path / "report" / "plots" / "grad_flow.png").stat().st_size > 1000
-    assert "How far back a token" in path.read_text()
-    figure = grad_flow.draw(group(runs))
+    assert grad_flow.TITLE in path.read_text()
+    figure = grad_flow.draw(group_runs(runs))
     assert figure is not None
     by_title = {axes.get_title(): axes.images[0].get_array() for axes in figure.axes if axes.images}
     assert by_title["next_token"].tolist() == [
@@ -222,11 +230,11 @@ def test_maps_of_gradient_flow_are_drawn(tmp_path: Path) -> None:
         [pytest.approx(0.1 / 3), 1.0, None, 1 / 3],
     ]
     assert by_title["myopic"].tolist() == [[None, None, 1.0, None], [None, None, None, 1.0]]
-    assert grad_flow.draw(group(repairs())) is None
+    assert grad_flow.draw(group_runs(make_repairs())) is None
 
 
 def test_terminal_table_fits_and_lists_failures() -> None:
-    text = table([*repairs(), failed(reason="ValueError: [red]brackets[/red]")])
+    text = render_table([*make_repairs(), make_failed(reason="ValueError: [red]brackets[/red]")])
     assert all(len(line.rstrip()) <= 100 for line in text.splitlines())
     assert re.search(r"next_token +0 of 2 +0–66 +50 +50 +50 +99.9 +– +2 shortcut", text)
     assert re.search(r"reverse=true", text)
@@ -234,18 +242,18 @@ def test_terminal_table_fits_and_lists_failures() -> None:
 
 
 def test_narrow_terminal_keeps_the_verdicts() -> None:
-    text = table(repairs(), width=80)
+    text = render_table(make_repairs(), width=80)
     assert re.search(r"next_token +0 of 2 +0–66 +50 +50 +– +2 shortcut", text)
     assert "forced" not in text.splitlines()[1]
     assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
 
 
 def test_terminal_table_reads_a_folder(tmp_path: Path) -> None:
-    assert table(save(tmp_path, repairs())) == table(repairs())
+    assert render_table(save_runs(tmp_path, make_repairs())) == render_table(make_repairs())
 
 
 def test_cells_csv_has_a_row_for_each_run(tmp_path: Path) -> None:
-    report(save(tmp_path, [*repairs(), failed()]))
+    build_report(save_runs(tmp_path, [*make_repairs(), make_failed()]))
     with open(tmp_path / "report" / "cells.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 7
@@ -264,14 +272,18 @@ def test_cells_csv_has_a_row_for_each_run(tmp_path: Path) -> None:
 
 
 def test_page_is_self_contained_and_escaped(tmp_path: Path) -> None:
-    hostile = "<script>alert(1)</script> & 50$ ${title}"
-    runs = [*repairs(), failed(reason=hostile), run("shortcut", 5, config={"task.edge_order": hostile})]
+    hostile = "<script>alert(1)</script> & 50$ ${title} {{ title }}"
+    runs = [
+        *make_repairs(),
+        make_failed(reason=hostile),
+        make_run("shortcut", 5, config={"task.edge_order": hostile}),
+    ]
     runs[-1] = runs[-1].model_copy(update={"cell": "hostile", "sweep": hostile})
-    page = report(save(tmp_path, [each.model_copy(update={"sweep": hostile}) for each in runs]))
+    page = build_report(save_runs(tmp_path, [run.model_copy(update={"sweep": hostile}) for run in runs]))
     html = page.read_text()
     assert page == tmp_path / "report" / "report.html"
     assert "<script" not in html
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; 50$ ${title}" in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; 50$ ${title} {{ title }}" in html
     assert not re.search(r'(src|href)=(?!"data:)|https?://|@import|url\(', html)
     for name in ("clever_hans", "accuracy", "solve_rate", "errors", "learning", "example"):
         assert (tmp_path / "report" / "plots" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
@@ -280,45 +292,45 @@ def test_page_is_self_contained_and_escaped(tmp_path: Path) -> None:
 
 
 def test_report_without_curves_or_finished_runs(tmp_path: Path) -> None:
-    html = report(save(tmp_path, [failed(0), failed(1)], curves=False)).read_text()
+    html = build_report(save_runs(tmp_path, [make_failed(0), make_failed(1)], curves=False)).read_text()
     assert "none of 2 runs finished" in html
     assert "<img" not in html
     assert not list((tmp_path / "report" / "plots").iterdir())
 
 
 def test_report_of_a_single_run(tmp_path: Path) -> None:
-    save(tmp_path, [run(sweep=None)])
+    save_runs(tmp_path, [make_run(sweep=None)])
     folder = next(tmp_path.iterdir())
-    report(folder)
+    build_report(folder)
     assert (folder / "report" / "plots" / "learning.png").exists()
 
 
 def test_broken_curves_are_an_input_error(tmp_path: Path) -> None:
-    folder = save(tmp_path, [run()])
+    folder = save_runs(tmp_path, [make_run()])
     (next(folder.iterdir()) / "metrics.csv").write_text("step,val/accuracy\n250,oops\n")
     with pytest.raises(InputError, match=r"metrics\.csv: no learning curves"):
-        report(folder)
+        build_report(folder)
 
 
 def test_a_report_can_be_written_again(tmp_path: Path) -> None:
-    folder = save(
-        tmp_path, [run(config={"task.degree": d, "task.path_length": n}) for d in (2, 3) for n in (4, 5)]
+    folder = save_runs(
+        tmp_path, [make_run(config={"task.degree": d, "task.path_length": n}) for d in (2, 3) for n in (4, 5)]
     )
-    report(folder)
+    build_report(folder)
     plots = folder / "report" / "plots"
     assert (plots / "heat_map.png").exists()
     for cell in folder.glob("*task.path_length=5*"):
         (cell / "results.json").unlink()
-    report(folder)
+    build_report(folder)
     assert not (plots / "heat_map.png").exists()
 
 
-def test_examples_that_are_no_graph_are_shown_as_text(tmp_path: Path) -> None:
+def test_examples_without_a_graph_are_shown_as_text(tmp_path: Path) -> None:
     example = Example(text="27+62=089", truth=list("089"), answer=list("0<9"), outcome="carry")
     strata = {f"test/accuracy_carry_{i}": 1 - i / 10 for i in range(4)}
-    each = run("partial", examples=[example])
-    each.metrics |= strata
-    html = report(save(tmp_path, [each])).read_text()
+    run = make_run("partial", examples=[example])
+    run.metrics |= strata
+    html = build_report(save_runs(tmp_path, [run])).read_text()
     assert "27+62=089" in html
     assert "0 &lt; 9" in html
     assert {path.stem for path in (tmp_path / "report" / "plots").iterdir()} >= {"strata", "errors"}
@@ -336,18 +348,18 @@ def test_examples_that_are_no_graph_are_shown_as_text(tmp_path: Path) -> None:
 )
 def test_any_answer_can_be_drawn(tmp_path: Path, truth: list[str], answer: list[str]) -> None:
     example = Example(text="", truth=truth, answer=answer, outcome="other", drawing=STAR)
-    report(save(tmp_path, [run(examples=[example])]))
+    build_report(save_runs(tmp_path, [make_run(examples=[example])]))
     assert (tmp_path / "report" / "plots" / "example.png").exists()
 
 
 # Plots
 
 
-def test_layout_gives_every_node_a_place_of_its_own() -> None:
-    places = layered([*STAR["edges"], ["2", "9"], ["70", "71"]], "5")
-    assert places["5"][0] == 0
-    assert {places[node][0] for node in ("2", "9")} == {1}
-    assert len(set(places.values())) == len(places) == 7
+def test_layout_gives_every_node_its_own_point() -> None:
+    points = layout_graph([*STAR["edges"], ["2", "9"], ["70", "71"]], "5")
+    assert points["5"][0] == 0
+    assert {points[node][0] for node in ("2", "9")} == {1}
+    assert len(set(points.values())) == len(points) == 7
 
 
 def test_the_report_needs_no_torch() -> None:

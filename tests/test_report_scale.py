@@ -1,4 +1,4 @@
-"""The report on a sweep of 1,000 cells."""
+"""Report on a sweep of 1,000 cells."""
 
 import csv
 import time
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
-from reports import run
+from reports import make_run
 
 from forethought.cli.main import run as command
 from forethought.results import write_atomically, write_curves
@@ -15,13 +15,13 @@ OBJECTIVES = ("next_token", "teacherless", "token_order", "belief_state")
 MAX_STEPS, EVAL_EVERY, LOG_EVERY = 10_000, 250, 50
 
 
-def solves(objective: str, degree: int, length: int, seed: int) -> bool:
-    """The later objectives solve more of the graphs; the harder a graph, the fewer of its seeds."""
+def is_solved(objective: str, degree: int, length: int, seed: int) -> bool:
+    """Later objectives solve more graphs. Harder graphs are solved with fewer seeds."""
     return seed < 6 * OBJECTIVES.index(objective) - 2 * (degree + length - 8)
 
 
-def curve(solved: bool, degree: int, length: int, steps: int) -> list[dict[str, float]]:
-    """A row every 50 steps, as a run of this length leaves them: a plateau at 1/d, then perhaps a jump."""
+def make_curve(solved: bool, degree: int, length: int, steps: int) -> list[dict[str, float]]:
+    """Return a row every 50 steps: a plateau at 1/d, then a jump if the run solves the task."""
     rows = []
     for step in range(LOG_EVERY, steps + 1, LOG_EVERY):
         row = {"step": float(step), "train/loss": 2 / step}
@@ -34,15 +34,15 @@ def curve(solved: bool, degree: int, length: int, steps: int) -> list[dict[str, 
     return rows
 
 
-def thousand_cells(folder: Path) -> None:
+def save_thousand_cells(folder: Path) -> None:
     for objective in OBJECTIVES:
         for degree in (2, 3, 4, 5, 6):
             for length in (3, 4, 5, 6, 7):
                 for seed in range(10):
-                    solved = solves(objective, degree, length, seed)
+                    solved = is_solved(objective, degree, length, seed)
                     steps = 2000 + 250 * seed if solved else MAX_STEPS
                     columns = 3 * degree * (length - 1) + 3 + length
-                    each = run(
+                    run = make_run(
                         "solved" if solved else "shortcut",
                         seed,
                         objective,
@@ -51,21 +51,21 @@ def thousand_cells(folder: Path) -> None:
                         steps_to_solve=steps if solved else None,
                         grad_flow=[[1.0] * columns] * length,
                     )
-                    cell = folder / each.cell
+                    cell = folder / run.cell
                     cell.mkdir(parents=True)
-                    write_curves(cell / "metrics.csv", curve(solved, degree, length, steps))
-                    write_atomically(cell / "results.json", each.model_dump_json())
+                    write_curves(cell / "metrics.csv", make_curve(solved, degree, length, steps))
+                    write_atomically(cell / "results.json", run.model_dump_json())
 
 
 @pytest.mark.slow
 def test_a_thousand_cells(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.fsync", lambda file: None)  # 2,000 of them take minutes on a busy disk
-    thousand_cells(tmp_path)
+    monkeypatch.setattr("os.fsync", lambda file: None)  # 2,000 calls take minutes on a busy disk.
+    save_thousand_cells(tmp_path)
     began = time.process_time()
     assert command(["report", str(tmp_path)]) == 0
-    # Seconds of one core, so that what runs beside the tests does not count.
+    # Measure CPU time, so that other processes do not count.
     assert time.process_time() - began < 20
 
     with open(tmp_path / "report" / "cells.csv", newline="") as file:
@@ -75,11 +75,11 @@ def test_a_thousand_cells(
     for image in (tmp_path / "report" / "plots").glob("*.png"):
         height, width, _ = matplotlib.image.imread(image).shape
         assert width == 1200
-        assert height < 4500, image  # 19 inches: four times as high as wide
+        assert height < 4500, image  # 19 inches at 240 dpi, four times the width
     out = capsys.readouterr().out
-    # One row an objective, pooled, each compared with next_token over 250 pairs.
+    # The table merges each objective into one row, and compares it with next_token over 250 pairs.
     counts = {
-        name: sum(solves(name, d, n, s) for d in range(2, 7) for n in range(3, 8) for s in range(10))
+        name: sum(is_solved(name, d, n, s) for d in range(2, 7) for n in range(3, 8) for s in range(10))
         for name in OBJECTIVES
     }
     for name, count in counts.items():

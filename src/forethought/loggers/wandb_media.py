@@ -11,8 +11,8 @@ import wandb
 from PIL import Image
 
 from forethought.report.columns import COLUMNS
-from forethought.report.groups import Sweep, group
-from forethought.report.plots import render
+from forethought.report.groups import Sweep, group_runs
+from forethought.report.plots import render_plot
 from forethought.results import Results
 
 _FIGURES = {"figures/per_position": "clever_hans", "figures/error_anatomy": "errors"}
@@ -21,8 +21,8 @@ _FIGURES = {"figures/per_position": "clever_hans", "figures/error_anatomy": "err
 
 def run_media(results: Results) -> dict[str, Any]:
     """Return the figures of a single run and a table of sample answers."""
-    alone = group([results])
-    images = {key: render(plot, alone).get("png") for key, plot in _FIGURES.items()}
+    alone = group_runs([results])
+    images = {key: render_plot(plot, alone).get("png") for key, plot in _FIGURES.items()}
     media: dict[str, Any] = {
         key: wandb.Image(Image.open(io.BytesIO(image))) for key, image in images.items() if image is not None
     }
@@ -39,7 +39,7 @@ def run_media(results: Results) -> dict[str, Any]:
 
 def sweep_media(sweep: Sweep, folder: Path) -> dict[str, Any]:
     """Return the report of a sweep: its table over seeds, its table of runs, and its plots."""
-    groups = [[each.label, *(column.cell(each) for column in COLUMNS)] for each in sweep.groups]
+    groups = [[each.label, *(column.format(each) for column in COLUMNS)] for each in sweep.groups]
     with open(folder / "report" / "cells.csv", encoding="utf-8", newline="") as file:
         names, *rows = csv.reader(file)
     columns = [_typed([row[number] for row in rows]) for number in range(len(names))]

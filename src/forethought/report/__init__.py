@@ -1,4 +1,4 @@
-"""From results files to tables, plots and one HTML page. Never torch, never a model."""
+"""Tables, plots and one HTML page from results files, without torch and without a model."""
 
 from forethought.report.load import load
 from forethought.report.seeds import mcnemar, wilson

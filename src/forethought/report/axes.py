@@ -1,74 +1,71 @@
-"""Which of a sweep's parameters go along, up and into the colours of its plots."""
+"""Choice of the swept parameters for the x axis, the y axis and the colours of the plots."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from forethought.errors import InputError
-from forethought.report.names import full_name
+from forethought.report.names import resolve_name
+from forethought.report.wording import is_number
 
-MOST_LINES = 7  # colours that can be told apart
-
-Levels = Mapping[str, Sequence[Any]]
-"""For each parameter that varies, its values in order; None where a run has no such parameter."""
+MOST_LINES = 7  # More colours cannot be told apart.
 
 
 @dataclass(frozen=True)
 class Axes:
-    """Parameters by their full names; None: there is none to show."""
+    """Full names of the parameters to plot. None if there is no parameter for an axis."""
 
     x: str | None = None
     y: str | None = None
     hue: str | None = None
     metric: str | None = None
-    """None: the share of seeds that solved it."""
+    """None selects the share of seeds that solved the task."""
 
 
-def choose(
-    levels: Levels,
+def choose_axes(
+    levels: Mapping[str, Sequence[Any]],
     metrics: Iterable[str],
     x: str | None = None,
     y: str | None = None,
     hue: str | None = None,
     metric: str | None = None,
 ) -> Axes:
-    """The axes asked for, and for those not asked for what suits them best.
+    """Return the requested axes, and the best remaining parameters for all other axes.
 
-    The objective gives the colours; the number with the most values goes along, the next one up; where
-    numbers run out, named choices take their place. A flag, or what only some runs have, is at most a colour.
+    The objective gives the colours. The numeric parameter with the most values becomes x, the next one y;
+    non-numeric parameters follow. Flags, and parameters that some runs lack, are used for colours only.
+
+    Args:
+        levels: the ordered values of each swept parameter; None where a run has no such parameter.
 
     Raises:
-        InputError: a parameter that does not vary, one asked for twice, or no such metric.
+        InputError: a parameter is not swept or requested twice, or the metric is unknown.
     """
-    asked = {
-        axis: full_name(name, levels, f"--{axis}", "parameter that varies here")
+    requested = {
+        axis: resolve_name(name, levels, f"--{axis}={name}", "swept parameter")
         for axis, name in (("x", x), ("y", y), ("hue", hue))
         if name is not None
     }
-    if len(set(asked.values())) < len(asked):
-        pairs = " ".join(f"--{axis} {key}" for axis, key in asked.items())
-        raise InputError(f"{pairs}: expected a different parameter for each")
-    free = [key for key in levels if key not in asked.values()]
-    if "hue" not in asked and "objective" in free:
-        asked["hue"] = "objective"
+    if len(set(requested.values())) < len(requested):
+        options = " ".join(f"--{axis}={key}" for axis, key in requested.items())
+        raise InputError(f"{options}: duplicate parameter; expected a different one for each axis")
+    free = [key for key in levels if key not in requested.values()]
+    if "hue" not in requested and "objective" in free:
+        requested["hue"] = "objective"
         free.remove("objective")
-    whole = [key for key in free if not {None, True, False} & {v for v in levels[key] if _plain(v)}]
+    # Compare by type: 1 equals True.
+    complete = [
+        key for key in free if not any(level is None or isinstance(level, bool) for level in levels[key])
+    ]
     for axis in ("x", "y"):
-        if axis not in asked and whole:
-            asked[axis] = min(whole, key=lambda key: (not numeric(levels[key]), -len(levels[key])))
-            whole.remove(asked[axis])
-            free.remove(asked[axis])
-    if "hue" not in asked and free:
-        asked["hue"] = free[0]
+        if axis not in requested and complete:
+            requested[axis] = min(
+                complete, key=lambda key: (not all(map(is_number, levels[key])), -len(levels[key]))
+            )
+            complete.remove(requested[axis])
+            free.remove(requested[axis])
+    if "hue" not in requested and free:
+        requested["hue"] = free[0]
     if metric is not None:
-        metric = full_name(metric, ["solved", *metrics], "--metric", "metric")
-    return Axes(**asked, metric=None if metric == "solved" else metric)
-
-
-def numeric(entries: Sequence[Any]) -> bool:
-    return all(isinstance(entry, int | float) and not isinstance(entry, bool) for entry in entries)
-
-
-def _plain(entry: Any) -> bool:
-    """1 equals True, and a list cannot be in a set."""
-    return entry is None or isinstance(entry, bool)
+        metric = resolve_name(metric, ["solved", *metrics], f"--metric={metric}", "metric")
+    return Axes(**requested, metric=None if metric == "solved" else metric)

@@ -1,4 +1,4 @@
-"""A sweep as the report sees it: its runs in groups that differ only in the seed."""
+"""Runs of a sweep in groups that differ only in the seed."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from forethought.errors import InputError
-from forethought.report.axes import Axes, choose
-from forethought.report.curves import Curves, curves
-from forethought.report.varying import label, settings, varying
-from forethought.report.wording import value
+from forethought.report.axes import Axes, choose_axes
+from forethought.report.curves import Curves, load_curves
+from forethought.report.varying import collect_settings, find_varying_keys, format_label
+from forethought.report.wording import format_value
 from forethought.results import Results
 
-# What can be measured of a run besides its metrics.
-NUMBERS = ("steps_to_solve", "steps", "samples_seen", "wall_seconds", "parameters")
+MEASURES = ("steps_to_solve", "steps", "samples_seen", "wall_seconds", "parameters")
+"""Numeric fields of `Results` that can be plotted and filtered like metrics."""
 
 
 @dataclass(frozen=True)
 class Group:
     label: str
-    settings: dict[str, Any]
-    """The varying parameters and their values here."""
+    varying: dict[str, Any]
+    """The swept parameters and their values in this group."""
     runs: list[Results]
 
     @cached_property
@@ -40,20 +40,28 @@ class Group:
         return [run for run in self.finished if run.verdict != "solved"]
 
     @property
+    def solved_ratio(self) -> str:
+        """Solved and finished seeds, as text: `2 of 3`."""
+        return f"{len(self.solved)} of {len(self.finished)}"
+
+    @property
     def verdicts(self) -> Counter[str]:
         return Counter(run.verdict or "no verdict" for run in self.finished)
 
-    def values(self, metric: str) -> list[float]:
-        return values(self.finished, metric)
+    def format_level(self, key: str | None) -> str:
+        """Return the value of a swept parameter as text: `null` if the group has no such parameter."""
+        return format_value(self.varying.get(key) if key else None)
 
-    def one(self, metric: str) -> float | None:
-        """A metric that is the same for all seeds, such as chance."""
-        return next(iter(self.values(metric)), None)
+    def collect_values(self, metric: str) -> list[float]:
+        return collect_values(self.finished, metric)
+
+    @property
+    def chance(self) -> float | None:
+        return next(iter(self.collect_values("test/chance")), None)
 
     @property
     def decision_chance(self) -> float | None:
-        chance = self.one("test/decision_chance")
-        return self.one("test/chance") if chance is None else chance
+        return next(iter(self.collect_values("test/decision_chance")), self.chance)
 
     @property
     def objective(self) -> str | None:
@@ -61,27 +69,34 @@ class Group:
 
     @cached_property
     def conditions(self) -> tuple[tuple[str, str], ...]:
-        """All settings but the objective and its own: what a fair comparison of objectives holds fixed."""
-        same = settings(self.runs[0]).items()
-        return tuple(sorted((key, value(entry)) for key, entry in same if key.split(".")[0] != "objective"))
+        """All settings except the objective and its options: a fair comparison holds them fixed."""
+        settings = collect_settings(self.runs[0]).items()
+        return tuple(
+            sorted((key, format_value(entry)) for key, entry in settings if key.split(".")[0] != "objective")
+        )
 
 
-def values(runs: Sequence[Results], metric: str) -> list[float]:
-    """A metric, or a count such as `steps_to_solve`, of the runs that have it."""
-    found = (run.metrics.get(metric, getattr(run, metric, None)) for run in runs)
-    return [number for number in found if number is not None]
+def collect_values(runs: Sequence[Results], metric: str) -> list[float]:
+    """Return a metric, or one of `MEASURES`, of the runs that have a value for it."""
+    values = (run.metrics.get(metric, getattr(run, metric, None)) for run in runs)
+    return [value for value in values if value is not None]
+
+
+def strip_prefix(metrics: dict[str, float], prefix: str) -> dict[str, float]:
+    """Return the metrics whose names start with a prefix, without the prefix."""
+    return {name.removeprefix(prefix): x for name, x in metrics.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True)
 class Sweep:
     runs: list[Results]
     keys: list[str]
-    """The varying parameters."""
+    """The swept parameters."""
     groups: list[Group]
     axes: Axes
     folder: Path | None = None
     where: str | None = None
-    """The filter that left these runs."""
+    """The filter that selected the runs."""
 
     @property
     def name(self) -> str:
@@ -93,56 +108,66 @@ class Sweep:
 
     @cached_property
     def curves(self) -> dict[str, Curves]:
-        """The learning curves of every run, by cell."""
+        """Learning curves of every run, by cell."""
         if self.folder is None:
             return {}
-        return {run.cell: curves(self.folder, run.cell) for run in self.runs}
+        return {run.cell: load_curves(self.folder, run.cell) for run in self.runs}
 
     def levels(self, key: str) -> list[Any]:
-        """The values of a parameter in order; None stands for groups that have it not."""
-        return _levels(self.groups, key)
+        """Return the ordered values of a parameter. None stands for groups without the parameter."""
+        return _sort_levels(self.groups, key)
 
-    def merged(self, *keys: str | None) -> list[Group]:
-        """One group for each combination of these parameters, over all values of the others."""
-        kept = [key for key in self.keys if key in keys]
-        return _grouped([run for group in self.groups for run in group.runs], kept)
+    def merge_groups(self, *keys: str | None) -> list[Group]:
+        """Return a group for each combination of these parameters, over all values of other parameters."""
+        return _split_runs(
+            [run for group in self.groups for run in group.runs], [key for key in self.keys if key in keys]
+        )
+
+    def facets(self, *keys: str | None) -> dict[str, list[Group]]:
+        """Return the groups by their label without these parameters."""
+        rest = [key for key in self.keys if key not in keys]
+        facets: dict[str, list[Group]] = {}
+        for group in self.groups:
+            facets.setdefault(format_label(group.runs[0], rest) if rest else "", []).append(group)
+        return facets
 
 
-def group(
-    runs: Sequence[Results], folder: Path | None = None, where: str | None = None, **asked: str | None
+def group_runs(
+    runs: Sequence[Results], folder: Path | None = None, where: str | None = None, **axes: str | None
 ) -> Sweep:
-    """Sort the runs into groups, in the order of their parameters, and choose the axes (`axes.choose`).
+    """Group the runs by their swept parameters and choose the axes (`choose_axes`).
 
     Raises:
-        InputError: there are no runs, or no such axes.
+        InputError: there are no runs, or a requested axis is unknown.
     """
     if not runs:
-        raise InputError(f"{folder or 'report'}: no results yet; expected the folder of a sweep or of a run")
-    keys = varying(runs)
-    groups = _grouped(runs, keys)
-    numbers = dict.fromkeys([*(name for run in runs for name in run.metrics), *NUMBERS])
-    axes = choose({key: _levels(groups, key) for key in keys}, numbers, **asked)
-    return Sweep(list(runs), keys, groups, axes, folder, where)
+        raise InputError(f"{folder or 'report'}: no results; pass the folder of a sweep or of a run")
+    keys = find_varying_keys(runs)
+    groups = _split_runs(runs, keys)
+    metrics = dict.fromkeys([*(name for run in runs for name in run.metrics), *MEASURES])
+    chosen = choose_axes({key: _sort_levels(groups, key) for key in keys}, metrics, **axes)
+    return Sweep(list(runs), keys, groups, chosen, folder, where)
 
 
-def _grouped(runs: Sequence[Results], keys: Sequence[str]) -> list[Group]:
-    members: dict[tuple[str, ...], list[Results]] = {}
+def _split_runs(runs: Sequence[Results], keys: Sequence[str]) -> list[Group]:
+    groups: dict[tuple[str, ...], Group] = {}
     for run in sorted(runs, key=lambda run: run.seed):
-        row = settings(run)
-        members.setdefault(tuple(value(row[key]) if key in row else "" for key in keys), []).append(run)
-    groups = [
-        Group(label(same[0], keys), {k: v for k, v in settings(same[0]).items() if k in keys}, same)
-        for same in members.values()
-    ]
-    return sorted(groups, key=lambda group: [_order(group.settings.get(key)) for key in keys])
+        varying = {key: entry for key, entry in collect_settings(run).items() if key in keys}
+        levels = tuple(format_value(varying[key]) if key in varying else "" for key in keys)
+        if levels not in groups:
+            groups[levels] = Group(format_label(run, keys), varying, [])
+        groups[levels].runs.append(run)
+    return sorted(
+        groups.values(), key=lambda group: [_level_sort_key(group.varying.get(key)) for key in keys]
+    )
 
 
-def _levels(groups: Sequence[Group], key: str) -> list[Any]:
-    found = {value(entry): entry for entry in (group.settings.get(key) for group in groups)}
-    return sorted(found.values(), key=_order)
+def _sort_levels(groups: Sequence[Group], key: str) -> list[Any]:
+    levels = {format_value(level): level for level in (group.varying.get(key) for group in groups)}
+    return sorted(levels.values(), key=_level_sort_key)
 
 
-def _order(entry: Any) -> tuple[bool, float, str]:
-    """Numbers by size, then everything else by name."""
-    number = isinstance(entry, int | float)
-    return not number, float(entry) if number else 0.0, value(entry)
+def _level_sort_key(level: Any) -> tuple[bool, float, str]:
+    """Sort numbers by size, then all other values by name."""
+    numeric = isinstance(level, int | float)
+    return not numeric, float(level) if numeric else 0.0, format_value(level)

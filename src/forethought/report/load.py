@@ -1,21 +1,22 @@
-"""From a folder to the sweep that a report is about."""
+"""Loading of results from disk."""
 
 from pathlib import Path
 
-from forethought.report.groups import Sweep, group
-from forethought.report.where import select
+from forethought.report.groups import Sweep, group_runs
+from forethought.report.where import select_runs
 from forethought.results import collect
 
 
-def load(folder: Path, where: str | None = None, **asked: str | None) -> Sweep:
-    """The runs in the folder of a sweep or of a run, or those for which the filter `where` holds.
+def load(folder: Path, where: str | None = None, **axes: str | None) -> Sweep:
+    """Load the runs of a sweep or a single run, restricted to those that match the filter `where`.
 
-    `asked` are the axes x, y, hue and metric, by name (`axes.choose`).
+    Args:
+        axes: requested names for x, y, hue and metric (`choose_axes`).
 
     Raises:
-        InputError: no such folder, no results in it, a broken results file, no such filter or axis.
+        InputError: the folder or its results are missing or corrupt, or the filter or an axis is invalid.
     """
     runs = collect(folder)
     if where is not None:
-        runs = select(group(runs, folder), where)
-    return group(runs, folder, where, **asked)
+        runs = select_runs(group_runs(runs, folder), where)
+    return group_runs(runs, folder, where, **axes)

@@ -1,4 +1,4 @@
-"""What a person's short name for a parameter or a metric stands for."""
+"""Short names of parameters and metrics."""
 
 import re
 from collections.abc import Iterable
@@ -7,26 +7,35 @@ from difflib import get_close_matches
 from forethought.errors import InputError
 
 
-def full_name(name: str, names: Iterable[str], option: str, kind: str) -> str:
-    """`degree` → `task.degree`, `accuracy` → `test/accuracy`; a full name stands for itself.
+def resolve_name(name: str, names: Iterable[str], option: str, kind: str) -> str:
+    """Return the full name: `degree` → `task.degree`, `accuracy` → `test/accuracy`.
+
+    Args:
+        option: the start of an error message, such as `--x=degree`.
+        kind: the word for a name in an error message, such as `metric`.
 
     Raises:
-        InputError: it stands for none of `names`, each of that kind, or for several.
+        InputError: the name is unknown or ambiguous.
     """
     names = list(names)
-    found = [name] if name in names else [each for each in names if short(each) == name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise InputError(f"{option}: {name} may be {' or '.join(found)}; expected it written out")
-    # `token_accuracy_<i>` once, not for every position.
-    shown = list(dict.fromkeys(re.sub(r"_\d+$", "_<i>", each) for each in names))
-    by_short = {short(each): each for each in reversed(shown)}
-    close = get_close_matches(name, [*shown, *by_short], n=5)
-    ordered = dict.fromkeys([by_short.get(each, each) for each in close] + shown)
-    raise InputError(f"{option}: {name}: no {kind}; expected one of {', '.join(ordered) or 'none'}")
+    matches = [name] if name in names else [full for full in names if shorten_name(full) == name]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise InputError(f"{option}: ambiguous {kind}; expected one of {', '.join(matches)}")
+    # List `token_accuracy_<i>` once instead of once for every position.
+    listed = list(dict.fromkeys(re.sub(r"_\d+$", "_<i>", full) for full in names))
+    full_names = {shorten_name(full): full for full in reversed(listed)}
+    close = get_close_matches(name, [*listed, *full_names], n=5)
+    ordered = dict.fromkeys([full_names.get(match, match) for match in close] + listed)
+    raise InputError(f"{option}: unknown {kind}; expected one of {', '.join(ordered) or 'none'}")
 
 
-def short(name: str) -> str:
-    """`task.degree` → `degree`, `test/accuracy` → `accuracy`."""
+def shorten_name(name: str) -> str:
+    """Return the last part: `task.degree` → `degree`, `test/accuracy` → `accuracy`."""
     return re.split(r"[./]", name)[-1]
+
+
+def natural_sort_key(name: str) -> list[tuple[int, str]]:
+    """Sort `token_accuracy_10` after `token_accuracy_9`."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]

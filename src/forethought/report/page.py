@@ -1,26 +1,33 @@
-"""The report as one HTML page that needs nothing from outside."""
+"""Self-contained HTML page of a report."""
 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
-from importlib.resources import files
-from string import Template
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from forethought.report.columns import COLUMNS, MORE_COLUMNS, metric_column
-from forethought.report.findings import finding, overview
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from forethought.report.columns import COLUMNS, MORE_COLUMNS, Column, build_metric_column
+from forethought.report.findings import describe_group, describe_hue_levels
 from forethought.report.groups import Group, Sweep
-from forethought.report.myopia import myopia_gaps
-from forethought.report.pairs import comparison_table, comparisons, meaning
-from forethought.report.varying import settings
-from forethought.report.wording import share, steps, value
-from forethought.results import Example, Results
+from forethought.report.myopia import describe_myopia_gaps
+from forethought.report.pairs import compare_objectives, explain_comparisons, tabulate_comparisons
+from forethought.report.varying import collect_settings
+from forethought.report.wording import format_count, format_share, format_value
+from forethought.results import Example
 
-_MOST_FINDINGS = 12
-_EXAMPLES = 3  # a group
+_MOST_FINDINGS = 12  # Above it, an overview comes first and the list is folded.
+_EXAMPLES_PER_GROUP = 3
+_RUN_COLUMNS = ("cell", "verdict", "accuracy", "steps", "steps to solve", "minutes", "parameters")
+
+_environment = Environment(
+    loader=PackageLoader("forethought.report", ""),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
 
 
 class Picture(NamedTuple):
@@ -28,28 +35,46 @@ class Picture(NamedTuple):
     caption: str
     png: bytes
 
+    @property
+    def base64_png(self) -> str:
+        return b64encode(self.png).decode()
 
-def page(sweep: Sweep, pictures: Sequence[Picture]) -> str:
-    """The whole page; the first picture stands at the top."""
-    template = files("forethought.report").joinpath("page.html").read_text(encoding="utf-8")
-    return Template(template).substitute(
-        title=escape(sweep.name),
-        summary=escape(_summary(sweep)),
-        fixed=_fixed(sweep),
-        findings=_findings(sweep),
-        table=_table(sweep),
-        picture="".join(map(_picture, pictures[:1])),
-        compared=_compared(sweep),
-        pictures="".join(map(_picture, pictures[1:])),
-        examples=_examples(sweep),
-        unfinished=_unfinished(sweep),
-        runs=_runs(sweep),
-        settings=_settings(sweep),
-        made=_made(sweep),
+
+class _Finding(NamedTuple):
+    css_class: str
+    label: str
+    sentence: str
+
+
+def render_page(sweep: Sweep, pictures: Sequence[Picture]) -> str:
+    """Return the HTML, with the first picture at the top."""
+    gaps = describe_myopia_gaps(sweep)
+    findings = [
+        _build_finding(group, "; ".join(filter(None, (describe_group(group), gaps.get(group.label)))))
+        for group in sweep.groups
+    ]
+    many = len(findings) > _MOST_FINDINGS
+    columns = _list_columns(sweep)
+    return _environment.get_template("page.html").render(
+        title=sweep.name,
+        counts=_count_runs(sweep),
+        chips=_list_chips(sweep),
+        findings=findings,
+        overview=[_build_finding(*entry) for entry in describe_hue_levels(sweep)] if many else [],
+        comparison=_build_comparison(sweep),
+        columns=[(column.title, column.hint) for column in columns],
+        groups=[(group.label, *(column.format(group) for column in columns)) for group in sweep.groups],
+        pictures=pictures,
+        examples=_list_examples(sweep),
+        unfinished=sweep.unfinished,
+        run_columns=[(title, "") for title in _RUN_COLUMNS],
+        runs=_list_runs(sweep),
+        fixed=_list_fixed_settings(sweep),
+        provenance=_list_provenance(sweep),
     )
 
 
-def _summary(sweep: Sweep) -> str:
+def _count_runs(sweep: Sweep) -> str:
     finished = [run for run in sweep.runs if run.status == "finished"]
     solved = sum(run.verdict == "solved" for run in finished)
     parts = [_count(len(sweep.runs), "run"), f"{solved:,} of {len(finished):,} solved the task"]
@@ -60,183 +85,94 @@ def _summary(sweep: Sweep) -> str:
     return " · ".join(parts)
 
 
-def _fixed(sweep: Sweep) -> str:
-    """What all runs have in common, by name, as in `path_star 2x5`."""
+def _list_chips(sweep: Sweep) -> list[tuple[str, str]]:
+    """Return the choices that all runs share, such as `path_star 2x5`, the swept keys and the filter."""
     chips = []
     for group in ("task", "model", "objective"):
-        names = {
-            " ".join(filter(None, (run.choices.get(group), _label(run, group)))) for run in sweep.runs
-        } - {""}
-        if len(names) == 1:
-            chips.append(f"<li><span>{group}</span> {escape(names.pop())}</li>")
-    chips += [f"<li><span>swept</span> {escape(key)}</li>" for key in sweep.keys]
+        names = set()
+        for run in sweep.runs:
+            config = run.config.get(group)
+            label = config.get("label") if isinstance(config, Mapping) else None
+            names.add(" ".join(map(str, filter(None, (run.choices.get(group), label)))))
+        if len(names := names - {""}) == 1:
+            chips.append((group, names.pop()))
+    chips += [("swept", key) for key in sweep.keys]
     if sweep.where is not None:
-        chips.append(f"<li><span>where</span> {escape(sweep.where)}</li>")
-    return "".join(chips)
+        chips.append(("where", sweep.where))
+    return chips
 
 
-def _label(run: Results, group: str) -> str:
-    config = run.config.get(group)
-    return str(config.get("label", "")) if isinstance(config, Mapping) else ""
+def _build_finding(group: Group, sentence: str) -> _Finding:
+    verdicts = list(group.verdicts)
+    css_class = "none" if not verdicts else verdicts[0].replace(" ", "-") if len(verdicts) == 1 else "partial"
+    return _Finding(css_class, group.label, sentence.replace(" %", "\u00a0%"))
 
 
-def _findings(sweep: Sweep) -> str:
-    gaps = myopia_gaps(sweep)
-    lines = [
-        _finding(group, finding(group) + (f"; {gaps[group.label]}" if group.label in gaps else ""))
-        for group in sweep.groups
-    ]
-    if len(lines) <= _MOST_FINDINGS:
-        return f"<ul class=findings>{''.join(lines)}</ul>"
-    parts = [_finding(group, words) for group, words in overview(sweep)]
-    each = f"<summary>Each of {len(lines)} settings</summary><ul class=findings>{''.join(lines)}</ul>"
-    return f"<ul class=findings>{''.join(parts)}</ul><details>{each}</details>"
+def _list_columns(sweep: Sweep) -> list[Column]:
+    requested = [build_metric_column(sweep.axes.metric)] if sweep.axes.metric else []
+    filled = [c for c in MORE_COLUMNS if any(c.format(group) != "–" for group in sweep.groups)]
+    return [*COLUMNS, *requested, *filled]
 
 
-def _finding(group: Group, words: str) -> str:
-    return f'<li class="{_mood(group)}"><b>{escape(group.label)}</b> {_sentence(words)}.</li>'
+def _build_comparison(sweep: Sweep) -> dict[str, Any] | None:
+    comparisons = compare_objectives(sweep)
+    if not comparisons:
+        return None
+    titles, rows = tabulate_comparisons(comparisons)
+    return {
+        "header": [(title, "") for title in titles],
+        "rows": rows,
+        "note": explain_comparisons(comparisons),
+    }
 
 
-def _sentence(words: str) -> str:
-    return escape(words).replace(" %", "&nbsp;%")
-
-
-def _mood(group: Group) -> str:
-    """The class that colours a sentence."""
-    if not group.finished:
-        return "none"
-    if len(group.verdicts) == 1:
-        return next(iter(group.verdicts)).replace(" ", "-")
-    return "partial"
-
-
-def _table(sweep: Sweep) -> str:
-    asked = [metric_column(sweep.axes.metric)] if sweep.axes.metric else []
-    columns = [
-        column
-        for column in (*COLUMNS, *asked, *MORE_COLUMNS)
-        if column in (*COLUMNS, *asked) or any(column.cell(group) != "–" for group in sweep.groups)
-    ]
-    head = "".join(f'<th title="{escape(column.hint)}">{escape(column.title)}</th>' for column in columns)
-    rows = "".join(_row(group.label, [column.cell(group) for column in columns]) for group in sweep.groups)
-    meaning = "".join(f"<dt>{escape(c.title)}</dt><dd>{escape(c.hint)}</dd>" for c in columns)
-    return (
-        f"<div class=scroll><table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-        "<p class=note>Shares in per cent; a range is the lowest to the highest seed.</p>"
-        f"<details><summary>What the columns mean</summary><dl>{meaning}</dl></details>"
-    )
-
-
-def _compared(sweep: Sweep) -> str:
-    compared = comparisons(sweep)
-    if not compared:
-        return ""
-    titles, rows = comparison_table(compared)
-    head = "".join(f"<th>{escape(title)}</th>" for title in titles)
-    body = "".join(_row(name, cells) for name, *cells in rows)
-    return (
-        "<section><h2>Over the same seeds</h2><div class=scroll>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-        f"<p class=note>{escape(meaning(compared))}</p></section>"
-    )
-
-
-def _row(name: str, cells: Iterable[str]) -> str:
-    return f"<tr><th>{escape(name)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
-
-
-def _picture(picture: Picture) -> str:
-    data = b64encode(picture.png).decode()
-    title = escape(picture.title)
-    return (
-        f'<figure><h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
-    )
-
-
-def _examples(sweep: Sweep) -> str:
-    """Answers as text, for tasks that are no graph."""
+def _list_examples(sweep: Sweep) -> list[tuple[str, list[Example]]]:
+    """Return sample answers to show as text: those of tasks without a drawing, wrong answers first."""
     blocks = []
     for group in sweep.groups:
-        examples = [each for run in group.finished for each in run.examples if each.drawing is None]
-        # Show the wrong ones first: they say more.
-        examples.sort(key=lambda each: each.outcome == "right")
+        examples = [example for run in group.finished for example in run.examples if example.drawing is None]
+        examples.sort(key=lambda example: example.outcome == "right")
         if examples:
-            lines = "".join(map(_example, examples[:_EXAMPLES]))
-            blocks.append(f"<h3>{escape(group.label)}</h3><ul class=examples>{lines}</ul>")
-    return f"<section><h2>What the model answers</h2>{''.join(blocks)}</section>" if blocks else ""
+            blocks.append((group.label, examples[:_EXAMPLES_PER_GROUP]))
+    return blocks
 
 
-def _example(example: Example) -> str:
-    mark = "right" if example.outcome == "right" else "wrong"
-    outcome = example.outcome.replace("_", " ")
-    return (
-        f"<li><code>{escape(example.text)}</code><br>the model wrote <code class={mark}>"
-        f"{escape(' '.join(example.answer))}</code> <em class={mark}>{escape(outcome)}</em></li>"
-    )
+def _list_runs(sweep: Sweep) -> list[tuple[str, ...]]:
+    return [
+        (
+            run.cell,
+            run.verdict or run.status,
+            format_share(run.metrics["test/accuracy"]) if "test/accuracy" in run.metrics else "–",
+            format_count(run.steps),
+            format_count(run.steps_to_solve),
+            f"{run.wall_seconds / 60:.1f}",
+            format_count(run.parameters),
+        )
+        for group in sweep.groups
+        for run in group.runs
+    ]
 
 
-def _unfinished(sweep: Sweep) -> str:
-    if not sweep.unfinished:
-        return ""
-    rows = "".join(
-        f"<li><b>{run.status}</b> <code>{escape(run.cell)}</code><br>"
-        f"{escape(run.reason or 'no reason was left')}</li>"
-        for run in sweep.unfinished
-    )
-    return f"<section><h2>Runs that did not finish</h2><ul class=unfinished>{rows}</ul></section>"
+def _list_fixed_settings(sweep: Sweep) -> list[tuple[str, str]]:
+    """Return the settings that every run has with the same value."""
+    settings = [
+        {key: format_value(entry) for key, entry in collect_settings(run).items()} for run in sweep.runs
+    ]
+    return sorted(set.intersection(*(set(entries.items()) for entries in settings)))
 
 
-def _runs(sweep: Sweep) -> str:
-    head = "".join(
-        f"<th>{name}</th>"
-        for name in ("cell", "verdict", "accuracy", "steps", "steps to solve", "minutes", "parameters")
-    )
-    rows = "".join(_row(run.cell, _run(run)) for group in sweep.groups for run in group.runs)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _run(run: Results) -> tuple[str, ...]:
-    accuracy = run.metrics.get("test/accuracy")
-    return (
-        run.verdict or run.status,
-        "–" if accuracy is None else share(accuracy),
-        steps(run.steps),
-        steps(run.steps_to_solve),
-        f"{run.wall_seconds / 60:.1f}",
-        steps(run.parameters),
-    )
-
-
-def _settings(sweep: Sweep) -> str:
-    """What was held fixed: the settings with one value over all runs."""
-    table = [settings(run) for run in sweep.runs]
-    seen: dict[str, set[str]] = {}
-    for row in table:
-        for key, entry in row.items():
-            seen.setdefault(key, set()).add(value(entry))
-    lines = (
-        f"<dt>{escape(key)}</dt><dd>{escape(next(iter(entries)))}</dd>"
-        for key, entries in sorted(seen.items())
-        if len(entries) == 1 and all(key in row for row in table)
-    )
-    return f"<dl>{''.join(lines)}</dl>"
-
-
-def _made(sweep: Sweep) -> str:
-    lines = {
-        "versions": Counter(f"{name} {v}" for run in sweep.runs for name, v in sorted(run.versions.items())),
-        "device": Counter(run.device for run in sweep.runs),
-    }
-    hours = sum(run.wall_seconds for run in sweep.runs) / 3600
-    shared = any(run.config.get("replicas", 1) > 1 for run in sweep.runs)
-    each = ", replicas that trained at once counted one by one" if shared else ""
-    rows = "".join(f"<dt>{name}</dt><dd>{escape(', '.join(found))}</dd>" for name, found in lines.items())
-    samples = sum(run.samples_seen for run in sweep.runs)
-    return (
-        f"<dl>{rows}<dt>time</dt><dd>{hours:.1f} hours in {_count(len(sweep.runs), 'run')}{each}</dd>"
-        f"<dt>training rows</dt><dd>{steps(samples)}</dd></dl>"
-    )
+def _list_provenance(sweep: Sweep) -> list[tuple[str, str]]:
+    runs = sweep.runs
+    versions = dict.fromkeys(f"{name} {v}" for run in runs for name, v in sorted(run.versions.items()))
+    hours = sum(run.wall_seconds for run in runs) / 3600
+    replicas = any(run.config.get("replicas", 1) > 1 for run in runs)
+    note = ", replicas counted individually" if replicas else ""
+    return [
+        ("versions", ", ".join(versions)),
+        ("device", ", ".join(dict.fromkeys(run.device for run in runs))),
+        ("time", f"{hours:.1f} hours in {_count(len(runs), 'run')}{note}"),
+        ("training rows", format_count(sum(run.samples_seen for run in runs))),
+    ]
 
 
 def _count(number: int, noun: str) -> str:

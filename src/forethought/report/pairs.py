@@ -1,25 +1,25 @@
-"""Two objectives over the same seeds: which of them solved what the other did not."""
+"""Paired comparison of two objectives over the same seeds."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from forethought.report.groups import Sweep
 from forethought.report.seeds import holm, mcnemar
-from forethought.report.varying import label
-from forethought.report.wording import p_value
+from forethought.report.varying import format_label
+from forethought.report.wording import format_p_value
 
-BASELINE = "next_token"
+_BASELINE = "next_token"
+_OUTCOMES = ((True, True), (True, False), (False, True), (False, False))  # in the order of `Comparison`
 
 _Pair = tuple[tuple[tuple[str, str], ...], int]
 """All settings but the objective, and the seed."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Of the pairs of finished runs that differ in nothing but the objective: how many solved it."""
+class Comparison(NamedTuple):
+    """Counts of pairs of finished runs that differ only in the objective, by solved side."""
 
     objective: str
     baseline: str
@@ -34,67 +34,53 @@ class Comparison:
 
     @property
     def p(self) -> float:
-        """Exact McNemar test, each pair counted as independent of the others."""
+        """p of the exact McNemar test. Pairs count as independent."""
         return mcnemar(self.only_objective, self.only_baseline)
 
 
-def comparisons(sweep: Sweep) -> list[Comparison]:
-    """Each objective with `next_token`; where that is not there, the second of two with the first.
+def compare_objectives(sweep: Sweep) -> list[Comparison]:
+    """Compare each objective with `next_token`; without `next_token`, the second of two with the first.
 
-    An objective whose own parameters vary counts once for each of their values. Without a baseline, or
-    without a common pair, there is nothing to compare.
+    If an option of an objective is swept, each of its values counts as an objective. Empty without a
+    baseline or without a common pair.
     """
     keys = [key for key in sweep.keys if key.split(".")[0] == "objective"]
     solved: dict[str, dict[_Pair, bool]] = {}
     for group in sweep.groups:
         for run in group.finished:
-            outcomes = solved.setdefault(label(run, keys), {})
+            outcomes = solved.setdefault(format_label(run, keys), {})
             outcomes[group.conditions, run.seed] = run.verdict == "solved"
-    first = BASELINE if BASELINE in solved else min(solved, default="") if len(solved) == 2 else None
-    if first is None or len(solved) < 2:
+    baseline = _BASELINE if _BASELINE in solved else min(solved, default="") if len(solved) == 2 else None
+    if baseline is None or len(solved) < 2:
         return []
-    found = [_compare(name, solved[name], first, solved[first]) for name in solved if name != first]
-    return [each for each in found if each.pairs]
+    comparisons = []
+    for objective in (name for name in solved if name != baseline):
+        pairs = solved[objective].keys() & solved[baseline].keys()
+        counts = Counter((solved[objective][pair], solved[baseline][pair]) for pair in pairs)
+        if pairs:
+            comparisons.append(Comparison(objective, baseline, *(counts[pair] for pair in _OUTCOMES)))
+    return comparisons
 
 
-def comparison_table(compared: Sequence[Comparison]) -> tuple[list[str], list[list[str]]]:
-    """Titles and rows, in words; with several comparisons also p after Holm, for all of them together."""
-    several = len(compared) > 1
-    baseline = compared[0].baseline
-    titles = [
-        "",
-        "pairs",
-        "both",
-        "only it",
-        f"only {baseline}",
-        "neither",
-        "p",
-        *["p, Holm"] * several,
-    ]
+def tabulate_comparisons(comparisons: Sequence[Comparison]) -> tuple[list[str], list[list[str]]]:
+    """Return titles and rows as text. Several comparisons also get p adjusted by Holm's method."""
+    several = len(comparisons) > 1
+    baseline = comparisons[0].baseline
+    titles = ["", "pairs", "both", "objective only", f"{baseline} only", "neither", "p"]
     rows = []
-    for each, together in zip(compared, holm([each.p for each in compared]), strict=True):
-        counts = each.pairs, each.both, each.only_objective, each.only_baseline, each.neither
-        ps = [each.p, together] if several else [each.p]
-        rows.append([each.objective, *map(str, counts), *map(p_value, ps)])
-    return titles, rows
+    for comparison, adjusted in zip(comparisons, holm([entry.p for entry in comparisons]), strict=True):
+        objective, _, *counts = comparison
+        ps = [comparison.p, adjusted][: 1 + several]
+        rows.append([objective, *map(str, (comparison.pairs, *counts)), *map(format_p_value, ps)])
+    return titles + ["p, Holm"] * several, rows
 
 
-def meaning(compared: Sequence[Comparison]) -> str:
-    words = (
-        f"Each against {compared[0].baseline}, in pairs of finished runs with the same seed and otherwise "
-        "the same settings. p: exact McNemar test (two-sided) on the pairs in which only one of the two "
-        "solved it, all pairs counted as independent; p < 0.05 takes at least six such pairs, all one way."
+def explain_comparisons(comparisons: Sequence[Comparison]) -> str:
+    """Return the caption of the table."""
+    caption = (
+        f"Each objective against {comparisons[0].baseline}, in pairs of finished runs that share the seed "
+        "and all other settings. p: exact two-sided McNemar test on the pairs in which exactly one of the "
+        "two runs solved the task. Pairs count as independent. p < 0.05 requires at least six such pairs, "
+        "all in favour of the same objective."
     )
-    return words + " Holm: p adjusted for all comparisons together." * (len(compared) > 1)
-
-
-def _compare(name: str, one: dict[_Pair, bool], baseline: str, other: dict[_Pair, bool]) -> Comparison:
-    outcomes = Counter((one[pair], other[pair]) for pair in one.keys() & other.keys())
-    return Comparison(
-        name,
-        baseline,
-        both=outcomes[True, True],
-        only_objective=outcomes[True, False],
-        only_baseline=outcomes[False, True],
-        neither=outcomes[False, False],
-    )
+    return caption + " Holm: p adjusted for all comparisons of the table." * (len(comparisons) > 1)

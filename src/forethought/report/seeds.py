@@ -1,28 +1,28 @@
-"""What may be said over seeds: rates with their interval, medians and ranges, never a bare mean."""
+"""Statistics over seeds: solve rates with their interval, quartiles and tests instead of bare means."""
 
 from collections.abc import Sequence
 from math import comb, sqrt
 from statistics import quantiles
 from typing import NamedTuple
 
-Z = 1.959964  # two-sided 95 %
+_Z = 1.959964  # two-sided 95 %
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a rate; all of [0, 1] when nothing was tried.
+    """Return the 95 % Wilson score interval of a rate; [0, 1] if n is 0.
 
-    Unlike the normal approximation it stays meaningful at 0 of n, the usual outcome here.
+    Unlike the normal approximation, the interval stays meaningful at 0 of n, the usual outcome here.
     """
     if n == 0:
         return 0.0, 1.0
-    rate, shrink = successes / n, 1 + Z**2 / n
-    centre = (rate + Z**2 / (2 * n)) / shrink
-    margin = Z * sqrt(rate * (1 - rate) / n + Z**2 / (4 * n**2)) / shrink
+    rate, shrink = successes / n, 1 + _Z**2 / n
+    centre = (rate + _Z**2 / (2 * n)) / shrink
+    margin = _Z * sqrt(rate * (1 - rate) / n + _Z**2 / (4 * n**2)) / shrink
     return max(0.0, centre - margin), min(1.0, centre + margin)
 
 
 class Quartiles(NamedTuple):
-    """Of a sample, interpolated linearly between its order statistics (as NumPy and pandas do)."""
+    """Quartiles of a sample, interpolated linearly between its order statistics (as NumPy and pandas do)."""
 
     low: float
     median: float
@@ -30,25 +30,28 @@ class Quartiles(NamedTuple):
 
 
 def quartiles(numbers: Sequence[float]) -> Quartiles | None:
-    """None of nothing; three times the same of one number."""
+    """Return the quartiles of a sample. None if the sample is empty."""
     if len(numbers) < 2:
         return Quartiles(*[float(numbers[0])] * 3) if numbers else None
     return Quartiles(*quantiles(numbers, method="inclusive"))
 
 
-def mcnemar(one: int, other: int) -> float:
-    """Two-sided p of the exact McNemar (sign) test.
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return the two-sided p of the exact McNemar (sign) test; 1 without discordant pairs.
 
-    Of the pairs in which only one side succeeded, `one` and `other` count those of each side; if the sides
-    are equally good, each such pair is a fair coin. 1 where there is no such pair.
+    Args:
+        only_first: pairs in which only the first side succeeded.
+        only_second: pairs in which only the second side succeeded.
+
+    If the two sides are equally good, each discordant pair is a toss of a fair coin.
     """
-    tosses = one + other
-    tail = sum(comb(tosses, heads) for heads in range(min(one, other) + 1))
+    tosses = only_first + only_second
+    tail = sum(comb(tosses, heads) for heads in range(min(only_first, only_second) + 1))
     return min(1.0, 2 * tail / 2**tosses)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """The p-values of several tests, adjusted so that all together err with the level of one.
+    """Adjust the p-values of several tests so that the family-wise error rate keeps the level of one test.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure" (1979).
     """

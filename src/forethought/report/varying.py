@@ -1,55 +1,53 @@
-"""Which parameters a sweep varied, and how a run is named after them."""
+"""Swept parameters of a set of runs, and labels made from them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from forethought.report.wording import value
+from forethought.report.wording import format_value
 from forethought.results import Results
 
-# These name a run or the place where it ran; they do not change what it measures. An experiment is a
-# name for settings that are compared themselves.
-IGNORED = {"seed", "sweep", "hardware", "logger", "experiment", "dry_run", "log_every", "replicas"}
+# These keys name a run or the place of its execution and do not change its results. An experiment is a
+# name for settings that are compared individually.
+_IGNORED = {"seed", "sweep", "hardware", "logger", "experiment", "dry_run", "log_every", "replicas"}
 
 
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"task": {"degree": 2}}` → `{"task.degree": 2}`."""
+def flatten_config(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the config with dotted keys: `{"task": {"degree": 2}}` → `{"task.degree": 2}`."""
     flat: dict[str, Any] = {}
     for key, entry in config.items():
-        if isinstance(entry, dict):
-            flat |= flatten(entry, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = entry
+        flat |= flatten_config(entry, f"{prefix}{key}.") if isinstance(entry, dict) else {prefix + key: entry}
     return flat
 
 
-def settings(run: Results) -> dict[str, Any]:
-    """A run's choices (`objective`) and fields (`task.degree`), without what cannot matter."""
-    fields = flatten(run.config)
-    entries = {key: choice for key, choice in run.choices.items() if "/" not in key} | fields
+def collect_settings(run: Results) -> dict[str, Any]:
+    """Return a run's choices (`objective`) and fields (`task.degree`) that can change its results."""
+    choices = {key: choice for key, choice in run.choices.items() if "/" not in key}
     return {
         key: entry
-        for key, entry in entries.items()
-        if key.split(".")[0] not in IGNORED and not any(map(_derived, key.split(".")))
+        for key, entry in (choices | flatten_config(run.config)).items()
+        if key.split(".")[0] not in _IGNORED and not any(map(_is_derived, key.split(".")))
     }
 
 
-def _derived(part: str) -> bool:
-    """`_target_` follows from the choice of a file, `label` (`2x4`) from the fields beside it."""
+def _is_derived(part: str) -> bool:
+    """Return True for `_target_` (the chosen file determines it) and `label` (`2x4`; other fields do)."""
     return part.startswith("_") or part == "label"
 
 
-def varying(runs: Sequence[Results]) -> list[str]:
-    """The parameters that tell the groups of a sweep apart, the objective first.
+def find_varying_keys(runs: Sequence[Results]) -> list[str]:
+    """Return the parameters that distinguish the groups of a sweep, the objective first.
 
-    A field counts as varying only if it does among runs with the same choice of its group: what one
-    objective has and another lacks is said by the objective's name. A field that nobody set on the
-    command line is left out if those listed already determine it (`num_nodes: ${…}`).
+    A field varies only if it differs among runs with the same choice of its config group: the name of the
+    objective already says that one objective has a field and another lacks it. A field that no run sets on
+    the command line is omitted if the listed parameters determine it (`num_nodes: ${…}`).
     """
-    table = [settings(run) for run in runs]
+    table = [collect_settings(run) for run in runs]
     ordered = dict.fromkeys(key for row in table for key in row)
     choices = [key for key in ordered if any(key in run.choices for run in runs)]
     fields = [key for key in ordered if key not in choices]
-    overridden = list(dict.fromkeys(_key(override) for run in runs for override in run.overrides))
+    overridden = list(
+        dict.fromkeys(override.lstrip("+~").split("=", 1)[0] for run in runs for override in run.overrides)
+    )
     candidates = [
         *sorted(choices, key=lambda key: key != "objective"),
         *(key for key in overridden if key in fields),
@@ -58,42 +56,38 @@ def varying(runs: Sequence[Results]) -> list[str]:
     listed: list[str] = []
     for key in candidates:
         group = [key.split(".")[0]] if "." in key else []
-        if _determined(key, group, table):
+        if _is_determined(key, group, table):
             continue
-        if key in overridden or not _determined(key, listed, table):
+        if key in overridden or not _is_determined(key, listed, table):
             listed.append(key)
     return listed
 
 
-def _key(override: str) -> str:
-    return override.lstrip("+~").split("=", 1)[0]
-
-
-def _determined(key: str, by: Iterable[str], table: Sequence[dict[str, Any]]) -> bool:
-    """Whether rows that agree in `by` agree in `key` too (rows without the key have no say)."""
+def _is_determined(key: str, by: Iterable[str], table: Sequence[dict[str, Any]]) -> bool:
+    """Return True if rows that agree in `by` also agree in `key`. Rows without the key are ignored."""
     seen: dict[tuple[str, ...], str] = {}
     for row in table:
         if key in row:
-            text, where = value(row[key]), tuple(value(row.get(k)) for k in by)
-            if seen.setdefault(where, text) != text:
+            text, levels = format_value(row[key]), tuple(format_value(row.get(k)) for k in by)
+            if seen.setdefault(levels, text) != text:
                 return False
     return True
 
 
-def label(run: Results, keys: Sequence[str]) -> str:
-    """`next_token reverse=true`: choices by name, fields by the last part of their key.
+def format_label(run: Results, keys: Sequence[str]) -> str:
+    """Return a label, `next_token reverse=true`: choices by name, fields by the last part of their key.
 
-    A flag that is off goes unsaid, unless nothing else would be said.
+    A flag that is off is omitted, unless the label would be empty without it.
     """
-    row = settings(run)
-    present = [key for key in keys if key in row]
-    said = [key for key in present if row[key] is not False] or present
+    settings = collect_settings(run)
+    present = [key for key in keys if key in settings]
+    included = [key for key in present if settings[key] is not False] or present
     names = {key: key.split(".")[-1] for key in keys}
     ambiguous = {name for name in names.values() if list(names.values()).count(name) > 1}
     words = [
-        value(row[key])
+        format_value(settings[key])
         if key in run.choices
-        else f"{key if names[key] in ambiguous else names[key]}={value(row[key])}"
-        for key in said
+        else f"{key if names[key] in ambiguous else names[key]}={format_value(settings[key])}"
+        for key in included
     ]
     return " ".join(words) or run.choices.get("objective", "all runs")

@@ -1,4 +1,4 @@
-"""`--where 'objective=next_token and degree>2'`: which runs a report is about."""
+"""Filter of the runs of a report: `--where 'objective=next_token and degree>2'`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from forethought.errors import InputError
-from forethought.report.cells import records
+from forethought.report.csv_files import build_record
 from forethought.report.groups import Sweep
-from forethought.report.names import full_name
-from forethought.report.wording import shorten, value
+from forethought.report.names import resolve_name
+from forethought.report.wording import format_value, is_number, truncate
 from forethought.results import Results
 
 _Condition = Callable[[dict[str, Any]], bool]
@@ -24,41 +24,44 @@ _TOKEN = re.compile(
 )
 _KEYWORDS = ("and", "or", "not", "in")
 _EXPECTED = "COLUMN = VALUE (or !=, <, <=, >, >=, in (VALUE, …)), joined by and, or, not and parentheses"
-_MOST_VALUES = 8  # said of a column
+_MOST_VALUES = 8  # in an error message
 
 
-def select(sweep: Sweep, where: str) -> list[Results]:
-    """The runs for which a filter over the columns of `cells.csv` holds.
+def select_runs(sweep: Sweep, where: str) -> list[Results]:
+    """Return the runs that match a filter over the columns of `cells.csv`.
 
-    `null` is what is not there: it equals only itself, and is neither above nor below a number.
+    A missing value equals only `null`, and is neither above nor below a number.
 
     Raises:
-        InputError: no such filter, no such column, or no run for which it holds.
+        InputError: the filter is invalid, a column is unknown, or no run matches.
     """
-    rows = records(sweep)
-    names = dict.fromkeys(name for _, row in rows for name in row)
-    columns = {name: [row.get(name) for _, row in rows] for name in names}
+    records = [(run, build_record(run, group.label)) for group in sweep.groups for run in group.runs]
+    names = dict.fromkeys(name for _, record in records for name in record)
+    columns = {name: [record.get(name) for _, record in records] for name in names}
     parser = _Parser(where, columns)
     try:
-        holds = parser.whole()
-        found = [run for run, row in rows if holds(row)]
+        matches = parser.parse()
+        selected = [run for run, record in records if matches(record)]
     except RecursionError:
-        raise InputError(f"--where: nested too deeply; expected {_EXPECTED}") from None
-    if not found:
-        there = "; ".join(f"{name} is {_values(columns[name])}" for name in dict.fromkeys(parser.named))
-        raise InputError(f"--where {where!r}: holds for none of {len(rows)} runs; {there}")
-    return found
+        raise InputError(f"--where: nesting too deep; expected {_EXPECTED}") from None
+    if not selected:
+        values = "; ".join(f"{name} is {_list_values(columns[name])}" for name in dict.fromkeys(parser.named))
+        raise InputError(f"--where={where!r}: matches none of {len(records)} runs; {values}")
+    return selected
 
 
 class _Token(NamedTuple):
     text: str
     start: int
     quoted: bool
-    """Then it is a name or a value, whatever it says."""
+    """A quoted token is a name or a value, also if its text is a sign or a keyword."""
 
 
 class _Parser:
-    """either: both {or both}; both: term {and term}; term: not term | (either) | comparison."""
+    """Recursive-descent parser.
+
+    Grammar: or = and {`or` and}; and = term {`and` term}; term = `not` term | (or) | comparison.
+    """
 
     def __init__(self, text: str, columns: dict[str, list[Any]]) -> None:
         self.text, self.columns = text, columns
@@ -73,79 +76,81 @@ class _Parser:
             self.tokens.append(_Token(match[kind], match.start(kind), kind in ("single", "double")))
             at = match.end()
 
-    def whole(self) -> _Condition:
-        condition = self.either()
+    def parse(self) -> _Condition:
+        condition = self.parse_or()
         if self.next < len(self.tokens):
             self.fail()
         return condition
 
-    def either(self) -> _Condition:
-        parts = [self.both()]
+    def parse_or(self) -> _Condition:
+        parts = [self.parse_and()]
         while self.accept("or"):
-            parts.append(self.both())
+            parts.append(self.parse_and())
         return lambda row: any(part(row) for part in parts)
 
-    def both(self) -> _Condition:
-        parts = [self.term()]
+    def parse_and(self) -> _Condition:
+        parts = [self.parse_term()]
         while self.accept("and"):
-            parts.append(self.term())
+            parts.append(self.parse_term())
         return lambda row: all(part(row) for part in parts)
 
-    def term(self) -> _Condition:
+    def parse_term(self) -> _Condition:
         if self.accept("not"):
-            part = self.term()
+            part = self.parse_term()
             return lambda row: not part(row)
         if self.accept("("):
-            part = self.either()
+            part = self.parse_or()
             self.expect(")")
             return part
-        return self.comparison()
+        return self.parse_comparison()
 
-    def comparison(self) -> _Condition:
-        name = full_name(self.word(), self.columns, "--where", "column")
+    def parse_comparison(self) -> _Condition:
+        word = self.take_word()
+        name = resolve_name(word, self.columns, f"--where: {word}", "column")
         self.named.append(name)
         for sign, compare in _ORDER.items():
             if self.accept(sign):
-                return self.ordered(name, sign, compare)
+                return self.parse_order(name, sign, compare)
         if self.accept("=") or self.accept("=="):
-            return self.among(name, [self.word()])
+            return self.match_any(name, [self.take_word()])
         if self.accept("!="):
-            other = self.among(name, [self.word()])
-            return lambda row: not other(row)
+            equal = self.match_any(name, [self.take_word()])
+            return lambda row: not equal(row)
         negated = self.accept("not")
         self.expect("in")
         self.expect("(")
-        words = [self.word()]
+        words = [self.take_word()]
         while self.accept(","):
-            words.append(self.word())
+            words.append(self.take_word())
         self.expect(")")
-        among = self.among(name, words)
-        return (lambda row: not among(row)) if negated else among
+        matches = self.match_any(name, words)
+        return (lambda row: not matches(row)) if negated else matches
 
-    def among(self, name: str, words: list[str]) -> _Condition:
-        return lambda row: any(_equal(row.get(name), word) for word in words)
+    def match_any(self, name: str, words: list[str]) -> _Condition:
+        return lambda row: any(_is_equal(row.get(name), word) for word in words)
 
-    def ordered(self, name: str, sign: str, compare: Callable[[float, float], bool]) -> _Condition:
-        word, entries = self.word(), self.columns[name]
-        limit = _number(word)
-        if limit is None or not any(map(_is_number, entries)):
+    def parse_order(self, name: str, sign: str, compare: Callable[[float, float], bool]) -> _Condition:
+        word, entries = self.take_word(), self.columns[name]
+        limit = _parse_number(word)
+        if limit is None or not any(map(is_number, entries)):
             raise InputError(
-                f"--where: {name}{sign}{word}: expected numbers on both sides; {name} is {_values(entries)}"
+                f"--where: {name}{sign}{word}: requires numbers on both sides; "
+                f"{name} is {_list_values(entries)}"
             )
-        return lambda row: _is_number(row.get(name)) and compare(row[name], limit)
+        return lambda row: is_number(row.get(name)) and compare(row[name], limit)
 
     def accept(self, text: str) -> bool:
-        """Step over this sign or keyword, if it comes next."""
+        """Consume the next token if it is this sign or keyword."""
         token = self.tokens[self.next] if self.next < len(self.tokens) else None
-        here = token is not None and not token.quoted and token.text.lower() == text
-        self.next += here
-        return here
+        accepted = token is not None and not token.quoted and token.text.lower() == text
+        self.next += accepted
+        return accepted
 
     def expect(self, text: str) -> None:
         if not self.accept(text):
             self.fail()
 
-    def word(self) -> str:
+    def take_word(self) -> str:
         token = self.tokens[self.next] if self.next < len(self.tokens) else None
         if token is None or (not token.quoted and token.text.lower() in (*_SIGNS, *_KEYWORDS)):
             self.fail()
@@ -153,38 +158,36 @@ class _Parser:
         return token.text
 
     def fail(self, at: int | None = None) -> NoReturn:
-        """At the next token, unless told where."""
+        """Raise a syntax error at a character of the filter, by default at the next token."""
         if at is None:
             at = self.tokens[self.next].start if self.next < len(self.tokens) else len(self.text)
         rest = self.text[at:].strip()
-        problem = f"cannot be read from {shorten(rest, 40)!r} on" if rest else "ends too early"
-        raise InputError(f"--where {self.text!r}: {problem}; expected {_EXPECTED}")
+        problem = f"syntax error at {truncate(rest, 40)!r}" if rest else "incomplete"
+        raise InputError(f"--where={self.text!r}: {problem}; expected {_EXPECTED}")
 
 
-def _equal(entry: Any, word: str) -> bool:
-    """As numbers where both are (`1e-3` is 0.001), otherwise as written, in any case."""
-    number = _number(word)
-    if number is not None and _is_number(entry):
+def _is_equal(entry: Any, word: str) -> bool:
+    """Compare as numbers if both are numbers (`1e-3` is 0.001), else as text without case."""
+    number = _parse_number(word)
+    if number is not None and is_number(entry):
         return bool(entry == number)
-    return value(entry).lower() == word.lower()
+    return format_value(entry).lower() == word.lower()
 
 
-def _is_number(entry: Any) -> bool:
-    return isinstance(entry, int | float) and not isinstance(entry, bool)
-
-
-def _number(word: str) -> float | None:
+def _parse_number(word: str) -> float | None:
     try:
         return float(word)
     except ValueError:
         return None
 
 
-def _values(entries: Sequence[Any]) -> str:
-    """`2, 3 or 5`; of many numbers the range."""
-    found = {value(entry): entry for entry in entries}
-    numbers = [entry for entry in found.values() if _is_number(entry)]
-    if len(found) > _MOST_VALUES and len(numbers) > len(found) / 2:
-        return f"{value(min(numbers))} to {value(max(numbers))}"
-    words = [value(number) for number in sorted(numbers)] + sorted(found.keys() - map(value, numbers))
-    return ", ".join(shorten(word, 40) for word in words[:_MOST_VALUES]) + ", …" * (len(words) > _MOST_VALUES)
+def _list_values(entries: Sequence[Any]) -> str:
+    """List the values, `2, 3, 5`, or their range if most of many values are numbers."""
+    values = {format_value(entry): entry for entry in entries}
+    numbers = [entry for entry in values.values() if is_number(entry)]
+    if len(values) > _MOST_VALUES and len(numbers) > len(values) / 2:
+        return f"{format_value(min(numbers))} to {format_value(max(numbers))}"
+    words = [format_value(number) for number in sorted(numbers)]
+    words += sorted(values.keys() - map(format_value, numbers))
+    omission = ", …" * (len(words) > _MOST_VALUES)
+    return ", ".join(truncate(word, 40) for word in words[:_MOST_VALUES]) + omission

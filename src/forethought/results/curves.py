@@ -9,7 +9,7 @@ from forethought.results.store import write_atomically
 
 
 def write_curves(path: Path, rows: list[dict[str, float]]) -> None:
-    """One row a step at which anything was measured; a column is empty where it was not."""
+    """Write a row for each step with a measurement. Columns without a value at that step are empty."""
     columns = dict.fromkeys(column for row in rows for column in row)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
@@ -19,10 +19,10 @@ def write_curves(path: Path, rows: list[dict[str, float]]) -> None:
 
 
 def read_curves(path: Path) -> list[dict[str, float]]:
-    """The rows without their empty cells; no rows while a run has written none.
+    """Load the rows without their empty columns. Empty if the file is missing.
 
     Raises:
-        InputError: the file is something else.
+        InputError: the file is not a file of learning curves.
     """
     if not path.exists():
         return []

@@ -1,4 +1,4 @@
-"""Reading and writing result files so that a reader never meets half a file."""
+"""Reading and atomic writing of results files."""
 
 import json
 import os
@@ -12,10 +12,10 @@ from forethought.results.schema import RESULTS_FILE, Results
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a whole file or nothing, also when the process is killed or the disk is full.
+    """Write a file completely or not at all, also if the process is killed or the disk is full.
 
     Raises:
-        OSError: it could not be written; an earlier file of this name is as it was.
+        OSError: the file could not be written; an earlier file of the same name is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -29,9 +29,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """
+    """Load a JSON file.
+
     Raises:
-        InputError: no such file, or no JSON.
+        InputError: the file is missing or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -42,10 +43,10 @@ def read_json(path: Path) -> Any:
 
 
 def read_results(folder: Path) -> Results | None:
-    """What the run in this folder left; None while it has left nothing.
+    """Load the results of the run in a folder. None if the file is missing.
 
     Raises:
-        InputError: the file is no results file of this version.
+        InputError: the file is not a results file of this schema version.
     """
     path = folder / RESULTS_FILE
     if not path.exists():
@@ -62,10 +63,10 @@ def read_results(folder: Path) -> Results | None:
 
 
 def collect(sweep: Path) -> list[Results]:
-    """The results of every run in a sweep's folder, by name of cell.
+    """Load the results of every run in the folder of a sweep or of a run, ordered by cell.
 
     Raises:
-        InputError: no such folder, or a broken results file in it.
+        InputError: the folder is missing, or a results file in it is corrupt.
     """
     if not sweep.is_dir():
         raise InputError(f"{sweep}: no such folder; expected the folder of a sweep or of a run")

@@ -1,4 +1,4 @@
-"""The plots: one file for each, with a title, a caption that says how to read it, and `draw`."""
+"""Plots of a report. Each module defines `TITLE`, `CAPTION` and `draw`."""
 
 from __future__ import annotations
 
@@ -37,21 +37,20 @@ PLOTS: dict[str, ModuleType] = {
         learning,
     )
 }
-"""In the order of the page. `draw(sweep)` returns a figure, or None if there is nothing to draw."""
-
+"""Plots in the order of the page. `draw(sweep)` returns a figure, or None if there is nothing to draw."""
 
 FORMATS = ("png", "pdf")
 
 
-def render(name: str, sweep: Sweep) -> dict[str, bytes]:
-    """A plot by format, with the house style and no global state; empty if there is nothing to draw."""
+def render_plot(name: str, sweep: Sweep) -> dict[str, bytes]:
+    """Return the image of a plot in each format, without global state. Empty if there is nothing to draw."""
     with matplotlib.rc_context(STYLE):
         figure = PLOTS[name].draw(sweep)
         images = {}
         for kind in FORMATS if figure else ():
             image = io.BytesIO()
-            # Without a date the same results give the same file.
+            # Omit the date, so that the same results give the same file.
             figure.savefig(image, format=kind, metadata={"CreationDate": None} if kind == "pdf" else {})
             images[kind] = image.getvalue()
-            figure.set_layout_engine("none")  # once is enough: it takes longer than drawing
+            figure.set_layout_engine("none")  # Keep the first layout: computing it takes longer than drawing.
         return images

@@ -1,98 +1,80 @@
-"""The anatomy of the answers: right, and the ways to be wrong."""
+"""Shares of right answers and of each kind of error."""
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from matplotlib.figure import Figure
 
-from forethought.report.groups import Group, Sweep, values
-from forethought.report.plots.panels import few_rows, one_row_each
+from forethought.report.groups import Group, Sweep, strip_prefix
+from forethought.report.plots.panels import create_rows, draw_row_legend, merge_to_rows
 from forethought.report.plots.style import GREEN, INK, MUTED, ORANGE, PURPLE, SKY, VERMILLION, YELLOW
-from forethought.report.wording import share
+from forethought.report.wording import format_share
 from forethought.results import Results
 
-TITLE = "What the wrong answers are"
+TITLE = "Kinds of errors"
 CAPTION = (
-    "All test answers of a run, by kind. On a star, a valid path down a wrong arm is a failure to plan; a "
-    "path that starts right and breaks later is a compounding error."
+    "All test answers of a run, by kind. On a path-star graph, a valid path down a wrong arm is a failure to "
+    "plan; a path that starts right and breaks later is a compounding error."
 )
 
 _COLOURS = (VERMILLION, ORANGE, SKY, PURPLE, YELLOW, INK)
+_CENTRED = {"ha": "center", "va": "center", "fontsize": 8.5}
 _THICK, _THIN = 0.24, 0.17
 _MOST_BARS = 40
 
 
 def draw(sweep: Sweep) -> Figure | None:
-    groups, merged = few_rows(sweep)
-    groups = [group for group in groups if any(_kinds(run) for run in group.finished)]
-    kinds = list(dict.fromkeys(kind for group in groups for run in group.finished for kind in _kinds(run)))
+    groups, merged = merge_to_rows(sweep)
+    groups = [group for group in groups if any(_error_shares(run) for run in group.finished)]
+    kinds = list(
+        dict.fromkeys(kind for group in groups for run in group.finished for kind in _error_shares(run))
+    )
     if not groups:
         return None
-    # One bar a seed while there is room; otherwise the seeds' mean, which a stack of shares may show.
+    # Draw one bar for each seed if they fit; else the mean over seeds, since means of shares add up to 1.
     per_seed = sum(len(group.finished) for group in groups) <= _MOST_BARS
     thickness = _THICK if len(groups) <= 12 else _THIN
 
-    def bars(group: Group) -> list[dict[str, float]]:
-        runs = [run for run in group.finished if _kinds(run)]
-        shares = [{"right": run.metrics["test/accuracy"]} | _kinds(run) for run in runs]
+    def stack_shares(group: Group) -> list[dict[str, float]]:
+        runs = [run for run in group.finished if _error_shares(run)]
+        shares = [{"right": run.metrics["test/accuracy"]} | _error_shares(run) for run in runs]
         if per_seed:
             return shares
-        return [{kind: _mean([each.get(kind, 0.0) for each in shares]) for kind in ("right", *kinds)}]
+        return [{kind: fmean(bar.get(kind, 0.0) for bar in shares) for kind in ("right", *kinds)}]
 
-    figure, axes, rows = one_row_each(
+    figure, axes, rows = create_rows(
         groups,
-        ("answers, one bar a seed" if per_seed else "answers, mean over seeds") + merged,
-        height=lambda group: 0.32 + (thickness + 0.05) * len(bars(group)),
+        ("answers, one bar per seed" if per_seed else "answers, mean over seeds") + merged,
+        height=lambda group: 0.32 + (thickness + 0.05) * len(stack_shares(group)),
         head=0.55,
     )
-    present = {kind for group, _ in rows for shares in bars(group) for kind, size in shares.items() if size}
-    colours = {kind: colour for kind, colour in _palette(kinds).items() if kind in present}
+    present = {
+        kind for group, _ in rows for shares in stack_shares(group) for kind, size in shares.items() if size
+    }
+    colours = {kind: colour for kind, colour in _assign_colours(kinds).items() if kind in present}
     for group, top in rows:
-        for number, shares in enumerate(bars(group)):
+        for number, shares in enumerate(stack_shares(group)):
             y, left = top + 0.27 + (thickness + 0.05) * number + thickness / 2, 0.0
             for kind, colour in colours.items():
                 size = shares.get(kind, 0.0)
                 axes.barh(y, size, thickness, left=left, color=colour, edgecolor="white", linewidth=0.6)
                 if size >= 0.06:
-                    axes.text(
-                        left + size / 2,
-                        y,
-                        share(size),
-                        ha="center",
-                        va="center",
-                        fontsize=8.5,
-                        color=INK if colour in (ORANGE, SKY, YELLOW, PURPLE) else "white",
-                    )
+                    style = {"color": INK if colour in (ORANGE, SKY, YELLOW, PURPLE) else "white", **_CENTRED}
+                    axes.text(left + size / 2, y, format_share(size), **style)
                 left += size
     axes.set_xlim(0, 1)
-    handles = [axes.barh([0], [0], color=colour) for colour in colours.values()]
-    names = [kind.replace("_", " ") for kind in colours]
-    axes.legend(
-        handles,
-        names,
-        loc="lower left",
-        bbox_to_anchor=(-0.02, 1),
-        ncols=3,
-        handlelength=1,
-        handletextpad=0.4,
-        columnspacing=1.2,
-        borderaxespad=0.2,
-    )
+    handles = [axes.barh([0], [0], color=c, label=kind.replace("_", " ")) for kind, c in colours.items()]
+    draw_row_legend(axes, handles, x=-0.02, ncols=3, handlelength=1, handletextpad=0.4, columnspacing=1.2)
     return figure
 
 
-def _palette(kinds: list[str]) -> dict[str, str]:
-    """`right` green, `other` grey, the named kinds in the palette's order."""
+def _assign_colours(kinds: list[str]) -> dict[str, str]:
+    """Return green for `right`, grey for `other`, and the palette in order for all other kinds."""
     named = [kind for kind in kinds if kind != "other"]
     colours = {kind: _COLOURS[number % len(_COLOURS)] for number, kind in enumerate(named)}
     return {"right": GREEN, **colours, "other": MUTED}
 
 
-def _kinds(run: Results) -> dict[str, float]:
-    prefix = "test/error_"
-    if not values([run], "test/accuracy"):
-        return {}
-    return {name.removeprefix(prefix): x for name, x in run.metrics.items() if name.startswith(prefix)}
-
-
-def _mean(numbers: list[float]) -> float:
-    return sum(numbers) / len(numbers)
+def _error_shares(run: Results) -> dict[str, float]:
+    return strip_prefix(run.metrics, "test/error_") if "test/accuracy" in run.metrics else {}

@@ -1,4 +1,4 @@
-"""Where to draw the nodes of a graph."""
+"""Layout of a graph in layers by depth."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -6,39 +6,39 @@ from collections.abc import Sequence
 Point = tuple[float, float]
 
 
-def layered(edges: Sequence[Sequence[str]], start: str) -> dict[str, Point]:
-    """Depth below the start to the right, one row for each leaf; a parent stands midway beside its children.
+def layout_graph(edges: Sequence[Sequence[str]], start: str) -> dict[str, Point]:
+    """Return a point for each node: x is the depth below the start, y a row.
 
-    Edges count in both directions, so that every node of a connected graph has a place; what cannot be
-    reached from the start follows below.
+    Each leaf has a row; the row of a parent is midway between its first and its last child. Edges count in
+    both directions, so that every node of a connected graph has a depth. Other components follow below.
     """
     neighbours: dict[str, list[str]] = defaultdict(list)
     for tail, head in edges:
         neighbours[tail].append(head)
         neighbours[head].append(tail)
-    places: dict[str, Point] = {}
+    points: dict[str, Point] = {}
     row = 0.0
     for root in [start, *neighbours]:
-        if root not in places:
-            tree, depth = _tree(neighbours, root, places)
+        if root not in points:
+            tree, depth = _build_tree(neighbours, root, points)
             rows: dict[str, float] = {}
-            # Leaves take the next free row in the order of a walk through the tree, parents follow.
-            for node in _preorder(tree, root):
+            # Assign rows to leaves in preorder first: a parent needs the rows of its children.
+            for node in _walk_preorder(tree, root):
                 if not tree[node]:
                     rows[node] = row
                     row += 1
-            for node in reversed(_preorder(tree, root)):
+            for node in reversed(_walk_preorder(tree, root)):
                 if tree[node]:
-                    below = [rows[child] for child in tree[node]]
-                    rows[node] = (min(below) + max(below)) / 2
-            places |= {node: (float(depth[node]), rows[node]) for node in tree}
-    return places
+                    child_rows = [rows[child] for child in tree[node]]
+                    rows[node] = (min(child_rows) + max(child_rows)) / 2
+            points |= {node: (float(depth[node]), rows[node]) for node in tree}
+    return points
 
 
-def _tree(
+def _build_tree(
     neighbours: dict[str, list[str]], root: str, taken: dict[str, Point]
 ) -> tuple[dict[str, list[str]], dict[str, int]]:
-    """Breadth-first: the children of every node, and its depth."""
+    """Return the children and the depth of every node by breadth-first search."""
     tree: dict[str, list[str]] = {root: []}
     depth = {root: 0}
     queue = [root]
@@ -52,7 +52,7 @@ def _tree(
     return tree, depth
 
 
-def _preorder(tree: dict[str, list[str]], root: str) -> list[str]:
+def _walk_preorder(tree: dict[str, list[str]], root: str) -> list[str]:
     order, stack = [], [root]
     while stack:
         node = stack.pop()

@@ -1,4 +1,4 @@
-"""Learning curves: the whole answer and the decision, while training."""
+"""Learning curves: validation accuracy of whole answers and of the decision token."""
 
 from __future__ import annotations
 
@@ -11,88 +11,96 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from forethought.report.axes import MOST_LINES
 from forethought.report.curves import Curves
 from forethought.report.groups import Group, Sweep
-from forethought.report.plots.panels import LEGEND_ROW, MOST_PANELS, key, legend, matrix, small_multiples
-from forethought.report.plots.style import FORCED, FREE, LINES, MUTED, percent_axis
-from forethought.report.wording import value
+from forethought.report.plots.panels import (
+    MOST_PANELS,
+    create_group_panels,
+    create_panel_matrix,
+    draw_chance,
+    draw_colour_key,
+    draw_legend,
+    legend_height,
+)
+from forethought.report.plots.style import FORCED, FREE, LINES, set_percent_ticks
+from forethought.report.wording import format_value
 
 TITLE = "Learning curves"
 CAPTION = (
-    "Validation accuracy while training; dashed is chance. A plateau at chance that ends in a jump is a plan "
-    "that was found. Of few settings: whole answers (blue) and the deciding token (orange), one line a seed. "
-    "Of many: whole answers, the median seed and the band between the quartiles."
+    "Validation accuracy during training; the dashed line is chance. A plateau at chance that ends in a jump "
+    "means that the model has found a plan. With few settings: whole answers (blue) and the decision token "
+    "(orange), one line per seed. With many settings: whole answers, the median over seeds and the band "
+    "between the quartiles."
 )
 
-_LINES = (("val/decision_accuracy", FORCED, 2.2), ("val/accuracy", FREE, 1.4))
+_CURVES = (("val/decision_accuracy", FORCED, 2.2), ("val/accuracy", FREE, 1.4))
 
 
 def draw(sweep: Sweep) -> Figure | None:
     groups = [
         group
         for group in sweep.groups
-        if any(column in sweep.curves.get(run.cell, {}) for run in group.runs for column, *_ in _LINES)
+        if any(column in sweep.curves.get(run.cell, {}) for run in group.runs for column, *_ in _CURVES)
     ]
     if not groups:
         return None
     hue, x = sweep.axes.hue, sweep.axes.x
     if len(groups) > MOST_PANELS and hue and x and len(sweep.levels(hue)) <= MOST_LINES:
-        return _medians(sweep, hue, x)
-    figure, panels = small_multiples(groups, "training steps", height=1.9, head=0.5)
-    key(figure, [("the whole answer, free-running", FREE), ("the deciding token", FORCED)])
+        return _draw_medians(sweep, hue, x)
+    figure, panels = create_group_panels(groups, "training steps", height=1.9, head=0.5)
+    draw_colour_key(figure, [("the whole answer, free-running", FREE), ("the decision token", FORCED)])
     for group, axes in panels:
-        _chance(axes, group)
+        _draw_group_chance(axes, group)
         for run in group.runs:
-            _run(axes, sweep.curves.get(run.cell, {}))
-        _axes(axes)
+            _draw_run(axes, sweep.curves.get(run.cell, {}))
+        _format_axes(axes)
     return figure
 
 
-def _medians(sweep: Sweep, hue: str, x: str) -> Figure:
-    """A panel for each field of the plane, a line for each colour."""
-    names = [value(level) for level in sweep.levels(hue)]
-    head = 0.1 + LEGEND_ROW * ((len(names) + 1) // 2)
-    figure, panels = matrix(sweep, sweep.axes.y, x, "training steps", head)
-    legend(figure, [(name, *LINES[number]) for number, name in enumerate(names)], marked=False)
-    for merged, axes in panels:
-        for group in merged:
-            _chance(axes, group)
-            _median(axes, sweep, group, LINES[names.index(value(group.settings.get(hue)))][0])
-        _axes(axes)
+def _draw_medians(sweep: Sweep, hue: str, x: str) -> Figure:
+    """Draw a panel for each pair of x and y values, with a line for each colour."""
+    names = [format_value(level) for level in sweep.levels(hue)]
+    figure, panels = create_panel_matrix(sweep, sweep.axes.y, x, "training steps", legend_height(names))
+    draw_legend(figure, names, marked=False)
+    for groups, axes in panels:
+        for group in groups:
+            _draw_group_chance(axes, group)
+            _draw_median(axes, sweep, group, LINES[names.index(group.format_level(hue))][0])
+        _format_axes(axes)
     return figure
 
 
-def _median(axes: Any, sweep: Sweep, group: Group, colour: str) -> None:
-    found = [sweep.curves[run.cell].get("val/accuracy", ([], [])) for run in group.finished]
-    found = [(steps, shares) for steps, shares in found if steps]
-    if found:
-        at = np.unique(np.concatenate([steps for steps, _ in found]))
-        # A run that solved the task may stop early: it is taken to stay where it ended.
-        shares = [np.interp(at, steps, shares) for steps, shares in found]
+def _draw_median(axes: Any, sweep: Sweep, group: Group, colour: str) -> None:
+    curves = [sweep.curves[run.cell].get("val/accuracy", ([], [])) for run in group.finished]
+    curves = [(steps, shares) for steps, shares in curves if steps]
+    if curves:
+        all_steps = np.unique(np.concatenate([steps for steps, _ in curves]))
+        # A run that solved the task may stop early: extend its last value.
+        shares = [np.interp(all_steps, steps, shares) for steps, shares in curves]
         low, middle, high = np.quantile(shares, [0.25, 0.5, 0.75], axis=0)
-        axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0, zorder=2)
-        axes.plot(at, middle, color=colour, linewidth=1.4, zorder=3)
+        axes.fill_between(all_steps, low, high, color=colour, alpha=0.15, linewidth=0, zorder=2)
+        axes.plot(all_steps, middle, color=colour, linewidth=1.4, zorder=3)
 
 
-def _chance(axes: Any, group: Group) -> None:
-    for chance in set(group.values("test/chance")):
-        axes.axhline(chance, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
+def _draw_group_chance(axes: Any, group: Group) -> None:
+    for chance in set(group.collect_values("test/chance")):
+        draw_chance(axes, chance)
 
 
-def _axes(axes: Any) -> None:
+def _format_axes(axes: Any) -> None:
     axes.set_ylim(-0.04, 1.06)
     axes.set_xlim(left=0)
-    percent_axis(axes.yaxis)
+    set_percent_ticks(axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+    axes.xaxis.set_major_formatter(FuncFormatter(_format_step))
 
 
-def _run(axes: Any, curves: Curves) -> None:
-    for column, colour, width in _LINES:
+def _draw_run(axes: Any, curves: Curves) -> None:
+    for column, colour, width in _CURVES:
         if column in curves:
             steps, shares = curves[column]
             axes.plot(steps, shares, color=colour, linewidth=width, alpha=0.8, zorder=2)
-            # Runs that solve the task may stop early: mark where each ended.
+            # A run that solves the task may stop early: mark its end.
             axes.plot(steps[-1:], shares[-1:], "o", color=colour, markersize=4, zorder=3, clip_on=False)
 
 
-def _thousands(step: int | float, _: int | None = None) -> str:
+def _format_step(step: int | float, _: int | None = None) -> str:
     return f"{step / 1000:g}k" if step >= 1000 else f"{step:g}"
