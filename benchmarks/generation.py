@@ -10,7 +10,7 @@ from plain import new_model
 from torch import Tensor
 
 from forethought.objectives import NextToken
-from forethought.tasks import PathStar
+from forethought.tasks import Draws, PathStar
 
 ROWS, ROUNDS, ASKED = 500, 5, 20_000
 
@@ -32,7 +32,7 @@ def with_cache(objective: NextToken, prompt: Tensor, length: int) -> Tensor:
 def measure() -> Section:
     task = PathStar(degree=5, path_length=5, num_nodes=50)
     objective = NextToken(new_model(task, 6, 384, 6), task).eval()
-    prompt = task.sample(ROWS, torch.Generator().manual_seed(0)).prompt
+    prompt = task.sample(ROWS, Draws(0)).prompt
     length = task.answer_length
     ways = {"without": without_cache, "with": with_cache}
     answers = [way(objective, prompt, length) for way in ways.values()]

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from forethought.models import GPT
-from forethought.tasks import PathStar
+from forethought.tasks import Draws, PathStar
 
 ROWS = 20_000
 
@@ -33,7 +33,7 @@ class PlainLoop:
     def __init__(
         self, task: PathStar, model: GPT, batch_size: int, autocast: torch.dtype | None = None
     ) -> None:
-        rows = task.sample(ROWS, torch.Generator().manual_seed(0))
+        rows = task.sample(ROWS, Draws(0))
         data = TensorDataset(torch.cat([rows.prompt, rows.answer], 1))
         self.loader = DataLoader(data, batch_size=batch_size, shuffle=True, drop_last=True)
         self.batches = iter(self.loader)

@@ -8,7 +8,7 @@ from forethought.objectives.belief_state import BeliefState
 from forethought.objectives.joint_multi_token import JointMultiToken
 from forethought.objectives.multi_token import MultiToken
 from forethought.objectives.plan_tokens import PlanTokens
-from forethought.tasks import PathStar
+from forethought.tasks import Draws, PathStar
 
 TASK = PathStar(degree=2, path_length=4, num_nodes=8)
 CONTEXT = TASK.prompt_length + TASK.answer_length + 4  # PlanTokens reads four tokens more
@@ -59,7 +59,7 @@ def serves_objective(build, objective_class):
     """A loss with gradients, teacher-forced logits and an answer of the right form."""
     torch.manual_seed(0)
     objective = objective_class(build(), TASK, **OBJECTIVES.get(objective_class, {}))
-    rows = TASK.sample(4, torch.Generator().manual_seed(1))
+    rows = TASK.sample(4, Draws(1))
     loss = objective.loss(rows)
     loss.backward()
     assert loss.isfinite()

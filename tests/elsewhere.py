@@ -16,7 +16,6 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from forethought.run.hardware import Hardware
-from forethought.tasks import Data, derive
 
 aten = torch.ops.aten
 
@@ -180,10 +179,6 @@ class _Stream:
         pass
 
 
-class _Generator(torch.Generator):
-    device = DEVICE
-
-
 class _Accelerator(Accelerator):
     """The device as Lightning sees it."""
 
@@ -222,10 +217,6 @@ def gpu(monkeypatch):
     """Runs train on the device as if it were a CUDA GPU."""
     arguments = Hardware.trainer_arguments
 
-    def draw(data, device, *stream):
-        kind = _Generator if torch.device(device).type == DEVICE.type else torch.Generator
-        return kind().manual_seed(derive(data.seed, *stream))
-
     device = Elsewhere()
 
     @contextmanager
@@ -252,7 +243,6 @@ def gpu(monkeypatch):
                 ),
             },
         )
-        patch.setattr(Data, "_generator", draw)
         patch.setattr(torch.cuda, "device_count", lambda: 1)
         patch.setattr(torch.cuda, "get_device_name", lambda: "elsewhere")
         patch.setattr(torch.cuda, "CUDAGraph", Graph)

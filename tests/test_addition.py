@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forethought.errors import InputError
-from forethought.tasks import Addition, Batch
+from forethought.tasks import Addition, Batch, Draws
 
 
 def rows(task, pairs):
@@ -111,6 +111,6 @@ def test_bad_lines(line):
 
 
 def test_sampler_covers_all_digits():
-    batch = Addition(digits=4).sample(2000, torch.Generator().manual_seed(0))
+    batch = Addition(digits=4).sample(2000, Draws(0))
     assert isinstance(batch, Batch)
     assert batch.prompt[:, 0].unique().tolist() == list(range(10))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from forethought.errors import InputError
-from forethought.tasks import Addition, Data, PathStar, batches, derive, held_out
+from forethought.tasks import Addition, Data, Draws, PathStar, derive_seed, held_out
 
 SMALL = {"degree": 2, "path_length": 3, "num_nodes": 7}
 
@@ -21,21 +21,6 @@ def test_a_batch_is_a_function_of_seed_and_step(fixed):
         assert torch.equal(data.batch(step).prompt, again.batch(step).prompt)
         assert not torch.equal(data.batch(step).prompt, other.batch(step).prompt)
     assert not torch.equal(data.batch(0).prompt, data.batch(1).prompt)
-
-
-@pytest.mark.parametrize("fixed", [{}, {"train_samples": 100}])
-def test_batches_of_several_seeds_are_those_of_each(tmp_path, fixed):
-    """Also where a test file is to be kept out, and seeds differ in how many rows they draw for that."""
-    plain = PathStar(**SMALL)
-    rows = plain.sample(50, torch.Generator().manual_seed(3))
-    path = tmp_path / "test.txt"
-    path.write_text("".join(plain.text(p, a) + "\n" for p, a in zip(rows.prompt, rows.answer, strict=True)))
-    runs = [Data(PathStar(**SMALL, **fixed, test_file=str(path)), seed, 64) for seed in range(3)]
-    for step in (0, 7):
-        for run, together in zip(runs, batches(runs, step), strict=True):
-            own = run.batch(step)
-            assert torch.equal(together.prompt, own.prompt)
-            assert torch.equal(together.answer, own.answer)
 
 
 @pytest.mark.parametrize("fixed", [{}, {"train_samples": 3000}])
@@ -55,7 +40,7 @@ def test_held_out_rows_never_occur_in_training(task_type, fixed):
 
 def test_rows_of_a_test_file_never_occur_in_training(tmp_path):
     plain = PathStar(**SMALL)
-    rows = plain.sample(400, torch.Generator().manual_seed(3))
+    rows = plain.sample(400, Draws(3))
     path = tmp_path / "test.txt"
     path.write_text("".join(plain.text(p, a) + "\n" for p, a in zip(rows.prompt, rows.answer, strict=True)))
     task = PathStar(**SMALL, test_file=str(path))
@@ -72,7 +57,7 @@ def test_rows_of_a_test_file_never_occur_in_training(tmp_path):
 
 def test_training_rows_from_a_file(tmp_path):
     plain = PathStar(**SMALL)
-    rows = plain.sample(400, torch.Generator().manual_seed(3))
+    rows = plain.sample(400, Draws(3))
     path = tmp_path / "train.txt"
     path.write_text("".join(plain.text(p, a) + "\n" for p, a in zip(rows.prompt, rows.answer, strict=True)))
     data = Data(PathStar(**SMALL, train_file=str(path), train_samples=100), 0, 100)
@@ -87,7 +72,7 @@ def test_no_run_trains_on_what_another_tests_on(tmp_path):
     """Also with a test file: `evaluate` may later draw fresh test rows for the same model."""
     plain = PathStar(**SMALL)
     path = tmp_path / "test.txt"
-    row = plain.sample(1, torch.Generator().manual_seed(3))
+    row = plain.sample(1, Draws(3))
     path.write_text(plain.text(row.prompt[0], row.answer[0]) + "\n")
     data = Data(PathStar(**SMALL, test_file=str(path)), 0, 500)
     assert not prints(plain, *(data.batch(i) for i in range(10))) & prints(plain, Data(plain, 5, 1).test(500))
@@ -125,5 +110,5 @@ def test_fewer_fixed_rows_than_a_batch():
 
 
 def test_streams_do_not_collide():
-    seeds = {derive(seed, name, step) for seed in range(10) for name in "ab" for step in range(100)}
+    seeds = {derive_seed(seed, name, step) for seed in range(10) for name in "ab" for step in range(100)}
     assert len(seeds) == 2000

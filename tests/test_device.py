@@ -13,7 +13,7 @@ from forethought.results import read_curves
 from forethought.run import build, run_cell, train_together
 from forethought.run.cuda_graph import CaptureGradients
 from forethought.run.progress import Progress
-from forethought.tasks import Data, PathStar
+from forethought.tasks import Data, Draws, PathStar
 
 TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "hardware.precision=fp32"]
 TINY += ["evaluation.validation_samples=8", "evaluation.test_samples=8"]
@@ -132,7 +132,7 @@ def test_a_step(device, words):
 
 def test_rows_of_a_test_file_are_kept_out_without_a_wait(device, tmp_path):
     plain = PathStar(degree=2, path_length=3, num_nodes=7)
-    rows, path = plain.sample(50, torch.Generator().manual_seed(3)), tmp_path / "test.txt"
+    rows, path = plain.sample(50, Draws(3)), tmp_path / "test.txt"
     path.write_text("".join(plain.text(p, a) + "\n" for p, a in zip(rows.prompt, rows.answer, strict=True)))
     here = Data(PathStar(degree=2, path_length=3, num_nodes=7, test_file=str(path)), 0, 64)
     there = here.on(DEVICE)

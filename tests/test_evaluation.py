@@ -6,7 +6,7 @@ from torch import nn
 
 from forethought.evaluation import diagnose, show_examples, verdict
 from forethought.objectives import Objective
-from forethought.tasks import Addition, PathStar
+from forethought.tasks import Addition, Draws, PathStar
 
 TASK = PathStar(degree=3, path_length=4, num_nodes=12)
 
@@ -48,7 +48,7 @@ class Answerer(Objective):
 
 
 def rows(count=3000):
-    return TASK.sample(count, torch.Generator().manual_seed(0))
+    return TASK.sample(count, Draws(0))
 
 
 def test_a_planner_is_solved():
@@ -117,7 +117,7 @@ def test_verdicts(changed, expected):
 
 def test_examples_say_what_the_model_wrote():
     task = PathStar(degree=2, path_length=3, num_nodes=6)
-    batch = task.sample(4, torch.Generator().manual_seed(0))
+    batch = task.sample(4, Draws(0))
     for example, row in zip(show_examples(Answerer(task, "cheat"), batch), range(4), strict=True):
         assert example.text == task.text(batch.prompt[row], batch.answer[row])
         assert (example.outcome == "right") == (example.answer == example.truth)
@@ -132,7 +132,7 @@ def test_strata_of_addition():
             return torch.cat([torch.zeros_like(prompt[:, :1]), self.task._pairs(prompt) % 10], 1)
 
     task = Addition(digits=3)
-    metrics = diagnose(Adder(task, "add"), task.sample(4000, torch.Generator().manual_seed(0)))
+    metrics = diagnose(Adder(task, "add"), task.sample(4000, Draws(0)))
     assert metrics["accuracy_carry_0"] == 1
     assert metrics["accuracy_carry_1"] == metrics["accuracy_carry_2"] == 0
     assert metrics["error_carry"] == pytest.approx(1 - metrics["accuracy"])

@@ -10,7 +10,7 @@ from forethought.errors import Impossible
 from forethought.objectives.multi_token import MultiToken
 from forethought.objectives.next_token import NextToken
 from forethought.run import build
-from forethought.tasks import Addition
+from forethought.tasks import Addition, Draws
 
 P, A = STAR.prompt_length, STAR.answer_length
 
@@ -122,7 +122,7 @@ def test_drafts_of_what_was_learned_come_true():
         return by_heart(objective, batch) and (objective.diagnostics(batch)["model_calls"] == 2).all()
 
     assert learns(objective, batch, 400, learned=learned)
-    both = torch.cat([batch.prompt[:4], STAR.sample(6, torch.Generator().manual_seed(5)).prompt])
+    both = torch.cat([batch.prompt[:4], STAR.sample(6, Draws(5)).prompt])
     wrong = torch.randint(STAR.num_nodes, (10, 2), generator=torch.Generator().manual_seed(0))
     for given in (None, wrong[:, :1], wrong):
         answer, calls = objective.self_speculate(both, A, given)
@@ -142,7 +142,7 @@ def test_speculation_of_any_length_and_horizon(mask):
     """Also answers longer or shorter than a whole number of drafts, and tasks other than a star."""
     task = Addition(digits=4)
     model = gpt(task, layers=1, positions="rotary", mask=mask)
-    prompt = task.sample(6, torch.Generator().manual_seed(0)).prompt
+    prompt = task.sample(6, Draws(0)).prompt
     for horizon in (1, 2, 5):
         objective = MultiToken(model, task, horizon=horizon, speculate=True).double()
         for length in (1, 2, 5, 9):

@@ -14,7 +14,7 @@ from forethought.objectives.token_order import TokenOrder
 from forethought.run import build
 from forethought.run.muon import Muon
 from forethought.run.optimizer import AdamW, split_by_decay
-from forethought.tasks import PathStar
+from forethought.tasks import Draws, PathStar
 
 
 def adamw(**changed):
@@ -100,7 +100,7 @@ def objective(kind=NextToken, width=8):
 
 def train(module, optimizer, schedule, steps, first=0):
     for step in range(first, first + steps):
-        loss = module.loss(TASK.sample(8, torch.Generator().manual_seed(step)))
+        loss = module.loss(TASK.sample(8, Draws(step)))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forethought.errors import Impossible, InputError
-from forethought.tasks import PathStar
+from forethought.tasks import Draws, PathStar
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -30,10 +30,6 @@ def tasks(draw, **fixed):
             **fixed,
         }
     )
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def read_prompt(task, prompt):
@@ -69,7 +65,7 @@ def walk(edges, start, goal):
 @settings(max_examples=60, deadline=None)
 @given(tasks(), st.integers(0, 2**31))
 def test_every_graph_is_a_star_and_the_answer_its_path(task, seed):
-    batch = task.sample(8, generator(seed))
+    batch = task.sample(8, Draws(seed))
     assert batch.prompt.shape == (8, task.prompt_length)
     assert batch.answer.shape == (8, task.answer_length)
     for prompt, answer in zip(batch.prompt.tolist(), batch.answer.tolist(), strict=True):
@@ -89,7 +85,7 @@ def test_every_graph_is_a_star_and_the_answer_its_path(task, seed):
 @settings(max_examples=60, deadline=None)
 @given(tasks(), st.integers(0, 2**31))
 def test_text_form_round_trips(task, seed):
-    batch = task.sample(4, generator(seed))
+    batch = task.sample(4, Draws(seed))
     task = PathStar(**{**task.__dict__, "edge_order": "shuffled"})
     for prompt, answer in zip(batch.prompt, batch.answer, strict=True):
         assert task.parse(task.text(prompt, answer)) == (prompt.tolist(), answer.tolist())
@@ -114,7 +110,7 @@ def test_order_of_listing_does_not_tell_the_gold_arm(edge_order, degree):
     """The arm whose first edge is listed first is the gold one with frequency 1/d."""
     task = PathStar(degree=degree, path_length=4, num_nodes=20, edge_order=edge_order)
     count = 20_000
-    batch = task.sample(count, generator(1))
+    batch = task.sample(count, Draws(1))
     first_hop = task._arms(batch.prompt)[:, 0, 0]
     share = (first_hop == batch.answer[:, 1]).double().mean().item()
     sigma = (1 / degree * (1 - 1 / degree) / count) ** 0.5
@@ -124,15 +120,15 @@ def test_order_of_listing_does_not_tell_the_gold_arm(edge_order, degree):
 def test_sampler_is_uniform_over_graphs():
     """G(2, 2) on 3 nodes has 6 labelled graphs with a goal, times 2 orders of its edges."""
     task = PathStar(degree=2, path_length=2, num_nodes=3)
-    batch = task.sample(24_000, generator(2))
+    batch = task.sample(24_000, Draws(2))
     _, counts = batch.prompt.unique(dim=0, return_counts=True)
     assert len(counts) == 12
     assert ((counts - 2000).abs() < 4 * 2000**0.5).all()
 
 
-def test_sampler_is_a_function_of_the_generator():
+def test_sampler_is_a_function_of_the_seed():
     task = PathStar(degree=3, path_length=4, num_nodes=12)
-    first, again, other = (task.sample(5, generator(seed)) for seed in (7, 7, 8))
+    first, again, other = (task.sample(5, Draws(seed)) for seed in (7, 7, 8))
     assert torch.equal(first.prompt, again.prompt)
     assert not torch.equal(first.prompt, other.prompt)
 
@@ -140,7 +136,7 @@ def test_sampler_is_a_function_of_the_generator():
 def test_edge_orders_do_what_they_say():
     for order in ("by_arm", "arms_permuted"):
         task = PathStar(degree=3, path_length=4, num_nodes=12, edge_order=order)
-        for row in task.sample(50, generator(3)).prompt.tolist():
+        for row in task.sample(50, Draws(3)).prompt.tolist():
             edges, start, _ = read_prompt(task, row)
             arms = [edges[i : i + 3] for i in range(0, 9, 3)]
             assert all(arm[0][0] == start for arm in arms)
@@ -175,7 +171,7 @@ def slow_outcome(task, prompt, answer):
 def test_anatomy_of_errors_against_a_slow_twin(task, seed):
     """Answers made wrong in every way: shuffled, other arms, random tokens, a late slip."""
     rng = random.Random(seed)
-    batch = task.sample(12, generator(seed))
+    batch = task.sample(12, Draws(seed))
     answers = batch.answer.clone()
     wrong = task.distract(batch)
     for row in range(12):
@@ -183,7 +179,7 @@ def test_anatomy_of_errors_against_a_slow_twin(task, seed):
         if kind == 0 and wrong is not None:
             answers[row] = wrong[row]
         elif kind == 1:
-            answers[row] = answers[row][torch.randperm(task.answer_length, generator=generator(seed))]
+            answers[row] = answers[row][Draws(seed).permutation(1, task.answer_length)[0]]
         elif kind == 2:
             answers[row, rng.randrange(task.answer_length)] = rng.randrange(len(task.vocabulary))
         elif kind == 3:
@@ -196,7 +192,7 @@ def test_anatomy_of_errors_against_a_slow_twin(task, seed):
 @settings(max_examples=40, deadline=None)
 @given(tasks(), st.integers(0, 2**31))
 def test_distractor_walks_a_wrong_arm(task, seed):
-    batch = task.sample(6, generator(seed))
+    batch = task.sample(6, Draws(seed))
     wrong = task.distract(batch)
     if task.degree == 1 or task.path_length == 2:
         assert wrong is None
@@ -208,14 +204,22 @@ def test_distractor_walks_a_wrong_arm(task, seed):
 
 def test_fingerprint_ignores_how_edges_are_listed():
     task = PathStar(degree=3, path_length=4, num_nodes=12)
-    batch = task.sample(200, generator(5))
+    batch = task.sample(200, Draws(5))
     pairs = torch.stack(task._graph(batch.prompt)[:2], 2)
-    shuffled = pairs[:, torch.randperm(9, generator=generator(1))]
+    shuffled = pairs[:, Draws(1).permutation(1, 9)[0]]
     _, _, start, goal = task._graph(batch.prompt)
     relisted = type(batch)(task._prompt(shuffled, start, goal), batch.answer)
     assert not torch.equal(relisted.prompt, batch.prompt)
     assert torch.equal(task.fingerprint(relisted), task.fingerprint(batch))
     assert len(task.fingerprint(batch).unique()) == 200
+
+
+def test_as_many_nodes_as_the_graph_has_by_default():
+    assert PathStar().num_nodes == PathStar(num_nodes=None).num_nodes == 7
+    assert PathStar(degree=3, path_length=5).num_nodes == 13
+    assert PathStar(degree=3, path_length=5, num_nodes=20).num_nodes == 20
+    with pytest.raises(Impossible, match=r"task.degree=101, task.path_length=101: .* 10101 .* 10000"):
+        PathStar(degree=101, path_length=101)
 
 
 def test_too_few_nodes():
@@ -231,13 +235,13 @@ def test_too_few_nodes():
         ("1,2|1,3|1,3=1,3", "malformed"),
         ("1,2|1,3,4/1,3=1,3", "malformed"),
         ("1,2|2,3|1,4|4,5/1,3=1,2,3", "path of 3 nodes in 4 edges"),
-        ("1,2|1,99/1,99=1,99", "node 99 is outside"),
-        ("1,2|1,-3/1,2=1,2", "node -3 is outside"),
-        ("7,-1|7,2/7,2=7,2", "node -1 is outside"),
+        ("1,2|1,99/1,99=1,99", "node 99 is out of range"),
+        ("1,2|1,-3/1,2=1,2", "node -3 is out of range"),
+        ("7,-1|7,2/7,2=7,2", "node -1 is out of range"),
         ("1,2|1,3/1,3=1,2", "not the path from 1 to 3"),
-        ("1,2|2,3/1,3=1,3", "no star"),
-        ("1,2|1,2/1,2=1,2", "no star"),
-        ("1,2|2,1/1,2=1,2", "no star"),
+        ("1,2|2,3/1,3=1,3", "not a star"),
+        ("1,2|1,2/1,2=1,2", "not a star"),
+        ("1,2|2,1/1,2=1,2", "not a star"),
     ],
 )
 def test_bad_lines_name_file_and_line(tmp_path, line, message):

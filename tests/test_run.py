@@ -23,7 +23,7 @@ from forethought.run import build, load_run, train
 from forethought.run.cell import _reason
 from forethought.run.progress import Progress
 from forethought.run.train import begin
-from forethought.tasks import PathStar, derive, held_out
+from forethought.tasks import Draws, PathStar, derive_seed, held_out
 
 SMOKE = [*TINY, "task.num_nodes=7"]
 
@@ -181,7 +181,7 @@ def test_noise_is_a_function_of_seed_and_step(tmp_path):
     progress = begin(config("seed=3"), tmp_path).progress
     progress.seed_noise(7)
     drawn = torch.rand(4)
-    torch.manual_seed(derive(3, "noise", 7))
+    torch.manual_seed(derive_seed(3, "noise", 7))
     assert drawn.equal(torch.rand(4))
 
 
@@ -250,7 +250,7 @@ def test_evaluating_on_other_data(workplace, capsys):
     capsys.readouterr()
     trained = read_results(folder).metrics
     task = PathStar(degree=2, path_length=4, num_nodes=7)
-    rows = task.sample(400, torch.Generator().manual_seed(0))
+    rows = task.sample(400, Draws(0))
     lines = [task.text(p, a) for p, a in zip(rows.prompt, rows.answer, strict=True)]
     Path("graphs.txt").write_text("\n".join(lines) + "\n")
     assert run(["evaluate", str(folder)]) == 0
@@ -299,7 +299,7 @@ def test_the_reason_of_a_process_that_raised():
 
 def test_each_process_of_a_ddp_run_has_noise_of_its_own(tmp_path):
     parts = build(config())
-    progress = Progress(parts.settings, parts.task.sample(1, torch.Generator()), tmp_path, None)
+    progress = Progress(parts.settings, parts.task.sample(1, Draws(0)), tmp_path, None)
 
     def noise(*place):
         progress.seed_noise(*place)

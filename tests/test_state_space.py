@@ -20,7 +20,7 @@ from forethought.objectives.myopic import Myopic
 from forethought.objectives.register_tokens import RegisterTokens
 from forethought.objectives.teacherless import Teacherless
 from forethought.run.optimizer import split_by_decay
-from forethought.tasks import PathStar
+from forethought.tasks import Draws, PathStar
 
 V, T, P = 11, 9, 5
 SMALL = {Mamba: {"state_size": 5}, Mamba2: {"state_size": 5, "head_width": 8, "chunk": 4}}
@@ -174,7 +174,7 @@ def test_half_precision(kind):
 @both
 def test_objectives_train_and_answer(kind):
     task = PathStar(degree=2, path_length=3, num_nodes=6)
-    rows = task.sample(4, torch.Generator().manual_seed(0))
+    rows = task.sample(4, Draws(0))
     for make in (
         NextToken,
         Teacherless,

@@ -1,8 +1,10 @@
-"""Tasks: one file for each. A task samples rows and judges answers."""
+"""Tasks, one file each. A task samples rows and judges answers."""
 
 from forethought.tasks.addition import Addition
 from forethought.tasks.base import Batch, Task
-from forethought.tasks.data import Data, batches, derive, held_out
+from forethought.tasks.data import Data, held_out
+from forethought.tasks.data_module import TaskData
+from forethought.tasks.draw import Draws, derive_seed
 from forethought.tasks.path_star import PathStar
 from forethought.validation import validated_dataclass
 
@@ -10,10 +12,11 @@ __all__ = [
     "Addition",
     "Batch",
     "Data",
+    "Draws",
     "PathStar",
     "Task",
-    "batches",
-    "derive",
+    "TaskData",
+    "derive_seed",
     "held_out",
     "validated_dataclass",
 ]

@@ -1,4 +1,4 @@
-"""Addition of two numbers: a carry chain must be foreseen when the sum is written from the left."""
+"""Addition of two numbers: writing the sum from the left requires looking ahead along a carry chain."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from torch import Tensor
 
 from forethought.errors import InputError
 from forethought.tasks.base import Batch, Task
+from forethought.tasks.draw import Draws
 from forethought.validation import validated_dataclass
 
 
 @validated_dataclass
 class Addition(Task):
-    """Add two numbers of `digits` digits, padded with zeros. digits = 3:
+    """Addition of two numbers of `digits` digits, padded with zeros. digits = 3:
 
         text     275+629=0904
         prompt   2 7 5 + 6 2 9 =
         answer                   0 9 0 4      loss on all four
                                    ^          the decision: 8 or 9?
 
-    Above a pair of digits that sums to 9 (7 + 2 here) the digit depends on whether a carry arrives from
-    further right: written from the left, that must be foreseen. Written from the right
-    (`order=reversed`: 4 0 9 0) every digit follows from the one before it and two digits of the prompt.
+    Left of a digit pair that sums to 9 (7 + 2 here), the digit depends on a carry from further right. A
+    sum written from the left must look ahead for this carry. In a sum written from the right
+    (`order=reversed`: 4 0 9 0) every digit follows from the digit before it and two digits of the prompt.
 
     Source: Lee et al., "Teaching Arithmetic to Small Transformers" (2307.03381), §3, for both orders.
 
@@ -35,7 +36,7 @@ class Addition(Task):
         order: `plain` writes the most significant digit first, `reversed` the least.
     """
 
-    digits: int = Field(ge=1, le=17)
+    digits: int = Field(default=4, ge=1, le=17)
     order: Literal["plain", "reversed"] = "plain"
 
     outcomes: ClassVar = ("right", "carry", "malformed", "other")
@@ -54,10 +55,11 @@ class Addition(Task):
 
     @property
     def chance(self) -> float:
-        """Of a guesser who looks one pair to the right and, if that sums to 9, bets on no carry.
+        """Accuracy of a policy that looks one pair to the right and predicts no carry if it sums to 9.
 
-        He fails exactly where a 9 stands right above a carry. Two states from the right: the last pair
-        sent a carry (45 %), or it did not (45 %, or a 9 (10 %) above one that did not).
+        The policy fails exactly at a pair that sums to 9 and receives a carry. From right to left there
+        are two states: the last pair sent a carry (45 %), or it did not (45 %, or 10 % for a sum of 9
+        that received no carry).
         """
         carry, none = 0.0, 1.0
         for _ in range(self.digits):
@@ -66,7 +68,7 @@ class Addition(Task):
 
     @property
     def decision_chance(self) -> float:
-        """He bets on no carry into the leftmost of a run of pairs that sum to 9."""
+        """Accuracy of the same policy left of a run of pairs that sum to 9, where it predicts no carry."""
         incoming, right, weight = 0.0, 0.0, 0.0
         for place in range(1, self.digits):
             incoming = 0.45 + 0.1 * incoming
@@ -74,9 +76,8 @@ class Addition(Task):
             right, weight = right + leftmost * (1 - incoming), weight + leftmost
         return right / weight if weight else 1.0
 
-    def sample(self, count: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Batch:
-        shape = (count, 2, self.digits)
-        return self._batch(torch.randint(10, shape, generator=generator, device=device))
+    def sample(self, count: int, draws: Draws) -> Batch:
+        return self._batch(draws.integers(10, count, 2, self.digits))
 
     def _batch(self, operands: Int[Tensor, "B 2 N"]) -> Batch:
         plus, equals = (torch.full_like(operands[:, 0, :1], token) for token in (10, 11))
@@ -84,7 +85,7 @@ class Addition(Task):
         return Batch(prompt, self._sum(prompt))
 
     def _pairs(self, prompt: Int[Tensor, "B P"]) -> Int[Tensor, "B N"]:
-        """The sum of each pair of digits, most significant first."""
+        """Return the sum of each pair of digits, most significant first."""
         return prompt[:, : self.digits] + prompt[:, self.digits + 1 : -1]
 
     def _sum(self, prompt: Int[Tensor, "B P"]) -> Int[Tensor, "B A"]:
@@ -94,7 +95,11 @@ class Addition(Task):
         return answer.flip(1) if self.order == "reversed" else answer
 
     def check(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B A"]) -> Int[Tensor, " B"]:
-        """`carry`: every wrong digit is one off, a carry dropped or invented; `malformed`: not a number."""
+        """Return the outcome of each sum.
+
+        * `carry`: every wrong digit is off by one, from a carry that was dropped or invented.
+        * `malformed`: the answer contains a token that is not a digit.
+        """
         difference = (answer - self._sum(prompt)) % 10
         outcome = torch.full_like(answer[:, 0], self.outcomes.index("other"))
         one_off = ((difference == 0) | (difference == 1) | (difference == 9)).all(1)
@@ -103,9 +108,10 @@ class Addition(Task):
         return outcome.masked_fill((answer == self._sum(prompt)).all(1), 0)
 
     def decision_mask(self, batch: Batch) -> Bool[Tensor, "B A"]:
-        """The digit above a run of pairs that sum to 9.
+        """Mark the digit left of a run of pairs that sum to 9.
 
-        Inside the run the true prefix tells the carry. The last pair starts no run: no carry reaches it.
+        Inside the run, the true prefix determines the carry. No carry reaches the last pair, so that a
+        run never begins there.
         """
         nine = self._pairs(batch.prompt) == 9
         mask = torch.zeros_like(batch.answer, dtype=torch.bool)
@@ -114,7 +120,10 @@ class Addition(Task):
         return mask.flip(1) if self.order == "reversed" else mask
 
     def carry_chain(self, prompt: Int[Tensor, "B P"]) -> Int[Tensor, " B"]:
-        """Length of the longest carry chain: the pair that makes the carry and the 9s that pass it on."""
+        """Return the length of the longest carry chain.
+
+        A chain is a pair that makes a carry and the pairs that sum to 9 and pass the carry on.
+        """
         run = longest = torch.zeros_like(prompt[:, 0])
         for pair in self._pairs(prompt).flip(1).unbind(1):
             passed = torch.where((pair == 9) & (run > 0), run + 1, 0)
@@ -134,12 +143,12 @@ class Addition(Task):
         n = self.digits
         if not re.fullmatch(rf"[0-9]{{{n}}}\+[0-9]{{{n}}}=[0-9]{{{n + 1}}}", line):
             raise InputError(
-                f"{line[:60]!r} is malformed; expected a+b=sum with {n} digits in a and b, {n + 1} in the "
-                f"sum (task.digits={n})"
+                f"{line[:60]!r} is malformed; expected a+b=sum with {n} digits in a and b and {n + 1} in "
+                f"the sum (task.digits={n})"
             )
         tokens = [self.vocabulary.index(character) for character in line]
         prompt, digits = tokens[: self.prompt_length], tokens[self.prompt_length :]
         answer = digits[::-1] if self.order == "reversed" else digits
         if self.check(torch.tensor([prompt]), torch.tensor([answer])).item():
-            raise InputError(f"{line!r} is a wrong sum; expected a right one")
+            raise InputError(f"{line!r} is a wrong sum; correct the answer")
         return prompt, answer

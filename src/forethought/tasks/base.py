@@ -1,4 +1,4 @@
-"""What a task is: a distribution over (prompt, answer) rows and the judge of an answer."""
+"""Base class of tasks: a distribution over (prompt, answer) rows and a check of answers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from forethought.errors import InputError
+from forethought.tasks.draw import Draws, splitmix64
 from forethought.validation import validated_dataclass
 
 
@@ -37,10 +38,10 @@ class Task(ABC):
     """Base of all tasks. A subclass is a dataclass: its fields are the keys of its YAML file.
 
     Args:
-        train_samples: size of the fixed training set; None draws fresh rows for ever.
-        train_file: text file with the training rows, in the form that `text` writes; its first
-            `train_samples` rows, without those that are held out for the test.
-        test_file: text file with the test rows, likewise.
+        train_samples: size of the fixed training set; None draws fresh rows at every step.
+        train_file: text file with the training rows, in the form that `text` writes. Rows that are held
+            out for validation or test are dropped, and the first `train_samples` of the rest are used.
+        test_file: text file with the test rows, in the same form.
     """
 
     train_samples: Annotated[int, Field(gt=0, le=10_000_000)] | None = None
@@ -48,86 +49,93 @@ class Task(ABC):
     test_file: str | None = None
 
     outcomes: ClassVar[tuple[str, ...]]
-    """Names of what `check` returns: outcome 0 is always `right`, the others are the kinds of error."""
+    """Names of the outcomes that `check` returns: outcome 0 is `right`, all others are kinds of error."""
 
     following: ClassVar[str | None] = None
-    """The kind of error of an answer that carries a wrong decision through to its end."""
+    """Outcome of an answer that carries a wrong decision through to its end; None if there is none."""
 
     @property
     @abstractmethod
     def vocabulary(self) -> tuple[str, ...]:
-        """The name of every token; the position is its id. The last one is the dummy token `$`."""
+        """Names of all tokens, in the order of their ids. The last one is the dummy token `$`."""
 
     @property
     def dummy(self) -> int:
-        """Id of the token that stands for "no input here" (teacherless training, masking)."""
+        """Id of the token that means "no input here" (teacherless training, masking)."""
         return len(self.vocabulary) - 1
 
     @property
     @abstractmethod
     def prompt_length(self) -> int:
-        """P, in tokens."""
+        """Length P of the prompt, in tokens."""
 
     @property
     @abstractmethod
     def answer_length(self) -> int:
-        """A, in tokens."""
+        """Length A of the answer, in tokens."""
 
     @property
     @abstractmethod
     def chance(self) -> float:
-        """Accuracy of the best guesser that knows the rules but cannot plan, in whatever order it writes."""
+        """Accuracy of the best policy that knows the rules but cannot plan, in any order of writing."""
 
     @property
     def decision_chance(self) -> float:
-        """The same guesser's accuracy on the deciding tokens alone."""
+        """Accuracy of the same policy on the decision tokens alone."""
         return self.chance
 
     @abstractmethod
-    def sample(self, count: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Batch:
-        """Draw `count` rows uniformly from the whole task (no split into training and test)."""
+    def sample(self, count: int, draws: Draws) -> Batch:
+        """Draw `count` rows uniformly from the whole task (no split into training and test).
+
+        Take all randomness from `draws`, and compute each row from its own numbers alone. Row r is then
+        the same on every device and for every `count`.
+        """
 
     @abstractmethod
     def check(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B A"]) -> Int[Tensor, " B"]:
-        """Judge answers: for each row the index into `outcomes`, 0 when the answer is accepted."""
+        """Return the index into `outcomes` of each row: 0 if the answer is accepted."""
 
     @abstractmethod
     def decision_mask(self, batch: Batch) -> Bool[Tensor, "B A"]:
-        """Which answer tokens cannot be had from the prompt and the true prefix by a local rule."""
+        """Mark the decision tokens: those that no local rule predicts from the prompt and true prefix."""
 
     def distract(self, batch: Batch) -> Int[Tensor, "B A"] | None:
-        """An answer that takes a wrong decision and carries it through, for the Clever Hans test.
+        """Return answers that take a wrong decision and carry it through, for the Clever Hans test.
 
-        None where a wrong decision leads nowhere in particular.
+        Return None if a wrong decision does not determine the rest of the answer.
         """
         return None
 
     def strata(self, batch: Batch) -> dict[str, Bool[Tensor, " B"]]:
-        """Subsets of rows whose accuracy is worth a metric of its own, by name."""
+        """Return masks of the subsets of rows whose accuracy is reported as a separate metric, by name."""
         return {}
 
     def fingerprint(self, batch: Batch) -> Int[Tensor, " B"]:
-        """A 64-bit key for each row; rows that must not be split over training and test share it."""
-        weights = mix(torch.arange(1, batch.prompt.shape[1] + 1, device=batch.prompt.device))
-        return mix((mix(batch.prompt.long() + 1) * weights).sum(1))
+        """Return a 64-bit key for each row.
+
+        Rows with equal keys fall into the same part (training, validation or test).
+        """
+        weights = splitmix64(torch.arange(1, batch.prompt.shape[1] + 1, device=batch.prompt.device))
+        return splitmix64((splitmix64(batch.prompt.long() + 1) * weights).sum(1))
 
     @abstractmethod
     def text(self, prompt: Int[Tensor, " P"], answer: Int[Tensor, " A"]) -> str:
-        """One row as a line of text, in the published form where there is one."""
+        """Return one row as a line of text, in the published form if there is one."""
 
     @abstractmethod
     def parse(self, line: str) -> tuple[list[int], list[int]]:
-        """Token ids of prompt and answer from a line of text; the inverse of `text`.
+        """Return the token ids of prompt and answer in a line of text; the inverse of `text`.
 
         Raises:
-            InputError: the line is malformed or is an instance of another size.
+            InputError: the line is malformed, or its instance has another size.
         """
 
     def read(self, path: str) -> Batch:
-        """All rows of a text file.
+        """Read all rows of a text file.
 
         Raises:
-            InputError: no such file, or a line that `parse` refuses (with its number).
+            InputError: the file is missing, or `parse` rejects a line (named by its number).
         """
         prompts, answers = [], []
         try:
@@ -141,21 +149,14 @@ class Task(ABC):
                     answers.append(answer)
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not a text file"
-            raise InputError(f"{path}: {reason}; expected a text file with one row a line") from None
+            raise InputError(f"{path}: {reason}; expected a text file with one row per line") from None
         if not prompts:
-            raise InputError(f"{path}: the file is empty; expected one row a line")
+            raise InputError(f"{path}: the file is empty; expected one row per line")
         return Batch(torch.tensor(prompts), torch.tensor(answers))
 
     def drawing(self, prompt: Int[Tensor, " P"]) -> dict[str, Any] | None:
-        """A picture of the prompt for the report: `{"edges": [[u, v], …], "start": u, "goal": v}`.
+        """Return a picture of the prompt for the report: `{"edges": [[u, v], …], "start": u, "goal": v}`.
 
-        None for a task that is no graph; it is then shown as text.
+        Return None if the task is not a graph; the report then shows the text.
         """
         return None
-
-
-def mix(x: Int[Tensor, "*N"]) -> Int[Tensor, "*N"]:
-    """Scramble 64-bit integers (the finaliser of splitmix64; int64 products wrap around)."""
-    for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
-        x = (x ^ ((x >> shift) & ((1 << (64 - shift)) - 1))) * factor
-    return x ^ ((x >> 31) & ((1 << 33) - 1))

@@ -1,10 +1,9 @@
-"""The rows of one run: training, validation and test, each a pure function of (seed, step)."""
+"""Rows of one run: training, validation and test batches, each a pure function of (seed, step)."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import cached_property
 
 import torch
@@ -13,35 +12,36 @@ from torch import Tensor
 
 from forethought.errors import InputError
 from forethought.tasks.base import Batch, Task
+from forethought.tasks.draw import Draws
 
 # One row in sixteen is set aside for the test, one for validation.
 _PARTITIONS, _TEST, _VALIDATION = 16, 0, 1
 
-
-def derive(seed: int, *path: str | int) -> int:
-    """A 63-bit seed for one named stream of one run; streams never overlap or depend on order."""
-    name = "/".join(map(str, (seed, *path)))
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
+_CHUNK = 4096
+"""Most rows drawn at a time: bounds the memory, and stays within the cache of a CPU."""
 
 
 def held_out(task: Task, rows: Batch) -> Bool[Tensor, " B"]:
-    """Rows that no run of this task trains on, whatever its seed."""
-    partition = task.fingerprint(rows) % _PARTITIONS
+    """Return a mask of the rows that no run of this task trains on, whatever its seed."""
+    return _is_held_out(task.fingerprint(rows))
+
+
+def _is_held_out(fingerprint: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
+    partition = fingerprint % _PARTITIONS
     return (partition == _TEST) | (partition == _VALIDATION)
 
 
 class Data:
-    """Rows of `task` for the run with this `seed`.
+    """Rows of `task` for the run with this `seed`, drawn on `device`.
 
-    Training rows never share a fingerprint with validation or test rows, by construction: the
-    fingerprint's residue decides where a row may occur, and the rows of a test file are excluded from
-    training one by one. Because batch `step` depends on nothing but (seed, step), a resumed run sees
-    what an undisturbed one would have seen. Fresh training rows are drawn on `device`; validation, test
-    and fixed training rows are the same on every device.
+    Rows do not depend on the device. Training rows never share a fingerprint with validation or test
+    rows: the residue of the fingerprint decides the part in which a row may occur, and the rows of a
+    test file are excluded from training one by one. Batch `step` depends only on (seed, step), so that a
+    resumed run sees the batches of an undisturbed one.
 
     Raises:
-        InputError: when rows are asked for: a file that the task cannot read, or a task with too few
-            rows to hold any out or to train on.
+        InputError: when rows are requested, if a file cannot be read, or if the task has too few rows to
+            hold any out or to train on.
     """
 
     def __init__(self, task: Task, seed: int, batch_size: int, device: torch.device | str = "cpu") -> None:
@@ -52,21 +52,20 @@ class Data:
         return Data(self.task, self.seed, self.batch_size, device)
 
     def batch(self, step: int) -> Batch:
-        """The `batch_size` training rows of one step (all of the fixed rows, if they are fewer)."""
+        """Return the `batch_size` training rows of one step, or all fixed rows if they are fewer."""
         if self._fixed is None:
-            return self._draw(self.batch_size, self._generator(self.device, "train", step))
+            return self._draw(self.batch_size, self._draws("train", step))
         per_epoch = max(1, len(self._fixed) // self.batch_size)
         epoch, place = divmod(step, per_epoch)
         rows = self._shuffled(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
         return self._fixed[rows]
 
     def validation(self, count: int) -> Batch:
-        return self._set_aside("validation", _VALIDATION, count).to(self.device)
+        return self._set_aside("validation", _VALIDATION, count)
 
     def test(self, count: int) -> Batch:
-        """The test file's rows (all of them), or `count` fresh ones."""
-        rows = self._test_file or self._set_aside("test", _TEST, count)
-        return rows.to(self.device)
+        """Return all rows of the test file, or `count` fresh rows if there is no test file."""
+        return self._test_file or self._set_aside("test", _TEST, count)
 
     @cached_property
     def _test_file(self) -> Batch | None:
@@ -74,47 +73,50 @@ class Data:
 
     def _read(self, key: str) -> Batch:
         try:
-            return self.task.read(getattr(self.task, key))
+            return self.task.read(getattr(self.task, key)).to(self.device)
         except InputError as error:
             raise InputError(f"task.{key}={error}") from None
 
     @cached_property
     def _excluded(self) -> Int[Tensor, " X"] | None:
-        """Fingerprints of the test file, sorted."""
-        if self._test_file is None:
-            return None
-        return self.task.fingerprint(self._test_file).sort()[0].to(self.device)
+        """Sorted fingerprints of the test file."""
+        return None if self._test_file is None else self.task.fingerprint(self._test_file).sort()[0]
 
-    def _generator(self, device: torch.device | str, *stream: str | int) -> torch.Generator:
-        return torch.Generator(device).manual_seed(derive(self.seed, *stream))
+    def _draws(self, *stream: str | int) -> Draws:
+        return Draws(self.seed, *stream, device=self.device)
 
     def _trainable(self, rows: Batch) -> Bool[Tensor, " B"]:
-        allowed = ~held_out(self.task, rows)
+        fingerprint = self.task.fingerprint(rows)
+        allowed = ~_is_held_out(fingerprint)
         if self._excluded is not None:
-            fingerprint = self.task.fingerprint(rows)
-            excluded = self._excluded.to(fingerprint.device)
-            place = torch.searchsorted(excluded, fingerprint).clamp(max=len(excluded) - 1)
-            allowed &= excluded[place] != fingerprint  # not `isin`, for which a GPU is waited for
+            # Not `isin`, which waits for the GPU.
+            place = torch.searchsorted(self._excluded, fingerprint).clamp(max=len(self._excluded) - 1)
+            allowed &= self._excluded[place] != fingerprint
         return allowed
 
-    def _draw(self, count: int, generator: torch.Generator) -> Batch:
-        drawn = self._sample(count, generator)
-        return _first(count, drawn, self._trainable(drawn))
+    def _draw(self, count: int, draws: Draws) -> Batch:
+        """Draw `count` trainable rows without a device sync.
 
-    def _sample(self, count: int, generator: torch.Generator) -> Batch:
-        """So many rows (8 sigma) that nobody need count on the device whether `count` may be trained on."""
+        Over-sample by 8 standard deviations. Counting the trainable rows would wait for the GPU.
+        """
         spare = 8 * math.sqrt(count * (1 - self._acceptance)) + 8
-        return self.task.sample(math.ceil((count + spare) / self._acceptance), generator, generator.device)
+        total = math.ceil((count + spare) / self._acceptance)
+        drawn = _concatenate(
+            self.task.sample(min(_CHUNK, total - first), draws) for first in range(0, total, _CHUNK)
+        )
+        trainable = self._trainable(drawn)
+        first = trainable.int().argsort(dim=0, descending=True, stable=True)[:count]
+        # Should the trainable rows ever be too few, repeat the first one: a test row never comes in.
+        return drawn[torch.where(trainable[first], first, first[0])]
 
     @cached_property
     def _acceptance(self) -> float:
-        """The share of draws that may be trained on."""
-        rows = self.task.sample(4096, self._generator("cpu", "rate"))
-        rate = self._trainable(rows).double().mean().item()
+        """Share of the drawn rows that are trainable."""
+        rate = self._trainable(self.task.sample(_CHUNK, self._draws("rate"))).double().mean().item()
         if rate < 0.01:
             raise InputError(
-                f"task.test_file={self.task.test_file}: (nearly) every instance of this task is held out, "
-                "nothing is left to train on; expected a larger task or a smaller file"
+                f"task.test_file={self.task.test_file}: more than 99 % of the task's instances are held out, "
+                "nothing is left to train on; use a larger task or a smaller file"
             )
         return rate
 
@@ -126,51 +128,33 @@ class Data:
             rows = rows[self._trainable(rows)]
             if not len(rows):
                 raise InputError(
-                    f"task.train_file={task.train_file}: every row is held out for the test; "
-                    "expected some that are not"
+                    f"task.train_file={task.train_file}: every row is held out for validation or test; "
+                    "add other rows"
                 )
-            return rows[: task.train_samples].to(self.device)
+            return rows[: task.train_samples]
         if task.train_samples is not None:
-            return self._draw(task.train_samples, self._generator("cpu", "train")).to(self.device)
+            return self._draw(task.train_samples, self._draws("train"))
         return None
 
     def _shuffled(self, epoch: int) -> Int[Tensor, " X"]:
         if epoch != self._epoch:
             assert self._fixed is not None
-            order = torch.randperm(len(self._fixed), generator=self._generator("cpu", "epoch", epoch))
-            self._epoch, self._order = epoch, order.to(self.device)
+            self._epoch = epoch
+            self._order = self._draws("epoch", epoch).permutation(1, len(self._fixed))[0]
         return self._order
 
     def _set_aside(self, stream: str, partition: int, count: int) -> Batch:
-        generator = self._generator("cpu", stream)
-        found: list[Batch] = []
-        for _ in range(8 + 4 * _PARTITIONS):
-            rows = self.task.sample(max(1024, count), generator)
+        """Draw until `count` rows fall into `partition`. The rows are a prefix of those of a larger count."""
+        draws, found, missing = self._draws(stream), list[Batch](), count
+        for _ in range(0, (8 + 4 * _PARTITIONS) * max(_CHUNK, count), _CHUNK):
+            rows = self.task.sample(_CHUNK, draws)
             found.append(rows[self.task.fingerprint(rows) % _PARTITIONS == partition])
-            if sum(map(len, found)) >= count:
-                prompt = torch.cat([rows.prompt for rows in found])
-                return Batch(prompt, torch.cat([rows.answer for rows in found]))[:count]
-        raise InputError(
-            "task: too few different instances to hold any out for the test; expected a larger task"
-        )
+            missing -= len(found[-1])
+            if missing <= 0:
+                return _concatenate(found)[:count]
+        raise InputError("task: too few different instances to hold any out for the test; use a larger task")
 
 
-def batches(runs: Sequence[Data], step: int) -> list[Batch]:
-    """`Data.batch` of runs that differ in nothing but their seed.
-
-    Which of the rows may be trained on is found out at once: on a GPU it costs more than to draw them.
-    """
-    one = runs[0]
-    if one._fixed is not None:
-        return [run.batch(step) for run in runs]
-    drawn = [run._sample(run.batch_size, run._generator(run.device, "train", step)) for run in runs]
-    rows = Batch(torch.cat([each.prompt for each in drawn]), torch.cat([each.answer for each in drawn]))
-    trainable = one._trainable(rows).split([len(each) for each in drawn])
-    return [_first(one.batch_size, each, own) for each, own in zip(drawn, trainable, strict=True)]
-
-
-def _first(count: int, drawn: Batch, trainable: Bool[Tensor, " B"]) -> Batch:
-    """The first `count` rows that may be trained on."""
-    first = trainable.int().argsort(dim=0, descending=True, stable=True)[:count]
-    # Should they ever not suffice, a training row is repeated: a test row never comes in.
-    return drawn[torch.where(trainable[first], first, first[0])]
+def _concatenate(batches: Iterable[Batch]) -> Batch:
+    prompts, answers = zip(*((rows.prompt, rows.answer) for rows in batches), strict=True)
+    return Batch(torch.cat(prompts), torch.cat(answers))

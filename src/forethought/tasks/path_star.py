@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Int
-from pydantic import Field
+from pydantic import Field, WrapValidator
 from torch import Tensor
 
 from forethought.errors import Impossible, InputError
-from forethought.tasks.base import Batch, Task, mix
+from forethought.tasks.base import Batch, Task
+from forethought.tasks.draw import Draws, splitmix64
 from forethought.validation import validated_dataclass
+
+_MOST_NODES = 10_000
+_OR_NONE = WrapValidator(lambda value, validate: None if value is None else validate(value))
 
 
 @validated_dataclass
 class PathStar(Task):
-    """Find the path from the centre of a star to the end of one of its arms.
+    """Path from the centre of a star to the end of one of its arms.
 
     A start node has `degree` arms of `path_length` nodes each (the start counted). The prompt lists the
     `degree * (path_length - 1)` edges, the start and the goal; the answer is the path. G(2, 3), N = 10:
@@ -34,19 +38,20 @@ class PathStar(Task):
     Args:
         degree: number of arms d.
         path_length: nodes on an arm, start included (l).
-        num_nodes: size N of the set that node names are drawn from, at least d (l - 1) + 1.
-        reverse: answer from the goal back to the start; every token is then a look-up.
+        num_nodes: number N of node names to draw from, at least d (l - 1) + 1; None: exactly that many.
+        reverse: answer from the goal back to the start; a look-up then predicts every token.
         edge_order: `shuffled` as published; `by_arm` lists arm after arm from the start outwards, in
-            the order of their first node's name; `arms_permuted` the same with the arms in random order.
+            the order of their first node's name; `arms_permuted` puts the arms into random order.
         query_position: `last` as published (`edges/start,goal=`) or `first` (`/start,goal` then edges).
 
     Raises:
-        Impossible: `num_nodes` is too small for the graph.
+        Impossible: `num_nodes` is too small for the graph, or the graph has more than 10,000 nodes.
     """
 
-    degree: int = Field(ge=1, le=1000)
-    path_length: int = Field(ge=2, le=1000)
-    num_nodes: int = Field(ge=1, le=10_000)
+    degree: int = Field(default=2, ge=1, le=1000)
+    path_length: int = Field(default=4, ge=2, le=1000)
+    # None never outlives the constructor, so that the type is that of all later readers.
+    num_nodes: Annotated[int, Field(ge=1, le=_MOST_NODES), _OR_NONE] = None  # type: ignore[assignment]
     reverse: bool = False
     edge_order: Literal["shuffled", "by_arm", "arms_permuted"] = "shuffled"
     query_position: Literal["last", "first"] = "last"
@@ -56,6 +61,13 @@ class PathStar(Task):
 
     def __post_init__(self) -> None:
         needed = self.degree * (self.path_length - 1) + 1
+        if self.num_nodes is None:
+            self.num_nodes = needed
+        if needed > _MOST_NODES:
+            raise Impossible(
+                f"task.degree={self.degree}, task.path_length={self.path_length}: the graph has {needed} "
+                f"nodes; expected at most {_MOST_NODES}"
+            )
         if self.num_nodes < needed:
             raise Impossible(
                 f"task.num_nodes={self.num_nodes}: G({self.degree},{self.path_length}) has {needed} "
@@ -80,29 +92,24 @@ class PathStar(Task):
 
     @property
     def chance(self) -> float:
-        # On a path of two nodes the deciding token is the goal, which can be copied.
+        # On a path of two nodes the decision token is the goal, which the prompt gives away.
         return 1.0 if self.path_length == 2 else 1 / self.degree
 
-    def sample(self, count: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Batch:
+    def sample(self, count: int, draws: Draws) -> Batch:
         d, steps, edges = self.degree, self.path_length - 1, self.num_edges
-
-        def permutations(size: int, kept: int) -> Int[Tensor, "B kept"]:
-            """The first `kept` of `size` in random order; a whole sort would cost twice as much."""
-            return torch.rand(count, size, generator=generator, device=device).topk(kept, 1, largest=False)[1]
-
-        nodes = permutations(self.num_nodes, edges + 1)
+        nodes = draws.permutation(count, self.num_nodes, edges + 1)
         start, arms = nodes[:, :1], nodes[:, 1:].reshape(count, d, steps)
-        # Arms are exchangeable, so the gold one may always be the first; the listing hides it.
+        # The gold arm may always be arm 0: arms are exchangeable, and the order of the edges hides it.
         gold = arms[:, 0]
         if self.edge_order == "by_arm":
             order = arms[:, :, 0].argsort(1)
             arms = arms.gather(1, order[:, :, None].expand_as(arms))
         elif self.edge_order == "arms_permuted":
-            arms = arms.gather(1, permutations(d, d)[:, :, None].expand_as(arms))
+            arms = arms.gather(1, draws.permutation(count, d)[:, :, None].expand_as(arms))
         tails = torch.cat([start[:, None].expand(count, d, 1), arms[:, :, :-1]], 2)
         pairs = torch.stack([tails, arms], 3).reshape(count, edges, 2)
         if self.edge_order == "shuffled":
-            pairs = pairs.gather(1, permutations(edges, edges)[:, :, None].expand_as(pairs))
+            pairs = pairs.gather(1, draws.permutation(count, edges)[:, :, None].expand_as(pairs))
         return Batch(self._prompt(pairs, start, gold[:, -1:]), self._answer(start, gold))
 
     def _prompt(
@@ -121,14 +128,14 @@ class PathStar(Task):
     def _graph(
         self, prompt: Int[Tensor, "B P"]
     ) -> tuple[Int[Tensor, "B E"], Int[Tensor, "B E"], Int[Tensor, "B 1"], Int[Tensor, "B 1"]]:
-        """Tails and heads of the edges in the order listed, start, goal."""
+        """Return the tails and the heads of the edges in the order listed, the start and the goal."""
         first = 0 if self.query_position == "last" else 3
         listed = prompt[:, first : first + 3 * self.num_edges - 1]
         query = prompt[:, :3] if first else prompt[:, -4:-1]
         return listed[:, 0::3], listed[:, 1::3], query[:, 1:2], query[:, 2:3]
 
     def _arms(self, prompt: Int[Tensor, "B P"]) -> Int[Tensor, "B D K"]:
-        """Every arm's nodes after the start, in the order in which their first edges are listed."""
+        """Return the nodes of every arm after the start, arms in the order of their first edges."""
         tails, heads, start, _ = self._graph(prompt)
         successor = prompt.new_zeros(len(prompt), self.num_nodes).scatter(1, tails, heads)
         leaving = (tails != start).int().argsort(dim=1, stable=True)[:, : self.degree]
@@ -140,17 +147,17 @@ class PathStar(Task):
         return torch.stack(arms, 2)
 
     def check(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B A"]) -> Int[Tensor, " B"]:
-        """Judge whole paths.
+        """Return the outcome of each path.
 
-        * `wrong_arm`: down a wrong arm. Its last token may be the goal, which the prompt gives away.
-        * `late`: the first two tokens are right, a later one is not.
-        * `broken_edge`: a wrong decision and a step that is no edge, but for a last one to the goal.
-        * `other`: does not begin at the start, or holds what is no node.
+        * `wrong_arm`: the path of a wrong arm. The last token may be the goal, which the prompt gives away.
+        * `late`: the first two tokens are right, a later token is wrong.
+        * `broken_edge`: a wrong decision, and the nodes are not the path of a wrong arm.
+        * `other`: the path does not begin at the start, or contains a token that is not a node.
         """
         _, _, start, goal = self._graph(prompt)
         arms = self._arms(prompt)
         path = answer.flip(1) if self.reverse else answer
-        # Row by arm: does the answer walk this arm, and end with it or with the goal?
+        # (B, D): the answer follows this arm up to its last node; it ends with that node or with the goal.
         walks = (path[:, None, 1:-1] == arms[:, :, :-1]).all(2) & (path[:, :1] == start)
         ends = (path[:, -1:] == arms[:, :, -1]) | (path[:, -1:] == goal)
         is_gold = arms[:, :, -1] == goal
@@ -171,7 +178,7 @@ class PathStar(Task):
         return mask
 
     def distract(self, batch: Batch) -> Int[Tensor, "B A"] | None:
-        """The path down the first wrong arm listed (the given end, if reversed, stays the goal)."""
+        """Return the path of the first wrong arm listed. If reversed, the first token stays the goal."""
         if self.degree == 1 or self.path_length == 2:
             return None
         _, _, start, goal = self._graph(batch.prompt)
@@ -183,10 +190,10 @@ class PathStar(Task):
         return answer
 
     def fingerprint(self, batch: Batch) -> Int[Tensor, " B"]:
-        """The graph and its query, however its edges are listed and in whichever direction answered."""
+        """Hash the set of edges, the start and the goal: independent of `edge_order` and `reverse`."""
         tails, heads, start, goal = self._graph(batch.prompt)
-        edges = mix(1 + tails * self.num_nodes + heads).sum(1)
-        return mix(edges + mix(-1 - start[:, 0] * self.num_nodes - goal[:, 0]))
+        edges = splitmix64(1 + tails * self.num_nodes + heads).sum(1)
+        return splitmix64(edges + splitmix64(-1 - start[:, 0] * self.num_nodes - goal[:, 0]))
 
     def text(self, prompt: Int[Tensor, " P"], answer: Int[Tensor, " A"]) -> str:
         tails, heads, start, goal = (x[0].tolist() for x in self._graph(prompt[None]))
@@ -210,13 +217,13 @@ class PathStar(Task):
             ) from None
         if len(edges) != self.num_edges or len(answer) != self.path_length:
             raise InputError(
-                f"a path of {len(answer)} nodes in {len(edges)} edges; task.degree={self.degree} and "
-                f"task.path_length={self.path_length}: expected {self.path_length} in {self.num_edges}"
+                f"a path of {len(answer)} nodes in {len(edges)} edges; expected {self.path_length} nodes in "
+                f"{self.num_edges} edges (task.degree={self.degree}, task.path_length={self.path_length})"
             )
         nodes = [*(node for edge in edges for node in edge), start, goal, *answer]
         if outside := [node for node in nodes if not 0 <= node < self.num_nodes]:
             raise InputError(
-                f"node {outside[0]} is outside task.num_nodes={self.num_nodes}; "
+                f"node {outside[0]} is out of range for task.num_nodes={self.num_nodes}; "
                 f"expected 0…{self.num_nodes - 1}"
             )
         self._verify(edges, start, goal, answer)
@@ -224,7 +231,7 @@ class PathStar(Task):
         return prompt.tolist(), answer[::-1] if self.reverse else answer
 
     def _verify(self, edges: list[list[int]], start: int, goal: int, answer: list[int]) -> None:
-        """Refuse what is no path-star graph: every later step trusts its shape."""
+        """Reject graphs that are not a path-star: all later code relies on their shape."""
         parents = {head: tail for tail, head in edges}
         leaves = parents.keys() - {tail for tail, _ in edges}
         tails = [tail for tail, _ in edges if tail != start]
@@ -242,11 +249,12 @@ class PathStar(Task):
         )
         if not (one_in and one_out and whole and start not in parents):
             raise InputError(
-                f"no star around {start}; expected {self.degree} arms of {self.path_length} nodes"
+                f"the edges are not a star around {start}; expected {self.degree} arms of "
+                f"{self.path_length} nodes"
             )
         if answer not in arms or answer[-1] != goal:
             wrong = ",".join(map(str, answer))
-            raise InputError(f"{wrong} is not the path from {start} to {goal}; expected that one")
+            raise InputError(f"{wrong} is not the path from {start} to {goal}; correct the answer")
 
     def drawing(self, prompt: Int[Tensor, " P"]) -> dict[str, Any]:
         tails, heads, start, goal = (x[0].tolist() for x in self._graph(prompt[None]))
