@@ -1,4 +1,4 @@
-"""The GPT against an attention written out in loops, its masks, its cache and its initialisation."""
+"""The GPT against an attention written out in loops; its masks, cache and initialisation."""
 
 import math
 
@@ -72,8 +72,8 @@ def test_forward_against_loops(mask, positions):
 
 
 @pytest.mark.parametrize("mask", ["causal", "prefix", "full"])
-def test_who_sees_whom(mask):
-    """Gradients of each position's output reach exactly the inputs that the mask lets it see."""
+def test_visible_positions(mask):
+    """The gradient of each position's output reaches exactly the inputs that the mask shows."""
     gpt = model(mask=mask)
     x = gpt.embedding(tokens(1)).detach().requires_grad_()
     hidden = gpt(x, P)
@@ -87,7 +87,7 @@ def test_who_sees_whom(mask):
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
 @pytest.mark.parametrize("mask", ["causal", "prefix"])
 @torch.no_grad()
-def test_cache_gives_what_one_pass_gives(mask, positions):
+def test_cache_equals_one_pass(mask, positions):
     gpt = model(mask=mask, positions=positions)
     batch = tokens()
     whole = gpt(batch, P)
@@ -142,7 +142,7 @@ def test_rotary_scores_depend_on_distance_alone():
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
 @torch.no_grad()
 def test_own_positions_and_attention_mask(positions):
-    """Tokens in another order, with their positions and what each sees moved along, are the same tokens."""
+    """Permuted tokens, with positions and mask permuted alike, give the permuted hidden states."""
     gpt = model(positions=positions)
     batch, order = tokens(), torch.randperm(T, generator=torch.Generator().manual_seed(3))
     mask = gpt.build_attention_mask(T, P)[order][:, order]
@@ -156,7 +156,7 @@ def test_own_positions_and_attention_mask(positions):
 
 @pytest.mark.parametrize("mask", ["causal", "prefix"])
 def test_myopic_attention_changes_gradients_alone(mask):
-    """Values as ever; the gradient of a position's output stops at that position (Wu et al., §2)."""
+    """Values are unchanged; gradients of a position's output reach that position only (Wu et al., §2)."""
     gpt = model(mask=mask)
     x = gpt.embedding(tokens(1)).detach().requires_grad_()
     hidden = gpt(x, P, myopic=True)
@@ -167,7 +167,7 @@ def test_myopic_attention_changes_gradients_alone(mask):
 
 
 @torch.no_grad()
-def test_a_further_block_is_one_more_layer():
+def test_a_new_block_is_one_more_layer():
     gpt = model(mask="prefix")
     block = gpt.new_block().double()
     batch = tokens()
@@ -184,8 +184,8 @@ def test_a_further_block_is_one_more_layer():
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
 @pytest.mark.parametrize("mask", ["causal", "prefix", "full"])
 @pytest.mark.parametrize("last", [1, 3, T])
-def test_the_last_positions_alone(mask, positions, last):
-    """Hidden states and gradients of one pass over all positions, and of its cache."""
+def test_last(mask, positions, last):
+    """Hidden states and gradients equal those of a pass over all positions, also with a cache."""
     gpt, x = model(mask=mask, positions=positions), tokens()
     whole, part = gpt(x, P), gpt(x, P, last=last)
     torch.testing.assert_close(part, whole[:, -last:])
@@ -205,7 +205,7 @@ def test_the_last_positions_alone(mask, positions, last):
 
 
 @pytest.mark.parametrize("myopic", [False, True])
-def test_the_last_positions_under_a_mask_of_ones_own(myopic):
+def test_last_with_a_given_mask(myopic):
     gpt, x = model(), tokens()
     mask = torch.rand(len(x), T, T).lt(0.5) | torch.eye(T, dtype=torch.bool)
     options = {"attention_mask": mask, "positions": torch.randperm(T), "myopic": myopic}
@@ -214,7 +214,7 @@ def test_the_last_positions_under_a_mask_of_ones_own(myopic):
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_bf16_attention_on_a_cpu(masked):
-    """Written out there, it is what the fused kernel gives, in values and gradients."""
+    """The attention written out for bf16 equals the fused kernel, in values and gradients."""
     mask = torch.rand(3, 1, T, T).lt(0.5) | torch.eye(T, dtype=torch.bool) if masked else None
     q, k, v = (torch.randn(3, 2, T, 4, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
     fused = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
@@ -229,7 +229,7 @@ def test_bf16_attention_on_a_cpu(masked):
         torch.testing.assert_close(found, expected, atol=0.1, rtol=0.1)
 
 
-def test_the_last_block_computes_the_last_positions_alone():
+def test_last_saves_the_work_of_the_last_block():
     gpt, x = model(layers=1).float(), tokens()
     with FlopCounterMode(display=False) as whole:
         gpt(x)
@@ -240,11 +240,11 @@ def test_the_last_block_computes_the_last_positions_alone():
     assert whole.get_total_flops() - part.get_total_flops() >= 2 * rows * saved * 10 * width**2
 
 
-def test_refusals():
-    with pytest.raises(Impossible, match="width=10"):
+def test_errors():
+    with pytest.raises(Impossible, match=r"model\.width=10: .*multiple of 4"):
         model(width=10)
-    with pytest.raises(Impossible, match="rotary"):
+    with pytest.raises(Impossible, match=r"model\.width=12: .*rotary; .*multiple of 8"):
         model(width=12, positions="rotary")
-    with pytest.raises(InputError, match="learned positions"):
+    with pytest.raises(InputError, match=r"model\.positions=learned: .* 10 tokens .*rotary"):
         model()(tokens(length=T + 1))
     assert model(positions="rotary")(tokens(length=T + 1)).shape == (3, T + 1, 16)

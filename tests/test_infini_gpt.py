@@ -1,4 +1,4 @@
-"""Infini-attention against its recurrence written out in loops, its cache and what it refuses."""
+"""Infini-attention against its recurrence written out in loops; its cache and its errors."""
 
 import math
 
@@ -93,7 +93,7 @@ def test_forward_against_the_recurrence(update):
 
 
 @torch.no_grad()
-def test_within_one_segment_and_a_closed_gate_it_is_a_gpt():
+def test_equals_a_gpt_within_one_segment_and_with_a_closed_gate():
     infini = model(segment_length=T)
     for block in infini.blocks:
         block.attention.gate.fill_(-1e9)
@@ -104,20 +104,20 @@ def test_within_one_segment_and_a_closed_gate_it_is_a_gpt():
 
 @pytest.mark.parametrize("update", ["linear", "delta"])
 def test_contract(update):
-    contract.sees_the_past_alone(model(update=update), T)
-    contract.decodes_as_in_one_pass(model(update=update), tokens(), P)
-    contract.takes_embeddings_and_restores(model(), model(seed=1), tokens())
-    contract.trains_in_bfloat16(model().float(), tokens())
-    contract.builds_on_meta(model)
+    contract.check_causal(model(update=update), T)
+    contract.check_cache(model(update=update), tokens(), P)
+    contract.check_embeddings_and_state_dict(model(), model(seed=1), tokens())
+    contract.check_bfloat16(model().float(), tokens())
+    contract.check_meta(model)
 
 
 @pytest.mark.parametrize("objective", contract.OBJECTIVES)
 def test_objectives(objective):
-    contract.serves_objective(for_task, objective)
+    contract.check_objective(for_task, objective)
 
 
-def test_the_delta_rule_leaves_what_is_known():
-    """A segment read twice, alone at its place in the memory, changes M no more; linearly it doubles it."""
+def test_the_delta_rule_stores_a_segment_once():
+    """A repeated segment of one token changes M only under the linear rule, which doubles M."""
     for update, factor in (("linear", 2), ("delta", 1)):
         memory = model(heads=2)._empty(1)
         memory.keys, memory.values = torch.randn(2, 1, 2, 1, 8, dtype=torch.float64)
@@ -129,7 +129,7 @@ def test_the_delta_rule_leaves_what_is_known():
         torch.testing.assert_close(memory.matrix, factor * once)
 
 
-def test_the_state_holds_no_more_than_one_segment():
+def test_the_cache_holds_at_most_one_segment():
     infini = model()
     cache, kept = infini.init_cache(3, T), []
     for part in tokens().split(1, 1):
@@ -151,11 +151,11 @@ def test_initialisation():
             assert (parameter == float(name.endswith("norm.weight"))).all()
 
 
-def test_refusals():
+def test_errors():
     for mask in ("prefix", "full"):
-        with pytest.raises(Impossible, match=f"model.mask={mask}: InfiniGPT reads segment by segment"):
+        with pytest.raises(Impossible, match=f"model.mask={mask}: .*InfiniGPT.*causal"):
             model(mask=mask)
-    with pytest.raises(Impossible, match="width=18: expected an even multiple"):
+    with pytest.raises(Impossible, match=r"model\.width=18: .*model\.heads=2; .*multiple of 4"):
         model(width=18)
     for objective in (AnyOrder, RegisterTokens, Myopic):
         with pytest.raises(Impossible, match="model: InfiniGPT"):

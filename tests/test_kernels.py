@@ -1,4 +1,4 @@
-"""That a compiled model computes with PyTorch's own kernels, to the last bit."""
+"""The operators of a compiled model equal PyTorch's own kernels, bit by bit."""
 
 import pytest
 import torch
@@ -9,14 +9,14 @@ from forethought.models.kernels import Embedding, gelu
 
 @pytest.fixture
 def compiling(monkeypatch):
-    """The checks of shapes in tests are more than the real compiler can follow."""
+    """Pretend to compile: the real compiler cannot trace the shape checks of the tests."""
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
 
 
 def assert_same(found, expected, parameter):
     assert "forethought" in str(found.grad_fn)
     assert torch.equal(found, expected)
-    gradients = [torch.autograd.grad(each.square().sum(), parameter)[0] for each in (found, expected)]
+    gradients = [torch.autograd.grad(output.square().sum(), parameter)[0] for output in (found, expected)]
     assert torch.equal(*gradients)
 
 
@@ -39,5 +39,5 @@ def test_embedding(compiling):
     ],
     ids=["gelu", "embedding"],
 )
-def test_what_the_compiler_is_told_is_true(operator, arguments):
+def test_registration_of_the_operators(operator, arguments):
     torch.library.opcheck(operator, arguments)

@@ -1,4 +1,4 @@
-"""The looped GPT against a GPT with as many blocks as it makes passes, each a copy."""
+"""The looped GPT against a plain GPT with a copy of each block for each pass."""
 
 import math
 
@@ -60,7 +60,7 @@ def test_equals_the_unrolled_gpt(mask, positions):
 
 @pytest.mark.parametrize("mask", ["causal", "prefix"])
 @torch.no_grad()
-def test_every_pass_has_a_cache_of_its_own(mask):
+def test_every_pass_has_its_own_cache(mask):
     looped, batch = model(mask=mask), tokens()
     cache = looped.init_cache(3, T)
     assert len(cache.blocks) == 6
@@ -90,19 +90,19 @@ def test_myopic_stops_at_every_pass():
 
 
 def test_contract():
-    contract.sees_the_past_alone(model(), T)
-    contract.decodes_as_in_one_pass(model(), tokens(), P)
-    contract.takes_embeddings_and_restores(model(), model(seed=1), tokens())
-    contract.trains_in_bfloat16(model().float(), tokens())
-    contract.builds_on_meta(model)
+    contract.check_causal(model(), T)
+    contract.check_cache(model(), tokens(), P)
+    contract.check_embeddings_and_state_dict(model(), model(seed=1), tokens())
+    contract.check_bfloat16(model().float(), tokens())
+    contract.check_meta(model)
 
 
 @pytest.mark.parametrize("objective", [*contract.OBJECTIVES, AnyOrder, RegisterTokens, Myopic])
 def test_objectives(objective):
-    contract.serves_objective(for_task, objective)
+    contract.check_objective(for_task, objective)
 
 
-def test_weights_are_those_of_few_layers_at_the_scale_of_many():
+def test_initial_weights_are_scaled_by_the_serial_depth():
     torch.manual_seed(0)
     sizes = {"vocabulary_size": 50, "context_length": 20, "width": 128, "heads": 4}
     looped, plain = LoopedGPT(layers=2, loops=4, **sizes), GPT(layers=2, **sizes)

@@ -1,4 +1,4 @@
-"""Mamba-1 against its recurrence written out in loops, and its names and initial values."""
+"""Mamba-1 against its recurrence written out in loops; its parameter names and initial values."""
 
 import pytest
 import torch
@@ -93,7 +93,7 @@ def scan_inputs(rows=3, length=7, inner=4, states=3):
 
 @pytest.mark.parametrize("length", [1, 4, 7])
 def test_scan_gradients_against_finite_differences(monkeypatch, length):
-    """Of y and the last state, by all inputs; several tiles and segments, none of them full."""
+    """Gradients of y and the last state by all inputs, with several tiles and segments, none of them full."""
     monkeypatch.setattr(module, "SEGMENT", 3)
     monkeypatch.setattr(module, "TILE_BYTES", 2 * 3 * 4 * 8)
     assert torch.autograd.gradcheck(selective_scan, scan_inputs(length=length))
@@ -116,7 +116,7 @@ def test_scan_against_a_loop_over_long_sequences():
         torch.testing.assert_close(one, two)
 
 
-def test_no_states_are_kept_where_no_gradient_is_needed():
+def test_no_states_are_kept_without_gradients():
     inputs = [tensor.detach() for tensor in scan_inputs()]
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(saved.append, lambda x: x):
@@ -125,7 +125,7 @@ def test_no_states_are_kept_where_no_gradient_is_needed():
 
 
 def test_names_and_shapes_are_mamba_ssms():
-    """The order too: an optimiser's state goes by it."""
+    """Including the order, on which an optimiser's state depends."""
     expected = {"backbone.embedding.weight": (V, 16)}
     for i in range(2):
         expected[f"backbone.layers.{i}.norm.weight"] = (16,)
@@ -148,7 +148,7 @@ def test_initial_values():
         assert logs.mean().item() == pytest.approx(-2, abs=0.15)  # log-uniform in [-3, -1]
 
 
-def test_autocast_leaves_the_scan_in_full_precision():
+def test_the_scan_is_fp32_under_autocast():
     inputs = [tensor.detach().float().requires_grad_() for tensor in scan_inputs()]
     results = []
     for enabled in (False, True):

@@ -1,4 +1,4 @@
-"""Mamba-2 against its recurrence written out in loops, and its names and initial values."""
+"""Mamba-2 against its recurrence written out in loops; its parameter names and initial values."""
 
 import pytest
 import torch
@@ -80,7 +80,7 @@ def test_outputs_and_gradients_against_loops(chunk):
 
 
 def test_ssd_gradients_against_finite_differences():
-    """Also where a state comes in and one goes out."""
+    """Including the gradients by the initial state and of the last one."""
     torch.manual_seed(0)
     shapes = [(2, 5, 2, 3), (2, 5, 2), (2,), (2, 5, 4), (2, 5, 4), (2, 2, 4, 3)]
     inputs = [torch.randn(*shape, dtype=torch.float64) for shape in shapes]
@@ -92,7 +92,7 @@ def test_ssd_gradients_against_finite_differences():
 
 
 def test_fast_decay_does_not_overflow():
-    """exp of a sum of decays is never split into factors of which one could be infinite."""
+    """exp of a sum of decays must not be split into factors, one of which could be infinite."""
     u, step = torch.randn(1, 64, 1, 2), torch.full((1, 64, 1), 10.0)
     y, state = ssd(u, step, torch.tensor([-16.0]), torch.ones(1, 64, 3), torch.ones(1, 64, 3), 32)
     torch.testing.assert_close(y, 30 * u)  # all but the own token is forgotten
@@ -100,7 +100,7 @@ def test_fast_decay_does_not_overflow():
 
 
 def test_names_and_shapes_are_mamba_ssms():
-    """The order too: an optimiser's state goes by it."""
+    """Including the order, on which an optimiser's state depends."""
     expected = {"backbone.embedding.weight": (V, 16)}
     for i in range(2):
         expected[f"backbone.layers.{i}.norm.weight"] = (16,)
@@ -122,5 +122,5 @@ def test_initial_values():
 
 
 def test_channels_must_divide_into_heads():
-    with pytest.raises(Impossible, match=r"model.head_width=5: expected a divisor of .* = 32"):
+    with pytest.raises(Impossible, match=r"model.head_width=5: .*divisor of 32"):
         model(head_width=5)

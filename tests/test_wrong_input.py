@@ -158,7 +158,7 @@ TOGETHER = [
     ("model.mask=full", "model.mask=full: NextToken has no meaning under it; expected causal or prefix"),
     (
         f"model=lstm model.mask=prefix {OWN}",
-        "model.mask=prefix: LSTM reads from left to right; expected causal",
+        "model.mask=prefix: not supported by LSTM; use causal",
     ),
     (f"objective=any_order model=mamba {OWN}", "model: Mamba has no positions to shuffle; expected gpt"),
     (

@@ -13,20 +13,24 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible, InputError
+from forethought.models.base import Model
 from forethought.models.kernels import Embedding, gelu
 from forethought.validation import Layers, validated
 
 
 @dataclass
 class KVCache:
-    """Keys and values of the tokens read so far, for generation: one tensor for each block passed."""
+    """Keys and values of the tokens read so far."""
 
     blocks: list[Float[Tensor, "2 B H S E"]]
+    """One tensor for each block that a token passes, with room for S tokens."""
+
     length: int = 0
+    """Tokens read so far."""
 
 
-class GPT(nn.Module):
-    """Token ids or embeddings in, hidden states out.
+class GPT(Model):
+    """A decoder-only Transformer, pre-norm.
 
     Initialisation is GPT-2's: N(0, 0.02), biases zero, and the two projections that write into the
     residual stream scaled by 1/sqrt(2 * layers). The output layer shares the token embedding.
@@ -36,17 +40,16 @@ class GPT(nn.Module):
 
     Args:
         vocabulary_size: V.
-        context_length: the longest sequence T, where positions are learned.
+        context_length: the longest sequence T, if positions are learned.
         layers: number of blocks.
         width: D, a multiple of `heads`.
         heads: H.
         positions: `learned` embeddings added to the input, or `rotary` in every attention.
-        mask: who sees whom. `causal`; `prefix`: everyone sees the prompt, answer tokens are causal;
-            `full`: everyone sees everyone.
+        mask: `causal`, `prefix` or `full`.
 
     Raises:
-        Impossible: `width` does not divide into `heads`.
-        InputError: a sequence longer than the learned positions.
+        Impossible: `width` is not a multiple of `heads`, or of 2 · `heads` with rotary positions.
+        InputError: `forward` reads more tokens than there are learned positions.
     """
 
     masks = ("causal", "prefix", "full")
@@ -56,21 +59,19 @@ class GPT(nn.Module):
         self,
         vocabulary_size: PositiveInt,
         context_length: PositiveInt,
-        layers: Layers,
-        width: PositiveInt,
-        heads: PositiveInt,
+        layers: Layers = 3,
+        width: PositiveInt = 64,
+        heads: PositiveInt = 4,
         positions: Literal["learned", "rotary"] = "learned",
         mask: Literal["causal", "prefix", "full"] = "causal",
     ) -> None:
-        super().__init__()
-        if width % heads:
-            raise Impossible(f"model.width={width}: expected a multiple of model.heads={heads}")
-        if positions == "rotary" and width // heads % 2:
+        super().__init__(width, mask)
+        factor = 2 if positions == "rotary" else 1  # channels are rotated in pairs
+        if width % (factor * heads):
             raise Impossible(
-                f"model.width={width}: expected a multiple of 2 * model.heads={2 * heads} (rotary)"
+                f"model.width={width}: not supported with model.heads={heads} and "
+                f"model.positions={positions}; use a multiple of {factor * heads}"
             )
-        self.mask = mask
-        self.width = width
         self.heads = heads
         self.embedding = Embedding(vocabulary_size, width)
         self.position = nn.Embedding(context_length, width) if positions == "learned" else None
@@ -80,15 +81,16 @@ class GPT(nn.Module):
 
     @property
     def stack(self) -> list[nn.Module]:
-        """The blocks in the order in which a token passes through them."""
+        """Blocks in the order in which a token passes them."""
         return list(self.blocks)
 
     @property
     def last_block(self) -> nn.Module:
+        """The last block that a token passes."""
         return self.stack[-1]
 
     def initialise(self, module: nn.Module) -> None:
-        """Draw new weights for all of the model, or for one more block of it."""
+        """Draw GPT-2's initial weights for the whole model or for one more block."""
         initialise(module, len(self.stack))
 
     def forward(
@@ -102,26 +104,25 @@ class GPT(nn.Module):
         last: int | None = None,
         trunk: bool = False,
     ) -> Float[Tensor, "B L D"]:
-        """Hidden states after the last norm, of all L = T positions or of the `last` ones.
+        """Return the hidden states after the last norm, of all L = T positions or of the last L ones.
 
         Args:
-            x: token ids, or embeddings (`embed`) where an objective builds its own input.
-            prompt_length: P, read by the `prefix` mask alone.
-            cache: from `init_cache`; `x` then continues the sequence in the cache, and is appended to
-                the cache. A prompt under the `prefix` mask must arrive in one piece.
-            positions: where each token stands; by default one after the other.
-            attention_mask: True where a position sees another, in place of the model's own mask
-                (`build_attention_mask`).
+            x: token ids, or embeddings (`embed`).
+            prompt_length: P, for the `prefix` mask.
+            cache: from `init_cache`; `x` continues the sequence in the cache and is appended to the cache.
+                Under the `prefix` mask, the whole prompt must come in the first piece.
+            positions: position of each token; by default 0, 1, … after those in the cache.
+            attention_mask: True where row t sees column s, in place of the model's own mask.
             myopic: keys and values of other positions carry no gradient (Wu et al., 2404.00859).
-            last: L, the positions at the end that are asked for. The last block computes keys and values
-                alone for the others.
-            trunk: instead, of all positions, what enters the last block; `run_block` does the rest.
+            last: L. For the other positions, the last block computes keys and values only.
+            trunk: return the input of the last block instead, at all positions; `run_block` continues.
         """
         length, past = x.shape[1], cache.length if cache else 0
         if self.position is not None and positions is None and past + length > self.position.num_embeddings:
             raise InputError(
-                f"a sequence of {past + length} tokens: the learned positions of this model end at "
-                f"{self.position.num_embeddings}; expected a shorter task, or model.positions=rotary"
+                f"model.positions=learned: a sequence of {past + length} tokens is longer than the "
+                f"{self.position.num_embeddings} learned positions; use a shorter task or "
+                "model.positions=rotary"
             )
         hidden = x if x.is_floating_point() else self.embed(x)
         if positions is None:
@@ -142,12 +143,8 @@ class GPT(nn.Module):
             return hidden
         return self.norm(hidden if last is None else hidden[:, -last:])
 
-    def embed(self, tokens: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
-        """Token embeddings without positions, which `forward` adds."""
-        return self.embedding(tokens)
-
     def new_block(self) -> nn.Module:
-        """One more block of this architecture, freshly initialised, for an objective's own heads."""
+        """Return one more block of this architecture, freshly initialised."""
         block = GPTBlock(self.width, self.heads)
         self.initialise(block)
         return block
@@ -159,7 +156,7 @@ class GPT(nn.Module):
         prompt_length: int = 0,
         last: int | None = None,
     ) -> Float[Tensor, "B L D"]:
-        """A block, the last one or one of `new_block`, under the model's mask; then the last norm."""
+        """Return a block's output after the last norm. `block` is the last one or from `new_block`."""
         length = hidden.shape[1]
         rotation = self._rotation(torch.arange(length, device=hidden.device))
         attention_mask = self._attention_mask(length, 0, prompt_length, hidden.device)
@@ -168,7 +165,7 @@ class GPT(nn.Module):
     def build_attention_mask(
         self, length: int, prompt_length: int, device: torch.device | str = "cpu"
     ) -> Bool[Tensor, "T T"]:
-        """The model's own mask, for an objective that adds rules: row t sees the columns that are True."""
+        """Return the model's own mask: row t sees column s where it is True."""
         attention_mask = self._attention_mask(length, 0, prompt_length, torch.device(device))
         if attention_mask is None:
             return torch.ones(length, length, dtype=torch.bool, device=device).tril()
@@ -184,9 +181,9 @@ class GPT(nn.Module):
     def _attention_mask(
         self, length: int, past: int, prompt_length: int, device: torch.device
     ) -> Bool[Tensor, "T S"] | None:
-        """Which of S = past + T positions each of T queries sees; None: all up to itself.
+        """Return the attention mask, True = visible, with S = past + T.
 
-        None asks for the kernel's own causal mask, which is faster than reading one.
+        None selects the fused kernel's own causal mask, which is faster.
         """
         if self.mask == "full":
             return torch.ones(length, past + length, dtype=torch.bool, device=device)
@@ -198,13 +195,10 @@ class GPT(nn.Module):
         return attention_mask
 
     def init_cache(self, batch_size: int, length: int) -> KVCache:
-        """An empty key/value cache for `batch_size` sequences of up to `length` tokens."""
+        """Return an empty key/value cache for `batch_size` sequences of up to `length` tokens."""
         weight = self.embedding.weight
         shape = (2, batch_size, self.heads, length, weight.shape[1] // self.heads)
         return KVCache([weight.new_empty(shape) for _ in self.stack])
-
-    def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
-        return F.linear(hidden, self.embedding.weight)
 
 
 class GPTBlock(nn.Module):
@@ -295,18 +289,18 @@ def attention(
     v: Float[Tensor, "B H S E"],
     attention_mask: Bool[Tensor, "*N L S"] | None,
 ) -> Float[Tensor, "B H L E"]:
-    """Scaled dot-product attention; `attention_mask` None: all up to oneself."""
+    """Return the scaled dot-product attention. None is the causal mask."""
     if q.device.type != "cpu" or q.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=attention_mask, is_causal=attention_mask is None
         )
-    # On a CPU the fused kernel takes about three times as long in bf16 (docs/PERFORMANCE.md).
+    # On a CPU, the fused kernel is about 3× slower in bf16 (docs/PERFORMANCE.md).
     if attention_mask is None:
         attention_mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril()
-    # The product adds the mask: to fill it in afterwards takes as long as the softmax.
+    # baddbmm adds the mask to the product: a masked_fill afterwards takes as long as the softmax.
     bias = torch.zeros(attention_mask.shape, dtype=q.dtype).masked_fill(~attention_mask, -torch.inf)
     bias = bias.expand(*q.shape[:2], *attention_mask.shape[-2:])
-    queries, keys, values = (each.flatten(0, 1) for each in (q, k, v))
+    queries, keys, values = (tensor.flatten(0, 1) for tensor in (q, k, v))
     scale = 1 / math.sqrt(q.shape[3])
     scores = torch.baddbmm(bias.flatten(0, 1), queries, keys.transpose(1, 2), alpha=scale)
     return (scores.softmax(2) @ values).view(q.shape)
@@ -320,9 +314,10 @@ def _myopic_attention(
     past_v: Float[Tensor, "B H T E"],
     attention_mask: Bool[Tensor, "*N T T"] | None,
 ) -> Float[Tensor, "B H T E"]:
-    """Attention in which a position's own key and value carry gradient and all others' (`past_*`) do not.
+    """Return attention in which only the position's own key and value carry a gradient.
 
-    The values are those of plain attention: `past_k` equals `k`, computed from a detached input.
+    The values equal those of plain attention: `past_k` and `past_v` equal `k` and `v`, but are computed
+    from a detached input.
     """
     scores = q @ past_k.transpose(2, 3) / math.sqrt(q.shape[3])
     scores = scores + torch.diag_embed((q * (k - past_k)).sum(3) / math.sqrt(q.shape[3]))
@@ -333,6 +328,8 @@ def _myopic_attention(
 
 
 class MLP(nn.Module):
+    """Two linear layers with a GELU between, four times wider inside."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.input = nn.Linear(width, 4 * width)
@@ -343,7 +340,7 @@ class MLP(nn.Module):
 
 
 def initialise(module: nn.Module, depth: int) -> None:
-    """GPT-2's initial weights for a module of a model in which a token passes `depth` blocks."""
+    """Draw GPT-2's initial weights for a module of a model in which a token passes `depth` blocks."""
     for name, parameter in module.named_parameters():
         if parameter.ndim == 2:
             residual = name.endswith(("attention.output.weight", "mlp.output.weight"))
@@ -353,7 +350,7 @@ def initialise(module: nn.Module, depth: int) -> None:
 
 
 def rotary(positions: Int[Tensor, " T"] | Int[Tensor, "B T"], width: int) -> Float[Tensor, "2 R 1 T E"]:
-    """Cosine and sine of the angle of every position and pair of channels (E = width, halves equal)."""
+    """Return cosine and sine of each position's angle, per channel (E = width; both halves are equal)."""
     frequency = 10000 ** (-torch.arange(0, width, 2, device=positions.device) / width)
     angle = torch.atleast_2d(positions)[:, None, :, None] * frequency.repeat(2)
     return torch.stack([angle.cos(), angle.sin()])

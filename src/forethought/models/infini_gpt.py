@@ -1,4 +1,4 @@
-"""A GPT with Infini-attention: it sees its current segment, and a compressed memory of all before."""
+"""A GPT with Infini-attention: causal attention in segments, and a compressed memory of earlier ones."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
+from forethought.models.base import Model
 from forethought.models.gpt import MLP, initialise, rotary, rotate
 from forethought.models.kernels import Embedding
 from forethought.validation import Layers, validated
@@ -19,10 +20,10 @@ from forethought.validation import Layers, validated
 
 @dataclass
 class Memory:
-    """What one attention keeps of the tokens read so far; its size does not depend on how many.
+    """Memory of one attention, of a size that does not grow with the tokens read.
 
-    `matrix` (M) and `norm` (z) hold the finished segments, `keys` and `values` the S tokens of the current
-    one, not yet rotated.
+    `matrix` (M) and `norm` (z) hold the finished segments. `keys` and `values` hold the S tokens of the
+    current segment, not yet rotated.
     """
 
     matrix: Float[Tensor, "B H E E"]
@@ -31,80 +32,74 @@ class Memory:
     values: Float[Tensor, "B H S E"]
 
     def recall(self, queries: Float[Tensor, "B H T E"]) -> Float[Tensor, "B H T E"]:
-        """σ(Q) M / σ(Q) z; zero while the memory is empty."""
-        found = positive(queries)
-        return found @ self.matrix / (found @ self.norm[..., None]).clamp(min=1e-6)
+        """Return σ(Q) M / σ(Q) z, which is zero while the memory is empty."""
+        features = positive(queries)
+        return features @ self.matrix / (features @ self.norm[..., None]).clamp(min=1e-6)
 
     def absorb(self, update: str) -> None:
-        """M += σ(K)ᵀ V and z += Σ σ(K) over the current segment, which then begins anew.
+        """Add the current segment to the memory and empty the segment: M += σ(K)ᵀ V, z += Σ σ(K).
 
-        With `delta`, V is first rid of what the memory already answers to K.
+        With `delta`, V is first reduced by the values that the memory already recalls for K.
         """
         new = self.values - self.recall(self.keys) if update == "delta" else self.values
-        found = positive(self.keys)
-        self.matrix = self.matrix + found.transpose(2, 3) @ new
-        self.norm = self.norm + found.sum(2)
+        features = positive(self.keys)
+        self.matrix = self.matrix + features.transpose(2, 3) @ new
+        self.norm = self.norm + features.sum(2)
         self.keys, self.values = self.keys[:, :, :0], self.values[:, :, :0]
 
 
 @dataclass
 class InfiniCache:
-    """The memory of every block."""
+    """Memories of all blocks."""
 
     memories: list[Memory]
 
 
-class InfiniGPT(nn.Module):
-    """Token ids or embeddings in, hidden states out.
+class InfiniGPT(Model):
+    """A GPT with Infini-attention.
 
-    A GPT whose attention is causal within segments of S tokens. From earlier segments each head reads a
-    matrix M and a vector z of constant size, mixed in by a learned gate β that begins at one half,
+    Attention is causal within segments of S tokens. From earlier segments, each head reads a matrix M and
+    a vector z of constant size, mixed in by a learned gate sigmoid(β) that starts at one half,
 
         A = sigmoid(β) σ(Q) M / σ(Q) z + (1 - sigmoid(β)) softmax(Q Kᵀ / sqrt(E)) V,   σ = ELU + 1
 
-    and after each segment M += σ(K)ᵀ V, z += Σ σ(K). Positions are rotary, turned within the segment alone:
-    the memory knows none. Initialisation and output layer are GPT's.
+    and after each segment M += σ(K)ᵀ V, z += Σ σ(K). Positions are rotary within a segment; the
+    memory has no positions. Initialisation and output layer are GPT's.
 
     Source: Munkhdalai et al., "Leave No Context Behind: Efficient Infinite Context Transformers with
     Infini-attention" (2404.07143), §2.1.
 
     Args:
         vocabulary_size: V.
-        context_length: of no effect; there is no longest sequence.
+        context_length: unused; there is no longest sequence.
         layers: number of blocks.
         width: D, an even multiple of `heads`.
         heads: H.
-        segment_length: S. What is no longer than this is read by causal attention alone.
+        segment_length: S. A sequence of at most S tokens is read by causal attention alone.
         update: of the memory: `linear` as above, or `delta`, which stores V - σ(K) M / σ(K) z for V.
-        mask: `causal` alone.
+        mask: `causal`.
 
     Raises:
-        Impossible: another mask, or a width that is no even multiple of `heads`.
+        Impossible: another mask, or a width that is not a multiple of 2 · `heads`.
     """
-
-    masks = ("causal",)
 
     @validated
     def __init__(
         self,
         vocabulary_size: PositiveInt,
         context_length: PositiveInt,
-        layers: Layers,
-        width: PositiveInt,
-        heads: PositiveInt,
-        segment_length: PositiveInt,
+        layers: Layers = 3,
+        width: PositiveInt = 64,
+        heads: PositiveInt = 4,
+        segment_length: PositiveInt = 16,
         update: Literal["linear", "delta"] = "linear",
         mask: Literal["causal", "prefix", "full"] = "causal",
     ) -> None:
-        super().__init__()
-        if mask not in self.masks:
-            raise Impossible(
-                f"model.mask={mask}: InfiniGPT reads segment by segment, from left to right; expected causal"
-            )
+        super().__init__(width, mask)
         if width % (2 * heads):
-            raise Impossible(f"model.width={width}: expected an even multiple of model.heads={heads}")
-        self.mask = mask
-        self.width = width
+            raise Impossible(
+                f"model.width={width}: not supported with model.heads={heads}; use a multiple of {2 * heads}"
+            )
         self.heads = heads
         self.segment_length = segment_length
         self.update = update
@@ -114,7 +109,7 @@ class InfiniGPT(nn.Module):
         self.initialise(self)
 
     def initialise(self, module: nn.Module) -> None:
-        """Draw new weights for all of the model, or for one more block of it."""
+        """Draw GPT-2's initial weights for the whole model or for one more block."""
         initialise(module, len(self.blocks))
 
     def forward(
@@ -124,13 +119,13 @@ class InfiniGPT(nn.Module):
         cache: InfiniCache | None = None,
         trunk: bool = False,
     ) -> Float[Tensor, "B T D"]:
-        """Hidden states after the last norm.
+        """Return the hidden states after the last norm.
 
         Args:
-            x: token ids, or embeddings (`embed`) where an objective builds its own input.
-            prompt_length: of no effect; segments are counted from the first prompt token on.
-            cache: from `init_cache`; `x` then continues the sequence in the cache.
-            trunk: instead, what enters the last block; `run_block` does the rest.
+            x: token ids, or embeddings (`embed`).
+            prompt_length: unused; the first segment starts at the first prompt token.
+            cache: from `init_cache`; `x` continues the sequence in the cache.
+            trunk: return the input of the last block instead; `run_block` continues.
         """
         hidden = x if x.is_floating_point() else self.embed(x)
         memories = cache.memories if cache else [self._empty(len(x)) for _ in self.blocks]
@@ -141,13 +136,11 @@ class InfiniGPT(nn.Module):
 
     @property
     def last_block(self) -> nn.Module:
+        """The last block."""
         return self.blocks[-1]
 
-    def embed(self, tokens: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
-        return self.embedding(tokens)
-
     def new_block(self) -> nn.Module:
-        """One more block of this architecture, freshly initialised, for an objective's own heads."""
+        """Return one more block of this architecture, freshly initialised."""
         block = InfiniBlock(self.width, self.heads, self.segment_length, self.update)
         self.initialise(block)
         return block
@@ -155,11 +148,11 @@ class InfiniGPT(nn.Module):
     def run_block(
         self, block: nn.Module, hidden: Float[Tensor, "B T D"], prompt_length: int = 0
     ) -> Float[Tensor, "B T D"]:
-        """A block, the last one or one of `new_block`, its memory empty at first; then the last norm."""
+        """Return a block's output after the last norm. The block starts with an empty memory."""
         return self.norm(block(hidden, self._empty(len(hidden))))
 
     def init_cache(self, batch_size: int, length: int) -> InfiniCache:
-        """Empty memories for `batch_size` sequences of any length."""
+        """Return empty memories for `batch_size` sequences of any length."""
         return InfiniCache([self._empty(batch_size) for _ in self.blocks])
 
     def _empty(self, batch_size: int) -> Memory:
@@ -167,9 +160,6 @@ class InfiniGPT(nn.Module):
         zeros = self.embedding.weight.new_zeros
         segment = zeros(batch_size, heads, 0, size)
         return Memory(zeros(batch_size, heads, size, size), zeros(batch_size, heads, size), segment, segment)
-
-    def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
-        return F.linear(hidden, self.embedding.weight)
 
 
 class InfiniBlock(nn.Module):
@@ -188,7 +178,7 @@ class InfiniBlock(nn.Module):
 
 
 class InfiniAttention(nn.Module):
-    """Local causal attention, mixed head by head with what a memory of earlier segments recalls."""
+    """Causal attention within a segment, mixed head by head with values recalled from the memory."""
 
     def __init__(self, width: int, heads: int, segment_length: int, update: str) -> None:
         super().__init__()
@@ -200,7 +190,7 @@ class InfiniAttention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def forward(self, x: Float[Tensor, "B T D"], memory: Memory) -> Float[Tensor, "B T D"]:
-        """Reads on from where `memory` stands, and leaves it at the end of `x`."""
+        """Attend from each position of `x`, and append `x` to `memory`."""
         q, k, v = self.input(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed, start = [], 0
         while start < x.shape[1]:
@@ -217,7 +207,7 @@ class InfiniAttention(nn.Module):
         v: Float[Tensor, "B H T E"],
         memory: Memory,
     ) -> Float[Tensor, "B H T E"]:
-        """T further tokens of the current segment, at most up to its end."""
+        """Attend from T further tokens of the current segment, which end within the segment."""
         past = memory.keys.shape[2]
         memory.keys, memory.values = torch.cat([memory.keys, k], 2), torch.cat([memory.values, v], 2)
         length = memory.keys.shape[2]
@@ -237,5 +227,5 @@ class InfiniAttention(nn.Module):
 
 
 def positive(x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B H T E"]:
-    """σ = ELU + 1, the feature map of linear attention (Katharopoulos et al., 2006.16236)."""
+    """Return σ(x) = ELU(x) + 1, the feature map of linear attention (Katharopoulos et al., 2006.16236)."""
     return F.elu(x) + 1

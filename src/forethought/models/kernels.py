@@ -1,8 +1,8 @@
-"""Operations for which PyTorch has better kernels for a CPU than its compiler writes.
+"""Operations for which PyTorch's CPU kernels are faster than those of its compiler.
 
-The compiler's GELU takes 1.1 to 1.9 times as long (fp32, bf16; there and back). Its gradient of an embedding
-adds number by number, atomically, from two threads on: 2 to 8 times as long. Outside a compiled model, and on
-other devices, these are PyTorch's own of the same names.
+The compiler's GELU is 1.1 to 1.9× slower (fp32, bf16; forward and backward). Its gradient of an embedding is
+2 to 8× slower with two or more threads, because it adds atomically, number by number. Outside a compiled
+model, and on other devices, these operations are PyTorch's own of the same names.
 """
 
 import torch
@@ -14,12 +14,12 @@ aten = torch.ops.aten
 
 
 def gelu(x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-    """Exact GELU (Hendrycks & Gimpel, 1606.08415)."""
+    """Apply the exact GELU (Hendrycks & Gimpel, 1606.08415)."""
     return _gelu(x) if _compiled_for_cpu(x) else F.gelu(x)
 
 
 class Embedding(nn.Embedding):
-    """A row of `weight` for each token."""
+    """Table with one row of `weight` for each token."""
 
     def forward(self, tokens: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
         weight = self.weight
@@ -52,7 +52,7 @@ def _embedding_backward(gradient: Tensor, tokens: Tensor, count: int) -> Tensor:
     return result
 
 
-# What the compiler is told of each: shapes, and what to call for the gradient.
+# The compiler cannot look into custom operators: register their output shapes and gradients.
 _gelu.register_fake(torch.empty_like)
 _gelu_backward.register_fake(lambda gradient, x: torch.empty_like(x))
 _gelu.register_autograd(

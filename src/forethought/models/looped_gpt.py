@@ -1,4 +1,4 @@
-"""A GPT that passes its few blocks several times over: serial depth without further weights."""
+"""A GPT that loops over its blocks: serial depth without further weights."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from forethought.validation import Layers, validated
 class LoopedGPT(GPT):
     """A GPT in which a token passes all blocks, in order, `loops` times before the last norm.
 
-    It has the weights of a GPT of `layers` blocks and the serial depth of one of loops · layers, whose
-    scale at initialisation it takes too: 1/sqrt(2 · loops · layers) for what writes into the residual
-    stream. Every pass has keys and values of its own. Neither the input nor the number of the pass is
-    fed in anew; the residual stream carries both on.
+    The model has the weights of a GPT with `layers` blocks and the serial depth of one with loops · layers.
+    Projections into the residual stream are scaled by 1/sqrt(2 · loops · layers) at initialisation. Every
+    pass has keys and values of its own. Only the residual stream connects the passes: the input is not
+    added again, and nothing encodes the number of the pass.
 
     Source: Dehghani et al., "Universal Transformers" (1807.03819), §2, with a fixed number of steps;
     Yang et al., "Looped Transformers are Better at Learning Learning Algorithms" (2311.12424), who add
@@ -26,7 +26,7 @@ class LoopedGPT(GPT):
 
     Args:
         layers: blocks in the loop.
-        loops: how often they are passed; 1 is a GPT.
+        loops: passes through the blocks; 1 is a GPT.
         others: as for `GPT`.
     """
 
@@ -35,16 +35,17 @@ class LoopedGPT(GPT):
         self,
         vocabulary_size: PositiveInt,
         context_length: PositiveInt,
-        layers: Layers,
-        loops: PositiveInt,
-        width: PositiveInt,
-        heads: PositiveInt,
+        layers: Layers = 1,
+        loops: PositiveInt = 3,
+        width: PositiveInt = 64,
+        heads: PositiveInt = 4,
         positions: Literal["learned", "rotary"] = "learned",
         mask: Literal["causal", "prefix", "full"] = "causal",
     ) -> None:
-        self.loops = loops  # first, as the scale of the weights depends on it
+        self.loops = loops  # before `GPT` draws the weights, whose scale depends on it
         super().__init__(vocabulary_size, context_length, layers, width, heads, positions, mask)
 
     @property
     def stack(self) -> list[nn.Module]:
+        """Blocks in the order in which a token passes them."""
         return list(self.blocks) * self.loops

@@ -1,4 +1,4 @@
-"""Mamba: a selective state space model, on CPUs without any package and on CUDA with mamba-ssm's kernel."""
+"""Mamba: a selective state space model, in plain PyTorch or with mamba-ssm's CUDA kernel."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from forethought.validation import Layers, validated
 SCAN_KERNEL = "mamba_ssm.ops.selective_scan_interface:selective_scan_fn"
 
 TILE_BYTES = 300_000
-"""Rows of a batch are walked together only as far as their states stay in a core's cache."""
+"""Largest size of the states of one tile of rows, which must stay in a core's cache."""
 
 SEGMENT = 16
-"""Steps between the states that the forward pass keeps; N = 16 states of them weigh as much as the input."""
+"""Steps between the states kept by the forward pass. With N = 16, they take as much memory as the input."""
 
 
 class Mamba(StateSpaceModel):
-    """Mamba-1: every channel carries N states that decay and take in at a rate each token chooses.
+    """Mamba-1: each channel has N states; each token sets the rates at which they decay and are written.
 
     State dicts move to and from mamba-ssm's `Mamba` (see `StateSpaceModel`).
 
@@ -43,19 +43,19 @@ class Mamba(StateSpaceModel):
 
     Args:
         vocabulary_size: V.
-        context_length: ignored; the state has one size for every length.
+        context_length: unused; there is no longest sequence.
         layers: number of blocks.
         width: D.
         state_size: N, states of each channel.
         expand: E = expand * D channels inside a mixer.
         conv_width: tokens under the causal convolution.
-        backend: `auto`: mamba-ssm's kernel on CUDA if it can be imported, else plain PyTorch; `torch`;
-            `mamba_ssm`. Decoding with a state is always plain PyTorch: the kernel takes no initial state.
-        mask: a recurrence can only be `causal`.
+        backend: `torch`, `mamba_ssm` or `auto`, which takes mamba-ssm's kernel on CUDA if it can be
+            imported. Decoding with a cache is always plain PyTorch: the kernel takes no initial state.
+        mask: `causal`.
 
     Raises:
         Impossible: another mask.
-        InputError: `backend=mamba_ssm` where that cannot run.
+        InputError: `mamba_ssm` cannot be imported, or does not support the device.
     """
 
     @validated
@@ -63,8 +63,8 @@ class Mamba(StateSpaceModel):
         self,
         vocabulary_size: PositiveInt,
         context_length: PositiveInt,
-        layers: Layers,
-        width: PositiveInt,
+        layers: Layers = 3,
+        width: PositiveInt = 64,
         state_size: PositiveInt = 16,
         expand: PositiveInt = 2,
         conv_width: PositiveInt = 4,
@@ -79,7 +79,7 @@ class Mamba(StateSpaceModel):
 class MambaMixer(nn.Module):
     """Convolution and selective scan of one branch, gated by the other; E = expand * D channels each."""
 
-    no_weight_decay = ("A_log",)  # though it has two axes
+    no_weight_decay = ("A_log",)  # by default, all parameters with two axes decay
 
     def __init__(self, width: int, state_size: int, expand: int, conv_width: int, backend: Backend) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class MambaMixer(nn.Module):
         self.out_proj = nn.Linear(inner, width, bias=False)
 
     def reset_parameters(self) -> None:
-        """A = -1 … -N in every channel, and steps that start small (Gu & Dao, §3.6)."""
+        """Set A = -1 … -N in every channel, and draw small initial steps (Gu & Dao, §3.6)."""
         decay = torch.arange(1.0, self.A_log.shape[1] + 1, device=self.A_log.device)
         with torch.no_grad():
             self.A_log.copy_(decay.log().expand_as(self.A_log))
@@ -115,7 +115,7 @@ class MambaMixer(nn.Module):
         x = F.silu(x)
         states = self.A_log.shape[1]
         step, write, read = self.x_proj(x).split([self.rank, states, states], 2)
-        # The bias in full precision: bf16 would move the smallest steps by some percent.
+        # Add the bias in full precision: bf16 would change the smallest steps by some percent.
         step = F.softplus(full_precision(F.linear(step, self.dt_proj.weight)) + self.dt_proj.bias)
         decay = -full_precision(self.A_log).exp()
         inputs = (full_precision(x), step, decay, full_precision(write), full_precision(read))
@@ -130,7 +130,7 @@ class MambaMixer(nn.Module):
         return self.out_proj((y + self.D * x) * F.silu(gate))
 
 
-@torch.compiler.disable  # nothing to gain from unrolling thousands of steps
+@torch.compiler.disable  # the compiler would unroll thousands of steps, without a gain
 def selective_scan(
     u: Float[Tensor, "B T E"],
     step: Float[Tensor, "B T E"],
@@ -139,7 +139,7 @@ def selective_scan(
     read: Float[Tensor, "B T N"],
     initial: Float[Tensor, "B N E"] | None = None,
 ) -> tuple[Float[Tensor, "B T E"], Float[Tensor, "B N E"]]:
-    """h_t = exp(step_t A) h_{t-1} + step_t write_t u_t and y_t = read_t · h_t, for every channel of E.
+    """Compute h_t = exp(step_t A) h_{t-1} + step_t write_t u_t and y_t = read_t · h_t in every channel.
 
     In the paper's letters: Δ is `step`, A `decay`, B `write`, C `read` (2312.00752, §3.2, alg. 2).
 
@@ -154,10 +154,10 @@ def selective_scan(
 
 
 class SelectiveScan(torch.autograd.Function):
-    """`selective_scan`, one step after the other, in place, for a tile of rows at a time.
+    """`selective_scan` step by step, in place, for a tile of rows at a time.
 
-    The states of all steps are never held at once: the forward pass keeps one in every `SEGMENT`, and
-    the backward pass computes those between anew. E is the contiguous dimension throughout.
+    The states of all steps never exist at the same time. The forward pass keeps one state per `SEGMENT`
+    steps, and the backward pass recomputes the states in between. E is the contiguous dimension throughout.
     """
 
     @staticmethod
@@ -193,7 +193,7 @@ class SelectiveScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor, grad_state: Tensor) -> tuple[Tensor, ...]:
-        # A caller who differentiates under autocast must not have the products below in bf16.
+        # If backward runs under autocast, the products in walk_back would be in bf16.
         with torch.autocast(grad_y.device.type, enabled=False):
             return SelectiveScan.walk_back(grad_y, grad_state, *ctx.saved_tensors)
 
@@ -214,9 +214,9 @@ class SelectiveScan(torch.autograd.Function):
         grad_write, grad_read = torch.empty_like(write), torch.empty_like(read)
         grad_initial, grad_rate = grad_state.clone(), torch.zeros_like(rate)
         for rows in _tiles(grad_initial):
-            g = grad_initial[rows]  # of the loss by h, walked back through time
+            g = grad_initial[rows]  # gradient of the loss by h, propagated back through time
             h, product, sum_rate = torch.empty_like(g), torch.empty_like(g), torch.zeros_like(g)
-            # exp(step A), and what is left of the state before by it, for the steps of one segment.
+            # For the steps of one segment: exp(step A), and exp(step A) times the previous state.
             factors, left = (g.new_empty(SEGMENT, *g.shape).unbind(0) for _ in range(2))
             step_t, inflow_t, grad_t = _steps(step[rows], 2), _steps(inflow[rows], 2), _steps(grad_y[rows], 2)
             write_t, read_t, write_row = _steps(write[rows], 3), _steps(read[rows], 3), _steps(write[rows], 2)
@@ -234,7 +234,7 @@ class SelectiveScan(torch.autograd.Function):
                     g.addcmul_(read_t[t], grad_t[t])
                     to_write[t] = torch.bmm(inflow_t[t], g.mT)
                     to_inflow[t] = torch.bmm(write_row[t], g)
-                    torch.mul(g, left[t - start], out=product)  # the gradient by the exponent step A
+                    torch.mul(g, left[t - start], out=product)  # gradient by the exponent, step A
                     sum_rate.addcmul_(product, step_t[t])
                     to_step[t] = product.mul_(rate).sum(1, keepdim=True)
                     g.mul_(factors[t - start])
@@ -248,11 +248,11 @@ class SelectiveScan(torch.autograd.Function):
 
 
 def _tiles(states: Float[Tensor, "B N E"]) -> list[slice]:
-    """The batch in slices of rows whose states fit the cache."""
+    """Split the batch into slices of rows whose states fit into the cache."""
     rows = max(1, TILE_BYTES // (states[0].numel() * states.element_size())) if len(states) else 1
     return [slice(start, start + rows) for start in range(0, len(states), rows)]
 
 
 def _steps(x: Float[Tensor, "B T C"], dim: int) -> tuple[Tensor, ...]:
-    """A row (`dim=2`) or column (`dim=3`) vector for each step."""
+    """Return a row (`dim=2`) or column (`dim=3`) vector for each step."""
     return x.unsqueeze(dim).unbind(1)

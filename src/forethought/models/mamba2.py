@@ -28,7 +28,7 @@ SSD_KERNEL = "mamba_ssm.ops.triton.ssd_combined:mamba_chunk_scan_combined"
 
 
 class Mamba2(StateSpaceModel):
-    """Mamba-2: as Mamba, but all channels of a head decay alike, so that matrix products do the work.
+    """Mamba-2: like Mamba, but all channels of a head share one decay, so that matrix products apply.
 
     State dicts move to and from mamba-ssm's `Mamba2` with one group (see `StateSpaceModel`).
 
@@ -36,21 +36,21 @@ class Mamba2(StateSpaceModel):
 
     Args:
         vocabulary_size: V.
-        context_length: ignored; the state has one size for every length.
+        context_length: unused; there is no longest sequence.
         layers: number of blocks.
         width: D.
         state_size: N, states of each channel.
         expand: E = expand * D channels inside a mixer.
         head_width: P, channels of a head; a divisor of E.
         conv_width: tokens under the causal convolution.
-        chunk: steps that are computed as one matrix; of no effect on the result.
-        backend: `auto`: mamba-ssm's kernel on CUDA if it can be imported, else plain PyTorch; `torch`;
-            `mamba_ssm`. Decoding with a state is always plain PyTorch.
-        mask: a recurrence can only be `causal`.
+        chunk: steps computed as one matrix; does not change the result.
+        backend: `torch`, `mamba_ssm` or `auto`, which takes mamba-ssm's kernel on CUDA if it can be
+            imported. Decoding with a cache is always plain PyTorch.
+        mask: `causal`.
 
     Raises:
-        Impossible: another mask, or channels that do not divide into heads.
-        InputError: `backend=mamba_ssm` where that cannot run.
+        Impossible: another mask, or E is not a multiple of `head_width`.
+        InputError: `mamba_ssm` cannot be imported, or does not support the device.
     """
 
     @validated
@@ -58,8 +58,8 @@ class Mamba2(StateSpaceModel):
         self,
         vocabulary_size: PositiveInt,
         context_length: PositiveInt,
-        layers: Layers,
-        width: PositiveInt,
+        layers: Layers = 3,
+        width: PositiveInt = 64,
         state_size: PositiveInt = 32,
         expand: PositiveInt = 2,
         head_width: PositiveInt = 32,
@@ -70,8 +70,8 @@ class Mamba2(StateSpaceModel):
     ) -> None:
         if expand * width % head_width:
             raise Impossible(
-                f"model.head_width={head_width}: expected a divisor of model.expand * model.width = "
-                f"{expand * width}"
+                f"model.head_width={head_width}: not supported with model.expand={expand} and "
+                f"model.width={width}; use a divisor of {expand * width}"
             )
         require_backend(backend, SSD_KERNEL)
         new_mixer = partial(Mamba2Mixer, width, state_size, expand, head_width, conv_width, chunk, backend)
@@ -103,7 +103,7 @@ class Mamba2Mixer(nn.Module):
         self.out_proj = nn.Linear(self.inner, width, bias=False)
 
     def reset_parameters(self) -> None:
-        """A uniform in [-16, -1], and steps that start small, as in mamba-ssm."""
+        """Draw A uniformly from [-16, -1], and small initial steps, as in mamba-ssm."""
         with torch.no_grad():
             nn.init.uniform_(self.A_log, 1, 16).log_()
         nn.init.ones_(self.D)
@@ -144,9 +144,9 @@ def ssd(
     chunk: int,
     state: Float[Tensor, "B H N P"] | None = None,
 ) -> tuple[Float[Tensor, "B T H P"], Float[Tensor, "B H N P"]]:
-    """h_t = exp(step_t A) h_{t-1} + step_t write_t u_tᵀ and y_t = read_t · h_t, for every head.
+    """Compute h_t = exp(step_t A) h_{t-1} + step_t write_t u_tᵀ and y_t = read_t · h_t in every head.
 
-    Within a chunk, y is a masked attention of read over write; between chunks only h is passed on
+    Within a chunk, y is a masked attention of read over write. Between chunks, only h is passed on
     (2405.21060, §6; there Δ is `step`, A `decay`, B `write`, C `read`).
 
     Returns:
@@ -163,7 +163,7 @@ def ssd(
         )
         ys = []
         for x, e, b, c in pieces:
-            since = e.cumsum(2)  # the log of what is left at t of the state before the chunk
+            since = e.cumsum(2)  # log of the decay from the start of the chunk to t
             between = since[..., :, None] - since[..., None, :]
             future = torch.ones(between.shape[2:], dtype=torch.bool, device=u.device).triu(1)
             y = (c @ b.mT * between.masked_fill(future, -torch.inf).exp()) @ x

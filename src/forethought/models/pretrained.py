@@ -1,4 +1,4 @@
-"""A pretrained causal language model of `transformers`, to be fine-tuned under any objective."""
+"""A pretrained causal language model of `transformers`, for fine-tuning under any objective."""
 
 from __future__ import annotations
 
@@ -10,82 +10,76 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible, InputError
+from forethought.models.base import Model
 from forethought.models.gpt import GPTBlock
 from forethought.validation import validated
 
 
 @dataclass
 class PretrainedCache:
-    """The cache of `transformers`, of whatever kind the model makes; None before the first token."""
+    """Cache object of `transformers`."""
 
     native: Any = None
+    """Of the class that the model returns; None before the first token."""
 
 
-class Pretrained(nn.Module):
-    """Token ids of a task or embeddings in, hidden states of a pretrained language model out.
+class Pretrained(Model):
+    """A pretrained causal language model with the vocabulary of a task.
 
-    The model keeps its blocks, positions and last norm. Its vocabulary is exchanged for the task's: V rows
-    of embedding and, where the checkpoint does not share them, V rows of output layer. Weights are float32
-    and dropout is off, as in every model here. LoRA, if asked for, freezes all that came with the
-    checkpoint but those rows.
+    The model keeps its blocks, positions and last norm. The task's vocabulary replaces the model's: V rows
+    of embedding and, if the checkpoint does not share them, V rows of output layer. Weights are float32
+    and dropout is off, as in every model here. LoRA freezes all weights of the checkpoint but those rows.
 
     Source: the architecture is the checkpoint's; LoRA: Hu et al. (2106.09685), §4.1, on every linear layer.
 
     Args:
         vocabulary_size: V.
         context_length: the longest sequence T.
-        name: a folder that `save_pretrained` wrote, or a model on the Hugging Face hub (its cache is
-            looked into first).
-        vocabulary: `added`: new rows, normal with the mean and deviation of the old ones, column by
-            column; `native`: the rows of the tokens that spell the task's in the model's own tokenizer.
-        lora_rank: r of LoRA, its output scaled by 1; None trains every weight.
-        mask: `causal` alone.
-        token_names: of the task, by id; needed for `native`.
+        name: a folder written by `save_pretrained`, or a model on the Hugging Face hub. The hub's local
+            cache is tried first.
+        vocabulary: `added`: new rows, normal with the mean and deviation of each column of the old ones;
+            `native`: the rows of the tokens with the same text in the model's own tokenizer.
+        lora_rank: r of LoRA, whose output is scaled by 1; None trains all weights.
+        mask: `causal`.
+        token_names: text of the task's tokens, by id; required for `native`.
 
     Raises:
-        Impossible: another mask, a context longer than the model's, or a token it does not have.
-        InputError: no causal language model can be had by that name, it is of a kind that would not be kept
-            whole, or a package is missing.
+        Impossible: another mask, a context longer than the model's, or a token that the model lacks.
+        InputError: the model cannot be loaded, is not a causal language model, or scales its embeddings or
+            logits; or a package is missing.
     """
-
-    masks = ("causal",)
 
     @validated
     def __init__(
         self,
         vocabulary_size: PositiveInt,
         context_length: PositiveInt,
-        name: str,
+        name: str = "gpt2",
         vocabulary: Literal["added", "native"] = "added",
         lora_rank: PositiveInt | None = None,
         mask: Literal["causal", "prefix", "full"] = "causal",
         token_names: tuple[str, ...] | None = None,
     ) -> None:
-        super().__init__()
-        if mask not in self.masks:
-            raise Impossible(f"model.mask={mask}: Pretrained reads from left to right; expected causal")
         model = load_language_model(name)
         longest = getattr(model.config, "max_position_embeddings", None) or context_length
         if context_length > longest:
             raise Impossible(
-                f"model.name={name}: reads at most {longest} tokens, the task has {context_length}; "
-                "expected a shorter task or another model"
+                f"model.name={name}: out of range: the task has {context_length} tokens, the model reads at "
+                f"most {longest}; use a shorter task or another model"
             )
         plain = reads_out_plainly(model)
         ids = native_ids(name, token_names) if vocabulary == "native" else None
         old, output = model.get_input_embeddings().weight, model.get_output_embeddings()
-        self.mask = mask
-        self.width = old.shape[1]
-        # Not every model has heads; the blocks that objectives add must divide into theirs.
+        super().__init__(old.shape[1], mask)
+        # A model without heads gets one head in the blocks that objectives add.
         self.heads = math.gcd(self.width, getattr(model.config, "num_attention_heads", 1))
         self.backbone = model.base_model
-        self.backbone.set_input_embeddings(nn.Identity())  # never called: it is given embeddings
+        self.backbone.set_input_embeddings(nn.Identity())  # never called: the backbone reads embeddings
         self.embedding = nn.Embedding.from_pretrained(rows(old, ids, vocabulary_size), freeze=False)
         self.output: nn.Linear | None = None
         if output.weight is not old:
@@ -93,40 +87,42 @@ class Pretrained(nn.Module):
             self.output.weight = nn.Parameter(rows(output.weight, ids, vocabulary_size))
             if output.bias is not None:
                 self.output.bias = nn.Parameter(rows(output.bias, ids, vocabulary_size))
-        if lora_rank is not None:  # last, so that the rows are drawn as they are without it
+        if lora_rank is not None:  # last, so that the rows do not depend on lora_rank
             add_lora(self.backbone, lora_rank)
         known = inspect.signature(self.backbone.forward).parameters
-        self.slot = "cache_params" if "cache_params" in known else "past_key_values"
+        # transformers 5.24 has `cache`; before, recurrent models had `cache_params`, others the third name.
+        names = [key for key in ("cache", "cache_params", "past_key_values") if key in known]
         self.train()
-        if self.slot not in known or self._looks_ahead():
+        if not names or self._looks_ahead():
             raise InputError(
-                f"model.name={name}: {type(self.backbone).__name__} does not read from left to right; "
-                "expected a causal language model"
+                f"model.name={name}: {type(self.backbone).__name__} is not supported; use a causal language "
+                "model"
             )
+        self.cache_name = names[0]
         if not plain:
             raise InputError(
-                f"model.name={name}: scales its embeddings or its logits, which would be lost here; expected "
-                "one that does not, such as GPT-2, Llama or Pythia"
+                f"model.name={name}: models that scale their embeddings or logits are not supported; use "
+                "another one, such as GPT-2, Llama or Pythia"
             )
 
     def train(self, mode: bool = True) -> Pretrained:
-        """The backbone stays in evaluation mode, in which nothing is dropped."""
+        """Set the training mode, but keep the backbone in evaluation mode, without dropout."""
         super().train(mode)
         self.backbone.eval()
         return self
 
     @torch.no_grad()
     def _looks_ahead(self) -> bool:
-        """Whether the first state depends on the second token, as in an encoder. Not known on `meta`."""
+        """Return True if the first state depends on the second token, as in an encoder; False on `meta`."""
         if self.embedding.weight.is_meta:
             return False
-        one, other = self(torch.tensor([[0, 0], [0, 1]]))[:, 0]
-        return not torch.allclose(one, other, atol=1e-4)
+        first, second = self(torch.tensor([[0, 0], [0, 1]]))[:, 0]
+        return not torch.allclose(first, second, atol=1e-4)
 
     def initialise(self, module: nn.Module) -> None:
-        """Draw new weights, as the checkpoint's were before training, for all of it or one more block.
+        """Draw new weights by the checkpoint's own rules, for the whole model or for one more block.
 
-        All of them are then trained: frozen by LoRA they would remain noise.
+        All of them are trained, also with LoRA: frozen random weights would remain noise.
         """
         module.requires_grad_(True)
         module.apply(self.backbone._init_weights)
@@ -137,32 +133,27 @@ class Pretrained(nn.Module):
         prompt_length: int = 0,
         cache: PretrainedCache | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """Hidden states after the last norm.
+        """Return the hidden states after the last norm.
 
         Args:
-            x: token ids, or embeddings (`embed`) where an objective builds its own input.
-            prompt_length: of no effect.
-            cache: from `init_cache`; `x` then continues the sequence in the cache, and is appended to
-                the cache.
+            x: token ids, or embeddings (`embed`).
+            prompt_length: unused.
+            cache: from `init_cache`; `x` continues the sequence in the cache.
         """
         embedded = x if x.is_floating_point() else self.embed(x)
         if cache is None:
             return self.backbone(inputs_embeds=embedded, use_cache=False).last_hidden_state
-        # Once begun, the recurrent ones among the caches go on by single tokens alone.
+        # A recurrent cache of transformers that is not empty takes single tokens only.
         parts = [embedded] if cache.native is None else embedded.split(1, 1)
         hidden = []
         for part in parts:
-            done = self.backbone(inputs_embeds=part, use_cache=True, **{self.slot: cache.native})
-            cache.native = done[self.slot]
-            hidden.append(done.last_hidden_state)
+            output = self.backbone(inputs_embeds=part, use_cache=True, **{self.cache_name: cache.native})
+            cache.native = output[self.cache_name]
+            hidden.append(output.last_hidden_state)
         return torch.cat(hidden, 1)
 
-    def embed(self, tokens: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
-        """Token embeddings without positions, which the backbone adds."""
-        return self.embedding(tokens)
-
     def new_block(self) -> nn.Module:
-        """A block of our GPT, without positions, freshly initialised, for an objective's own heads."""
+        """Return a freshly initialised block of our GPT, without positions."""
         block = GPTBlock(self.width, self.heads)
         self.initialise(block)
         return block
@@ -170,20 +161,21 @@ class Pretrained(nn.Module):
     def run_block(
         self, block: nn.Module, hidden: Float[Tensor, "B T D"], prompt_length: int = 0
     ) -> Float[Tensor, "B T D"]:
-        """A block of `new_block` on top of hidden states, causal; it adds to what the last norm gave."""
+        """Return the output of a block from `new_block`, which adds to the normed hidden states."""
         return block(hidden, None, None, None, False)
 
     def init_cache(self, batch_size: int, length: int) -> PretrainedCache:
-        """An empty cache, which grows with what is read."""
+        """Return an empty cache, which grows with the tokens read."""
         return PretrainedCache()
 
     def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
-        return F.linear(hidden, self.embedding.weight) if self.output is None else self.output(hidden)
+        """Return logits from hidden states."""
+        return super().logits(hidden) if self.output is None else self.output(hidden)
 
 
 @torch.no_grad()
 def reads_out_plainly(model: Any) -> bool:
-    """Whether logits are the output layer of the last states of plain embeddings. Not known on `meta`."""
+    """Return True if the logits are the output layer of the states of unscaled embeddings, or on `meta`."""
     embedding, output = model.get_input_embeddings().weight, model.get_output_embeddings()
     if embedding.is_meta:
         return True
@@ -193,24 +185,24 @@ def reads_out_plainly(model: Any) -> bool:
 
 
 def rows(old: Float[Tensor, " N *D"], ids: list[int] | None, count: int) -> Float[Tensor, " V *D"]:
-    """The rows `ids` of a table, or `count` new ones with the same mean and deviation in every column."""
+    """Return the rows `ids` of a table, or draw `count` rows with the mean and deviation of each column."""
     old = old.detach()
     if ids is not None:
         return old[ids]
     return old.mean(0) + old.std(0) * torch.randn(count, *old.shape[1:])
 
 
-def library(name: str) -> Any:
-    """The package `transformers`, silenced.
+def import_transformers(name: str) -> Any:
+    """Import `transformers`, without its log lines and progress bars.
 
     Raises:
-        InputError: it is not installed.
+        InputError: `transformers` is missing.
     """
     try:
         import transformers
     except ImportError:
         raise InputError(
-            f"model.name={name}: transformers is missing; expected `pip install forethought[pretrained]`"
+            f"model.name={name}: transformers is missing; run `pip install forethought[pretrained]`"
         ) from None
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -218,103 +210,106 @@ def library(name: str) -> Any:
 
 
 def load_language_model(name: str) -> Any:
-    """The whole model in float32; under `torch.device("meta")` its shapes alone.
+    """Load the whole model in float32; under `torch.device("meta")`, only its shapes.
 
     Raises:
-        InputError: there is none.
+        InputError: the model cannot be loaded.
     """
-    auto = library(name)
+    transformers = import_transformers(name)
+    auto = transformers.AutoModelForCausalLM
     if torch.get_default_device().type != "meta":
-        nowhere_else = {"local_files_only": True}  # or every load asks the hub for adapters of that name
-        return load(auto.AutoModelForCausalLM, name, dtype=torch.float32, adapter_kwargs=nowhere_else)
-    config = load(auto.AutoConfig, name)
+        # Without adapter_kwargs, every load asks the hub for adapters of that name.
+        return load(auto, name, dtype=torch.float32, adapter_kwargs={"local_files_only": True})
+    config = load(transformers.AutoConfig, name)
     try:
-        return auto.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        return auto.from_config(config, dtype=torch.float32)
     except ValueError as error:
-        raise unusable(name, error) from None
+        raise loading_error(name, error) from None
 
 
 def load(auto: Any, name: str, **options: Any) -> Any:
-    """From a folder or the hub's cache; else from the hub, if it can be reached.
+    """Load from a folder or the hub's local cache; if that fails, from the hub.
 
     Raises:
-        InputError: in neither.
+        InputError: all of them fail.
     """
     try:
         return auto.from_pretrained(name, local_files_only=True, **options)
     except (OSError, ValueError) as error:
         if Path(name).exists() or not hub_answers():
-            raise unusable(name, error) from None
+            raise loading_error(name, error) from None
     try:
         return auto.from_pretrained(name, **options)
     except (OSError, ValueError) as error:
-        raise unusable(name, error) from None
+        raise loading_error(name, error) from None
 
 
-def unusable(name: str, error: Exception) -> InputError:
+def loading_error(name: str, error: Exception) -> InputError:
+    """Return the error for a model that cannot be loaded."""
     return InputError(
-        f"model.name={name}: cannot be loaded ({first_line(error)}); expected a folder with a causal "
-        "language model that save_pretrained wrote, or the name of one on the Hugging Face hub"
+        f"model.name={name}: cannot be loaded ({first_line(error)}); use a folder with a causal language "
+        "model written by save_pretrained, or the name of one on the Hugging Face hub"
     )
 
 
 def first_line(error: Exception) -> str:
+    """Return the first line of an error message, without its full stop."""
     return str(error).partition("\n")[0].rstrip(".")
 
 
 def hub_answers() -> bool:
-    """Asked once, as `transformers` itself would ask for half a minute."""
+    """Return True if the hub answers within 5 s; `transformers` itself would retry for 30 s."""
     from huggingface_hub import constants, get_session
 
     try:
         get_session().head(constants.ENDPOINT, timeout=5)
-    except Exception:  # whatever the HTTP client of this version raises
+    except Exception:  # the class depends on the HTTP client, which depends on the version
         return False
     return True
 
 
 def native_ids(name: str, token_names: tuple[str, ...] | None) -> list[int]:
-    """Ids in the model's own tokenizer of the task's tokens.
+    """Return the ids of the task's tokens in the model's own tokenizer.
 
     Raises:
-        InputError: the task's tokens are not given.
-        Impossible: a token's text is none or several of the tokenizer's.
+        InputError: `token_names` is None.
+        Impossible: a token of the task is not exactly one token of the tokenizer.
     """
     if token_names is None:
-        raise InputError("model.vocabulary=native: expected the task's tokens as token_names")
-    tokenizer = load(library(name).AutoTokenizer, name)
-    whole = tokenizer.get_vocab()
+        raise InputError("model.vocabulary=native: requires token_names, the texts of the task's tokens")
+    tokenizer = load(import_transformers(name).AutoTokenizer, name)
+    vocabulary = tokenizer.get_vocab()
     ids = []
     for text in token_names:
-        found = tokenizer.encode(text, add_special_tokens=False)
-        if len(found) > 1 and text in whole:  # a tokenizer that puts a space before every text
-            found = [whole[text]]
-        # An unknown token, or one that was changed on the way, does not read as it was written.
-        if len(found) != 1 or tokenizer.decode(found).strip() != text.strip():
+        pieces = tokenizer.encode(text, add_special_tokens=False)
+        if len(pieces) > 1 and text in vocabulary:  # a tokenizer that puts a space before every text
+            pieces = [vocabulary[text]]
+        # An unknown or normalised token is one piece too, but decodes to another text.
+        if len(pieces) != 1 or tokenizer.decode(pieces).strip() != text.strip():
             raise Impossible(
-                f"model.vocabulary=native: {text!r} is not one token of {name}; expected a task whose "
-                "tokens are, or model.vocabulary=added"
+                f"model.vocabulary=native: {text!r} is not one token of {name}; use another task or "
+                "model.vocabulary=added"
             )
-        ids += found
+        ids += pieces
     return ids
 
 
 def add_lora(backbone: nn.Module, rank: int) -> None:
-    """Freeze a model and add trained matrices of rank r to every linear layer of it.
+    """Freeze a model and add trained matrices of rank r to all of its linear layers.
 
     Raises:
-        InputError: `peft` is not installed, or knows no LoRA for this architecture.
+        InputError: `peft` is missing, or does not support this architecture.
     """
     try:
         import peft
     except ImportError:
         raise InputError(
-            f"model.lora_rank={rank}: peft is missing; expected `pip install forethought[pretrained]`"
+            f"model.lora_rank={rank}: peft is missing; run `pip install forethought[pretrained]`"
         ) from None
     config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # GPT-2's transposed matrices are found by itself
+            warnings.simplefilter("ignore", UserWarning)  # peft handles GPT-2's transposed matrices
             peft.inject_adapter_in_model(config, backbone)
     except ValueError as error:
-        raise InputError(f"model.lora_rank={rank}: {first_line(error)}; expected null") from None
+        raise InputError(f"model.lora_rank={rank}: not supported ({first_line(error)}); use null") from None

@@ -1,0 +1,128 @@
+"""Base class of the models: the contract between a model and the objectives."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, TypeVar
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from forethought.errors import Impossible
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class Model(nn.Module, ABC):
+    """Token ids or embeddings in, hidden states out.
+
+    A subclass takes `vocabulary_size` (V), `context_length` (the longest sequence T) and options with
+    defaults. It calls `super().__init__(width, mask)`, sets `embedding`, and defines `forward` and
+    `init_cache`. Every objective that reads tokens and predicts the next ones then works, by `embed`,
+    `forward`, `init_cache` and `logits`; so do those that build their own input.
+
+    The abilities below are optional. An objective looks for the method, or for the argument by its name,
+    and rejects a model without it.
+
+    * `new_block()` returns one more freshly initialised block, and
+      `run_block(block, hidden, prompt_length)` returns its output, normed like that of `forward`. The
+      heads of `multi_token` and `sequential_multi_token` are such blocks.
+    * `last_block`, and `forward(trunk=True)`, which returns the input of `last_block`: with both,
+      the heads of `multi_token` stand beside the last block, else on top of it.
+    * `forward(positions=, attention_mask=)` and `build_attention_mask(length, prompt_length, device)`:
+      `any_order` and `register_tokens` place tokens and hide them from each other.
+    * `forward(myopic=True)` stops the gradient from a position to all earlier ones: `myopic`.
+    * `last=n`, in `forward` and `run_block`, returns the hidden states of the last n positions. It saves
+      time: without it an objective computes all positions and drops the others.
+    * `heads`, the number of attention heads, which `plan_tokens` takes for its own blocks.
+
+    Args:
+        width: D, of the hidden states.
+        mask: attention mask, one of `masks`. `causal`: each token sees itself and the tokens before.
+            `prefix`: in addition, all prompt tokens see each other. `full`: all tokens see each other.
+
+    Raises:
+        Impossible: `mask` is not among `masks`.
+    """
+
+    masks: ClassVar[tuple[str, ...]] = ("causal",)
+    """The attention masks that the architecture supports."""
+
+    embedding: nn.Embedding
+    """The token embedding; `embed` calls it once, so that a hook on it sees the embeddings."""
+
+    def __init__(self, width: int, mask: str = "causal") -> None:
+        super().__init__()
+        if mask not in self.masks:
+            raise Impossible(
+                f"model.mask={mask}: not supported by {type(self).__name__}; use {' or '.join(self.masks)}"
+            )
+        self.width = width
+        self.mask = mask
+
+    @classmethod
+    def for_task(cls: type[M], task: Any, extra_positions: int = 0, **options: Any) -> M:
+        """Build the model with the vocabulary and the context length of a task.
+
+        Args:
+            task: a `forethought.tasks.Task`.
+            extra_positions: positions beyond prompt and answer, as returned by an objective's
+                `extra_positions`.
+            options: further arguments of the constructor.
+        """
+        options["vocabulary_size"] = len(task.vocabulary)
+        options["context_length"] = task.prompt_length + task.answer_length + extra_positions
+        if "token_names" in inspect.signature(cls).parameters:
+            options["token_names"] = task.vocabulary
+        return cls(**options)
+
+    @abstractmethod
+    def forward(
+        self,
+        x: Int[Tensor, "B T"] | Float[Tensor, "B T D"],
+        prompt_length: int = 0,
+        cache: Any = None,
+    ) -> Float[Tensor, "B T D"]:
+        """Return the hidden states, from which `logits` predicts.
+
+        Args:
+            x: token ids, or embeddings (`embed`) if an objective builds its own input.
+            prompt_length: P, of which only the `prefix` mask makes use.
+            cache: from `init_cache`. `x` then continues the sequence in the cache, in pieces of any
+                length, and is appended to the cache.
+        """
+
+    @abstractmethod
+    def init_cache(self, batch_size: int, length: int) -> Any:
+        """Return an empty decoding cache for `batch_size` sequences of up to `length` tokens."""
+
+    def embed(self, tokens: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
+        """Return token embeddings. `forward` adds positions, if the architecture has any."""
+        return self.embedding(tokens)
+
+    def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
+        """Return logits from hidden states, by default with the weights of the token embedding."""
+        return F.linear(hidden, self.embedding.weight)
+
+    def new_block(self) -> nn.Module:
+        """Return one more freshly initialised block.
+
+        Raises:
+            Impossible: the model does not define `new_block` and `run_block`.
+        """
+        raise Impossible(
+            f"model: {type(self).__name__} has no new_block, which this objective requires; "
+            "use a model that has, such as gpt"
+        )
+
+    def initialise(self, module: nn.Module) -> None:
+        """Draw new weights for the whole model or for one more block, by default PyTorch's own.
+
+        `belief_state` calls it for its second encoder.
+        """
+        part: Any
+        for part in module.modules():
+            if hasattr(part, "reset_parameters"):
+                part.reset_parameters()

@@ -1,0 +1,46 @@
+"""Values in conf/ equal the defaults of the constructors that they configure."""
+
+import dataclasses
+import inspect
+import pkgutil
+
+import pytest
+from helpers import CONF, choices
+from omegaconf import OmegaConf
+
+GROUPS = ["model"]
+
+
+def read_choice(group, name):
+    """Return the YAML file of a choice, merged into the files of its group that `defaults` names."""
+    config = OmegaConf.load(CONF / group / f"{name}.yaml")
+    parents = [parent for parent in config.pop("defaults", []) if parent != "_self_"]
+    return OmegaConf.merge(*(read_choice(group, parent) for parent in parents), config)
+
+
+def defaults_of(target):
+    """Return the default of every argument that has one."""
+    parameters = inspect.signature(target).parameters.values()
+    found = {p.name: p.default for p in parameters if p.default is not p.empty}
+    for field in dataclasses.fields(target) if dataclasses.is_dataclass(target) else ():
+        if field.default_factory is not dataclasses.MISSING:
+            found[field.name] = field.default_factory()
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+
+
+# A choice without a `_target_` of its own, such as hardware=cpu, exists to differ from the defaults.
+CASES = [
+    (group, name)
+    for group in GROUPS
+    for name in choices(group)
+    if "_target_" in OmegaConf.load(CONF / group / f"{name}.yaml")
+]
+
+
+@pytest.mark.parametrize(("group", "name"), CASES, ids=[f"{group}={name}" for group, name in CASES])
+def test_yaml_values_are_the_constructors_defaults(group, name):
+    values = OmegaConf.to_container(read_choice(group, name), resolve=False)
+    target = pkgutil.resolve_name(values.pop("_target_"))
+    values.pop("label", None)
+    defaults = defaults_of(target)
+    assert {key: defaults.get(key, "no default") for key in values} == values
