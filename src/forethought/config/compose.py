@@ -28,7 +28,7 @@ from forethought.errors import InputError
 from forethought.sweeps import NOT_IDENTITY, Cell, cell_name
 
 CONFIG_NAME = "config"
-_OPEN = ("trainer.", "callbacks.")  # nodes that take keys which their YAML file does not list
+_OPEN = ("trainer", "callbacks")  # nodes that take keys which their YAML file does not list
 
 
 class Composer:
@@ -239,7 +239,7 @@ class Composer:
                 key, value = override.key_or_group, override.value()
                 if absent is not None and absent.lacks(config, key):
                     continue
-                OmegaConf.update(config, key, value, merge=True, force_add=key.startswith(_OPEN))
+                OmegaConf.update(config, key, value, merge=True, force_add=key.split(".")[0] in _OPEN)
         return config
 
     def _sets_value(self, override: Override) -> bool:

@@ -52,4 +52,5 @@ class CurvesLogger(Logger):
 
     def resume(self, step: int) -> None:
         """Continue the curves on disk after this step, without rows of a later one."""
-        self.rows = [row for row in read_curves(self.path) if row["step"] <= step]
+        rows = [row | {"step": int(row["step"])} for row in read_curves(self.path)]
+        self.rows = [row for row in rows if row["step"] <= step]

@@ -165,12 +165,10 @@ def _list_provenance(sweep: Sweep) -> list[tuple[str, str]]:
     runs = sweep.runs
     versions = dict.fromkeys(f"{name} {v}" for run in runs for name, v in sorted(run.versions.items()))
     hours = sum(run.wall_seconds for run in runs) / 3600
-    replicas = any(run.config.get("replicas", 1) > 1 for run in runs)
-    note = ", replicas counted individually" if replicas else ""
     return [
         ("versions", ", ".join(versions)),
         ("device", ", ".join(dict.fromkeys(run.device for run in runs))),
-        ("time", f"{hours:.1f} hours in {_count(len(runs), 'run')}{note}"),
+        ("time", f"{hours:.1f} hours in {_count(len(runs), 'run')}"),
         ("training rows", format_count(sum(run.samples_seen for run in runs))),
     ]
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from forethought.report.wording import format_value
 from forethought.results import Results
+from forethought.sweeps import NOT_IDENTITY
 
 # These keys name a run or the place of its execution and do not change its results. An experiment is a
 # name for settings that are compared individually.
-_IGNORED = {"seed", "sweep", "hardware", "logger", "experiment", "dry_run", "log_every", "replicas"}
+_IGNORED = NOT_IDENTITY | {"seed", "experiment"}
 
 
 def flatten_config(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

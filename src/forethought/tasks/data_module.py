@@ -53,6 +53,7 @@ class TaskData(pl.LightningDataModule):
         steps_per_epoch: Count = 250,
     ) -> None:
         super().__init__()
+        self.seed = seed
         self.validation_samples, self.test_samples = validation_samples, test_samples
         self.steps_per_epoch = steps_per_epoch
         self._data = Data(task, seed, batch_size)

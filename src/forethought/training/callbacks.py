@@ -77,8 +77,12 @@ class RunState(pl.Callback):
         # Ranks must stop at one step. Asking each other waits for the devices, so they ask where the loss
         # is read anyway.
         asked = trainer.world_size == 1 or step % settings.log_every == 0
-        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or not asked:
-            return  # after the last batch of an epoch comes its evaluation, with a checkpoint
+        batches = trainer.fit_loop.epoch_loop.batch_progress
+        # After the last batch of an epoch comes its evaluation, with a checkpoint. Between two steps,
+        # accumulated gradients would be lost.
+        between_steps = batches.current.ready % trainer.accumulate_grad_batches != 0
+        if batches.is_last_batch or between_steps or not asked:
+            return
         sign = pending_signal()
         if trainer.strategy.reduce_boolean_decision(sign is not None, all=False):
             trainer.save_checkpoint(self.folder / "checkpoints" / "last.ckpt")

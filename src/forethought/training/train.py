@@ -117,10 +117,10 @@ class Session:
         run, objective, task = self.run, self.run.objective, self.run.task
         tested = self.test_metrics()
         objective.to(run.hardware.device)
-        rows = run.data.rows.on(run.hardware.device).test(self.settings.evaluation.test_samples)
+        rows = run.data.data.on(run.hardware.device).test(self.settings.evaluation.test_samples)
         reach = grad_flow(objective.eval(), rows[:_GRAD_FLOW_ROWS])
         steps = max(self.trainer.global_step, self.first_step)
-        per_step = len(run.data.rows.batch(0)) * self.trainer.accumulate_grad_batches
+        per_step = len(run.data.data.batch(0)) * self.trainer.accumulate_grad_batches
         plain = {name.removeprefix("test/"): value for name, value in tested.items()}
         return {
             "device": run.hardware.describe(self.settings.precision),
