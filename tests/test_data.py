@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from forethought.errors import InputError
-from forethought.tasks import Addition, Data, Draws, PathStar, derive_seed, held_out
+from forethought.tasks import Addition, Data, Draws, PathStar, held_out
 
 SMALL = {"degree": 2, "path_length": 3, "num_nodes": 7}
 
@@ -109,6 +109,16 @@ def test_fewer_fixed_rows_than_a_batch():
     assert len(Data(task, 0, 16).batch(7)) == 5
 
 
-def test_streams_do_not_collide():
-    seeds = {derive_seed(seed, name, step) for seed in range(10) for name in "ab" for step in range(100)}
-    assert len(seeds) == 2000
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_fewer_held_out_rows_are_the_first_of_more(part):
+    data = Data(PathStar(degree=2, path_length=4, num_nodes=30), 0, 16)
+    few, many = (getattr(data, part)(count) for count in (10, 1000))
+    assert torch.equal(few.prompt, many.prompt[:10])
+    assert len(many) == 1000
+
+
+def test_more_fixed_rows_than_are_drawn_at_a_time():
+    """The first of them do not depend on how many there are."""
+    few, many = (Data(Addition(train_samples=count), 0, 16)._fixed for count in (100, 10_000))
+    assert len(many) == 10_000
+    assert torch.equal(few.prompt, many.prompt[:100])

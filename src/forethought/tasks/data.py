@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -102,7 +102,7 @@ class Data:
         spare = 8 * math.sqrt(count * (1 - self._acceptance)) + 8
         total = math.ceil((count + spare) / self._acceptance)
         drawn = _concatenate(
-            self.task.sample(min(_CHUNK, total - first), draws) for first in range(0, total, _CHUNK)
+            [self.task.sample(min(_CHUNK, total - first), draws) for first in range(0, total, _CHUNK)]
         )
         trainable = self._trainable(drawn)
         first = trainable.int().argsort(dim=0, descending=True, stable=True)[:count]
@@ -155,6 +155,8 @@ class Data:
         raise InputError("task: too few different instances to hold any out for the test; use a larger task")
 
 
-def _concatenate(batches: Iterable[Batch]) -> Batch:
-    prompts, answers = zip(*((rows.prompt, rows.answer) for rows in batches), strict=True)
-    return Batch(torch.cat(prompts), torch.cat(answers))
+def _concatenate(batches: Sequence[Batch]) -> Batch:
+    if len(batches) == 1:
+        return batches[0]
+    prompt = torch.cat([rows.prompt for rows in batches])
+    return Batch(prompt, torch.cat([rows.answer for rows in batches]))

@@ -192,8 +192,8 @@ class PathStar(Task):
     def fingerprint(self, batch: Batch) -> Int[Tensor, " B"]:
         """Hash the set of edges, the start and the goal: independent of `edge_order` and `reverse`."""
         tails, heads, start, goal = self._graph(batch.prompt)
-        edges = splitmix64(1 + tails * self.num_nodes + heads).sum(1)
-        return splitmix64(edges + splitmix64(-1 - start[:, 0] * self.num_nodes - goal[:, 0]))
+        edges, query = 1 + tails * self.num_nodes + heads, -1 - start * self.num_nodes - goal
+        return splitmix64(splitmix64(torch.cat([edges, query], 1)).sum(1))
 
     def text(self, prompt: Int[Tensor, " P"], answer: Int[Tensor, " A"]) -> str:
         tails, heads, start, goal = (x[0].tolist() for x in self._graph(prompt[None]))
