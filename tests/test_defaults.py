@@ -21,11 +21,11 @@ def read_choice(group, name):
 def defaults_of(target):
     """Return the default of every argument that has one."""
     parameters = inspect.signature(target).parameters.values()
-    found = {p.name: p.default for p in parameters if p.default is not p.empty}
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     for field in dataclasses.fields(target) if dataclasses.is_dataclass(target) else ():
         if field.default_factory is not dataclasses.MISSING:
-            found[field.name] = field.default_factory()
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+            defaults[field.name] = field.default_factory()
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
 
 
 # A choice without a `_target_` of its own, such as hardware=cpu, exists to differ from the defaults.

@@ -149,12 +149,15 @@ TOGETHER = [
     ("task.degree=1 task.path_length=2 task.num_nodes=2", "too few different instances"),
     (f"model.layers=1001 {OWN}", "model.layers=1001: expected less than or equal to 1000"),
     (f"model.width=1000000000 {OWN}", "model: more than the memory here can hold; expected a smaller one"),
-    (f"model.width=65 {OWN}", "model.width=65: expected a multiple of model.heads=4"),
+    (f"model.width=65 {OWN}", "model.width=65: not supported with model.heads=4"),
     (
         f"model.positions=rotary model.width=12 {OWN}",
-        "model.width=12: expected a multiple of 2 * model.heads=8",
+        "model.width=12: not supported with model.heads=4 and model.positions=rotary",
     ),
-    (f"model=mamba2 model.head_width=7 {OWN}", "model.head_width=7: expected a divisor of"),
+    (
+        f"model=mamba2 model.head_width=7 {OWN}",
+        "model.head_width=7: not supported with model.expand=2 and model.width=64; use a divisor of 128",
+    ),
     ("model.mask=full", "model.mask=full: NextToken has no meaning under it; expected causal or prefix"),
     (
         f"model=lstm model.mask=prefix {OWN}",
@@ -311,7 +314,10 @@ FOLDERS = [
         "evaluate run task.num_nodes=20",
         "task: its 24 tokens are not the 14 that this run's model knows; expected",
     ),
-    ("evaluate run task.path_length=5", "the learned positions of this model end at 25; expected a shorter"),
+    (
+        "evaluate run task.path_length=5",
+        "is longer than the 25 learned positions; use a shorter task or model.positions=rotary",
+    ),
     ("evaluate run task.degree=9", "task.num_nodes=10: G(9,4) has 28 nodes; expected at least 28"),
     ("evaluate run task=addition", "task=addition: task is no single value; expected task.KEY=VALUE"),
     ("evaluate run task.dgree=3", "task.dgree=3: no such key; expected one of degree"),

@@ -202,7 +202,7 @@ class GPT(Model):
 
 
 class GPTBlock(nn.Module):
-    """Attention and a four times wider MLP, each behind a norm and around a residual stream."""
+    """Attention and a four times wider MLP, each behind a norm and added to the residual stream."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -220,9 +220,10 @@ class GPTBlock(nn.Module):
         myopic: bool = False,
         last: int | None = None,
     ) -> Float[Tensor, "B L D"]:
-        kept = x if last is None else x[:, -last:]
-        kept = kept + self.attention(self.attention_norm(x), attention_mask, rotation, cache, myopic, last)
-        return kept + self.mlp(self.mlp_norm(kept))
+        residual = x if last is None else x[:, -last:]
+        mixed = self.attention(self.attention_norm(x), attention_mask, rotation, cache, myopic, last)
+        residual = residual + mixed
+        return residual + self.mlp(self.mlp_norm(residual))
 
 
 class Attention(nn.Module):

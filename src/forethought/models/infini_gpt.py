@@ -163,7 +163,7 @@ class InfiniGPT(Model):
 
 
 class InfiniBlock(nn.Module):
-    """Infini-attention and a four times wider MLP, each behind a norm and around a residual stream."""
+    """Infini-attention and a four times wider MLP, each behind a norm and added to the residual stream."""
 
     def __init__(self, width: int, heads: int, segment_length: int, update: str) -> None:
         super().__init__()

@@ -168,7 +168,7 @@ class SelectiveScan(torch.autograd.Function):
         inflow, rate = step * u, decay.t().contiguous()
         y, state = torch.empty_like(u), initial.clone()
         segments = -(-u.shape[1] // SEGMENT) if any(ctx.needs_input_grad) else 0
-        kept = state.new_empty(segments, *state.shape)
+        checkpoints = state.new_empty(segments, *state.shape)
         for rows in _tiles(state):
             h = state[rows]
             factor = torch.empty_like(h)
@@ -182,12 +182,12 @@ class SelectiveScan(torch.autograd.Function):
             )
             for t, (step_t, inflow_t, write_t, read_t) in enumerate(walk):
                 if segments and t % SEGMENT == 0:
-                    kept[t // SEGMENT, rows] = h
+                    checkpoints[t // SEGMENT, rows] = h
                 torch.mul(step_t, rate, out=factor).exp_()
                 h.mul_(factor).addcmul_(write_t, inflow_t)
                 ys.append(torch.bmm(read_t, h))
             torch.cat(ys, 1, out=y[rows])
-        ctx.save_for_backward(u, step, decay, write, read, kept)
+        ctx.save_for_backward(u, step, decay, write, read, checkpoints)
         return y, state
 
     @staticmethod
@@ -206,7 +206,7 @@ class SelectiveScan(torch.autograd.Function):
         decay: Tensor,
         write: Tensor,
         read: Tensor,
-        kept: Tensor,
+        checkpoints: Tensor,
     ) -> tuple[Tensor, ...]:
         inflow, rate = step * u, decay.t().contiguous()
         length = u.shape[1]
@@ -223,7 +223,7 @@ class SelectiveScan(torch.autograd.Function):
             to_inflow, to_step, to_write, to_read = ([Tensor()] * length for _ in range(4))
             for start in reversed(range(0, length, SEGMENT)):
                 segment = range(start, min(start + SEGMENT, length))
-                h.copy_(kept[start // SEGMENT, rows])
+                h.copy_(checkpoints[start // SEGMENT, rows])
                 for t in segment:
                     factor, rest = factors[t - start], left[t - start]
                     torch.mul(step_t[t], rate, out=factor).exp_()

@@ -90,7 +90,8 @@ class Pretrained(Model):
         if lora_rank is not None:  # last, so that the rows do not depend on lora_rank
             add_lora(self.backbone, lora_rank)
         known = inspect.signature(self.backbone.forward).parameters
-        # transformers 5.24 has `cache`; before, recurrent models had `cache_params`, others the third name.
+        # transformers 5.24 names the argument `cache`. Earlier versions name it `cache_params` in recurrent
+        # models and `past_key_values` in all others.
         names = [key for key in ("cache", "cache_params", "past_key_values") if key in known]
         self.train()
         if not names or self._looks_ahead():

@@ -232,7 +232,7 @@ def load_kernel(name: str) -> Callable[..., Any] | str:
     try:
         kernel: Callable[..., Any] = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, OSError, RuntimeError) as error:
-        # Triton raises RuntimeError without a driver, and OSError if its compiler cannot be loaded.
+        # RuntimeError: Triton without a driver.
         return str(error).partition("\n")[0]
     return kernel
 
