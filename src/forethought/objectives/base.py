@@ -117,8 +117,10 @@ class Objective(pl.LightningModule, ABC):
         if step % self.trainer.log_every_n_steps == 0:
             if not math.isfinite(loss.item()):
                 raise FloatingPointError(f"the training loss became {loss.item()} by step {step}")
-            self.log("train/loss", loss.detach().double(), prog_bar=True)
-            self.log("step", float(step))
+            self.log("train/loss", loss.detach().double(), prog_bar=True, logger=False)
+            # Not through `log`: after a resume between two epochs, Lightning logs one step too late.
+            for logger in self.loggers:
+                logger.log_metrics({"train/loss": loss.item()}, step)
         return loss
 
     def on_validation_epoch_start(self) -> None:
