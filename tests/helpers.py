@@ -99,11 +99,11 @@ def slow_next_token(model, prompts, reads, answers):
 
 
 @torch.no_grad()
-def greedy(model, prompt, length, given=None):
+def greedy(model, prompt, length, prefix=None):
     """Next-token decoding that reads everything anew for each token."""
     answers = []
     for row, tokens in enumerate(prompt.tolist()):
-        answer = [] if given is None else given[row].tolist()
+        answer = [] if prefix is None else prefix[row].tolist()
         while len(answer) < length:
             answer.append(next_logits(model, tokens, answer).argmax().item())
         answers.append(answer)

@@ -70,11 +70,11 @@ def test_prompt_tokens_carry_no_loss():
 def test_generation(order, changed):
     """With the cache, against reading everything anew for each token."""
     objective, batch = any_order(order=order, **changed), rows(count=6)
-    for given in (None, batch.answer[:, :1], batch.answer[:, :3], batch.answer):
-        answer = objective.generate(batch.prompt, 4, given=given)
-        assert torch.equal(objective.generate(batch.prompt, 4, given=given), answer)
+    for prefix in (None, batch.answer[:, :1], batch.answer[:, :3], batch.answer):
+        answer = objective.generate(batch.prompt, 4, prefix=prefix)
+        assert torch.equal(objective.generate(batch.prompt, 4, prefix=prefix), answer)
         for row, prompt in enumerate(batch.prompt.tolist()):
-            known = [] if given is None else list(enumerate(given[row].tolist()))
+            known = [] if prefix is None else list(enumerate(prefix[row].tolist()))
             unread = range(len(known), 4)
             for position in unread if order == "left_to_right" else reversed(unread):
                 token = log_probabilities(objective, prompt, known, position).argmax().item()

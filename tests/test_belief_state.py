@@ -168,11 +168,11 @@ def test_answer_logits_have_an_empty_suffix_and_the_true_prefix():
 def test_generation(mask):
     objective, batch = with_large_weights(build(mask=mask), std=1.0), rows(count=16)
     end = objective.backward_encoder(torch.tensor([[STAR.dummy]]))[0, 0]
-    for given in (None, batch.answer[:, :2]):
-        fast = objective.generate(batch.prompt, 4, given=given)
-        assert torch.equal(fast, objective.generate(batch.prompt, 4, given=given))
+    for prefix in (None, batch.answer[:, :2]):
+        fast = objective.generate(batch.prompt, 4, prefix=prefix)
+        assert torch.equal(fast, objective.generate(batch.prompt, 4, prefix=prefix))
         for row, prompt in enumerate(batch.prompt.tolist()):
-            answer = [] if given is None else given[row].tolist()
+            answer = [] if prefix is None else prefix[row].tolist()
             while len(answer) < 4:
                 prefix = objective.model(torch.tensor([prompt + answer]), STAR.prompt_length)[0, -1]
                 after, _ = slow_head(objective.head, prefix, end)

@@ -31,8 +31,8 @@ class Answerer(Objective):
         )
         return 2 * nn.functional.one_hot(tokens, len(self.task.vocabulary)).float()
 
-    def generate(self, prompt, length, given=None, temperature=0.0):
-        return self._rule(prompt, prompt[:, :0] if given is None else given)
+    def generate(self, prompt, length, prefix=None, temperature=0.0):
+        return self._rule(prompt, prompt[:, :0] if prefix is None else prefix)
 
     def _rule(self, prompt, prefix):
         """The whole answer from a prefix: the first arm that starts like it, by default the first listed."""

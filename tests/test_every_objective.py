@@ -1,6 +1,7 @@
 """Every objective in conf/, found by itself: what a checkpoint holds, and one batch learned by heart."""
 
 import io
+import pkgutil
 import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -8,19 +9,36 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from helpers import CONF, LONG_STAR, SHORT_STAR, STAR, by_heart, choices, learns, rows, with_large_weights
+from helpers import (
+    CONF,
+    LONG_STAR,
+    SHORT_STAR,
+    STAR,
+    by_heart,
+    choices,
+    gpt,
+    learns,
+    rows,
+    with_large_weights,
+)
 from omegaconf import OmegaConf
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from forethought.run.build import build_objective
 from forethought.tasks import Data, PathStar
 
 
 def decides(objective, batch):
     """Through generation from the true start, the only prefix that it ever learns to continue."""
     length = batch.answer.shape[1]
-    answer = objective.generate(batch.prompt, length, given=batch.answer[:, :1])
+    answer = objective.generate(batch.prompt, length, prefix=batch.answer[:, :1])
     return torch.equal(answer[:, 1], batch.answer[:, 1])
+
+
+def chosen(objective):
+    """Return the class and the options that a YAML file in conf/objective names."""
+    choice = OmegaConf.to_container(OmegaConf.load(CONF / "objective" / f"{objective}.yaml"))
+    choice.pop("label", None)
+    return pkgutil.resolve_name(choice.pop("_target_")), choice
 
 
 class Case(NamedTuple):
@@ -33,15 +51,11 @@ class Case(NamedTuple):
     learned: Callable[..., bool] = by_heart
 
     def build(self, objective, seed=0):
-        torch.manual_seed(seed)
-        choice = OmegaConf.to_container(OmegaConf.load(CONF / "objective" / f"{objective}.yaml"))
-        model = {"_target_": "forethought.models.GPT", "layers": 1, "width": 32, "heads": 2}
-        config = {
-            "objective": {**choice, **self.options},
-            "model": {**model, "mask": self.mask},
-            "optimizer": OmegaConf.to_container(OmegaConf.load(CONF / "optimizer" / "adamw.yaml")),
-        }
-        return build_objective(config, self.task)
+        target, options = chosen(objective)
+        options |= self.options
+        extra = target.extra_positions(self.task, **options)
+        model = gpt(self.task, extra, seed, layers=1, width=32, mask=self.mask)
+        return target(model, self.task, **options)
 
 
 # An objective that is not named here has its YAML file's options.

@@ -95,9 +95,9 @@ def test_fetch_is_dropped_at_inference():
     plain = NextToken(objective.model, STAR)
     objective.fetch = None
     assert torch.equal(objective.answer_logits(batch), plain.answer_logits(batch))
-    for given in (None, batch.answer[:, :2]):
-        answer = objective.generate(batch.prompt, A, given)
-        assert torch.equal(answer, plain.generate(batch.prompt, A, given))
+    for prefix in (None, batch.answer[:, :2]):
+        answer = objective.generate(batch.prompt, A, prefix)
+        assert torch.equal(answer, plain.generate(batch.prompt, A, prefix))
 
 
 def test_refusals():

@@ -119,11 +119,11 @@ def slow_generate(objective, prompt, given):
 def test_generation(force, mask):
     """With the cache, against reading everything anew for each token."""
     objective, batch = lookahead(force=force, span=2, mask=mask), rows(STAR, 6)
-    for given in (None, batch.answer[:, :2], batch.answer):
-        answer = objective.generate(batch.prompt, A, given=given)
-        assert torch.equal(objective.generate(batch.prompt, A, given=given), answer)
+    for prefix in (None, batch.answer[:, :2], batch.answer):
+        answer = objective.generate(batch.prompt, A, prefix=prefix)
+        assert torch.equal(objective.generate(batch.prompt, A, prefix=prefix), answer)
         for row, prompt in enumerate(batch.prompt.tolist()):
-            first = [] if given is None else given[row].tolist()
+            first = [] if prefix is None else prefix[row].tolist()
             assert answer[row].tolist() == slow_generate(objective, prompt, first)
 
 

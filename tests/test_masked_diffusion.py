@@ -156,13 +156,13 @@ def slow_generate(model, steps, prompt, length, given):
 def test_generation(steps, mask):
     model, batch = lively(mask=mask), rows(STAR, 6)
     objective = MaskedDiffusion(model, STAR, steps=steps)
-    for given in (None, batch.answer[:, :2]):
-        answer = objective.generate(batch.prompt, 5, given=given)
-        assert torch.equal(objective.generate(batch.prompt, 5, given=given), answer)
+    for prefix in (None, batch.answer[:, :2]):
+        answer = objective.generate(batch.prompt, 5, prefix=prefix)
+        assert torch.equal(objective.generate(batch.prompt, 5, prefix=prefix), answer)
         for row, prompt in enumerate(batch.prompt.tolist()):
-            first = [] if given is None else given[row].tolist()
+            first = [] if prefix is None else prefix[row].tolist()
             assert answer[row].tolist() == slow_generate(model, steps or 5, prompt, 5, first)
-    assert torch.equal(objective.generate(batch.prompt, 5, given=batch.answer), batch.answer)
+    assert torch.equal(objective.generate(batch.prompt, 5, prefix=batch.answer), batch.answer)
 
 
 @torch.no_grad()
@@ -177,7 +177,7 @@ def test_passes_of_a_decoding_and_their_order():
     model.register_forward_hook(lambda *_: calls.append(1))
     MaskedDiffusion(model, STAR, steps=2).generate(batch.prompt, 5)
     assert len(calls) == 2
-    MaskedDiffusion(model, STAR, steps=20).generate(batch.prompt, 5, given=batch.answer[:, :2])
+    MaskedDiffusion(model, STAR, steps=20).generate(batch.prompt, 5, prefix=batch.answer[:, :2])
     assert len(calls) == 2 + 3
 
 

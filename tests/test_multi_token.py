@@ -124,12 +124,12 @@ def test_drafts_of_what_was_learned_come_true():
     assert learns(objective, batch, 400, learned=learned)
     both = torch.cat([batch.prompt[:4], STAR.sample(6, Draws(5)).prompt])
     wrong = torch.randint(STAR.num_nodes, (10, 2), generator=torch.Generator().manual_seed(0))
-    for given in (None, wrong[:, :1], wrong):
-        answer, calls = objective.self_speculate(both, A, given)
-        assert torch.equal(answer, NextToken.generate(objective, both, A, given))
+    for prefix in (None, wrong[:, :1], wrong):
+        answer, calls = objective.self_speculate(both, A, prefix)
+        assert torch.equal(answer, NextToken.generate(objective, both, A, prefix))
         hits = 0
         for row, prompt in enumerate(both.tolist()):
-            start = [] if given is None else given[row].tolist()
+            start = [] if prefix is None else prefix[row].tolist()
             slow, slow_calls, slow_hits = slow_speculation(objective, prompt, A, start)
             assert (answer[row].tolist(), calls[row].item()) == (slow, slow_calls)
             hits += slow_hits

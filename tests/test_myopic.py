@@ -72,9 +72,9 @@ def test_value_logits_and_generation_are_those_of_next_token(mask):
     myopic, plain = Myopic(model, STAR), NextToken(model, STAR)
     torch.testing.assert_close(myopic.loss(batch), plain.loss(batch))
     torch.testing.assert_close(myopic.answer_logits(batch), plain.answer_logits(batch))
-    for given in (None, batch.answer[:, :2]):
-        answer = myopic.generate(batch.prompt, A, given=given)
-        assert torch.equal(answer, greedy(model, batch.prompt, A, given))
+    for prefix in (None, batch.answer[:, :2]):
+        answer = myopic.generate(batch.prompt, A, prefix=prefix)
+        assert torch.equal(answer, greedy(model, batch.prompt, A, prefix))
         assert len(answer.unique(dim=0)) > 2  # the rows are not all answered alike
 
 

@@ -63,9 +63,9 @@ def test_teacher_forced_logits_read_the_true_prefix_alone():
 def test_generation_token_by_token(mask):
     """Greedy decoding with the cache against reading everything anew for each token."""
     model, batch = random_gpt(mask=mask), rows()
-    for given in (None, batch.answer[:, :2], batch.answer):
-        answer = NextToken(model, STAR).generate(batch.prompt, 4, given=given)
-        assert torch.equal(answer, greedy(model, batch.prompt, 4, given))
+    for prefix in (None, batch.answer[:, :2], batch.answer):
+        answer = NextToken(model, STAR).generate(batch.prompt, 4, prefix=prefix)
+        assert torch.equal(answer, greedy(model, batch.prompt, 4, prefix))
 
 
 @torch.no_grad()

@@ -159,11 +159,11 @@ def test_answer_logits_read_the_true_prefix_alone():
 @torch.no_grad()
 def test_generation(mask):
     objective, batch = build(mask=mask), rows(count=16)
-    for given in (None, batch.answer[:, :2]):
-        fast = objective.generate(batch.prompt, 4, given=given)
-        assert torch.equal(fast, objective.generate(batch.prompt, 4, given=given))
+    for prefix in (None, batch.answer[:, :2]):
+        fast = objective.generate(batch.prompt, 4, prefix=prefix)
+        assert torch.equal(fast, objective.generate(batch.prompt, 4, prefix=prefix))
         for row, prompt in enumerate(batch.prompt.tolist()):
-            answer = [] if given is None else given[row].tolist()
+            answer = [] if prefix is None else prefix[row].tolist()
             while len(answer) < 4:
                 state = slow_states(objective, prompt, answer)[-1]
                 answer.append((objective.model.embedding.weight @ state).argmax().item())

@@ -97,9 +97,9 @@ def test_the_modules_are_dropped_at_inference():
     batch = rows()
     plain = NextToken(objective.model, STAR)
     assert torch.equal(objective.answer_logits(batch), plain.answer_logits(batch))
-    for given in (None, batch.answer[:, :2]):
-        answer = objective.generate(batch.prompt, A, given)
-        assert torch.equal(answer, plain.generate(batch.prompt, A, given))
+    for prefix in (None, batch.answer[:, :2]):
+        answer = objective.generate(batch.prompt, A, prefix)
+        assert torch.equal(answer, plain.generate(batch.prompt, A, prefix))
     objective.chain = None
     assert torch.equal(objective.generate(batch.prompt, A), plain.generate(batch.prompt, A))
 

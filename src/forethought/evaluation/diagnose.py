@@ -134,7 +134,7 @@ class Diagnosis:
 
     def _generate(self, batch: Batch, prefix: Int[Tensor, "B G"] | None = None) -> Int[Tensor, "B A"]:
         length = batch.answer.shape[1]
-        return self.objective.generate(batch.prompt, length, given=prefix, temperature=self.temperature)
+        return self.objective.generate(batch.prompt, length, prefix=prefix, temperature=self.temperature)
 
 
 def _last_decision(deciding: Bool[Tensor, "B A"]) -> int:

@@ -28,20 +28,20 @@ class AnyOrder(Objective):
         target          y_σ1  y_σ2  …  y_σA         prompt tokens carry no loss and stay in order
 
     Attention is causal in the order of reading, so a token is predicted from any subset of the others.
-    Decoded from left to right, or from right to left; tokens given to `generate` are read first.
+    Decoded from left to right, or from right to left; a `prefix` is read first.
 
     `left_to_right` is evaluated like next-token prediction, from the true tokens before. From right to
-    left these are unread: the logits of an evaluation are then each token's from the prompt alone.
+    left these are unread: evaluation then reads each token's logits from the prompt alone.
 
     Source: Pannatier et al., "σ-GPTs" (2404.09562); both positions are learned here if the model's are
     (there: fixed sinusoids).
 
     Args:
-        order: of decoding, `left_to_right` or `right_to_left`. Training does not depend on it.
+        order: order of decoding, `left_to_right` or `right_to_left`. Training does not depend on it.
 
     Raises:
-        Impossible: a model that takes no positions.
-        InputError: a sequence longer than the task's that it was built for.
+        Impossible: the model takes no positions.
+        InputError: `generate` is called for a longer sequence than that of `task`.
     """
 
     masks = ("causal", "prefix")
@@ -56,7 +56,7 @@ class AnyOrder(Objective):
         super().__init__(model, task)
         if not hasattr(model, "build_attention_mask"):
             raise Impossible(
-                f"model: {type(model).__name__} has no positions to shuffle; expected gpt or looped_gpt"
+                f"model: {type(model).__name__} has no positions to shuffle; use gpt or looped_gpt"
             )
         self.order = order
         self.teacher_forced = order == "left_to_right"
@@ -71,13 +71,13 @@ class AnyOrder(Objective):
         return F.cross_entropy(logits.flatten(0, 1), shuffled.flatten())
 
     def logits(
-        self, prompt: Int[Tensor, "B P"], read: Int[Tensor, "B R"], order: Int[Tensor, "B N"]
+        self, prompt: Int[Tensor, "B P"], shuffled: Int[Tensor, "B R"], order: Int[Tensor, "B N"]
     ) -> Float[Tensor, "B N V"]:
-        """Of the answer tokens at the positions `order`, N = R + 1, having `read` all but the last."""
+        """Return the logits of the answer tokens at the positions `order`, of which R = N - 1 are read."""
         length = prompt.shape[1]
         at = torch.arange(length, device=prompt.device).expand_as(prompt)
         hidden = self.hidden(
-            order.shape[1], torch.cat([prompt, read], 1), torch.cat([at, length + order], 1), length
+            order.shape[1], torch.cat([prompt, shuffled], 1), torch.cat([at, length + order], 1), length
         )
         return self.model.logits(hidden)
 
@@ -89,9 +89,10 @@ class AnyOrder(Objective):
         prompt_length: int,
         cache: Any = None,
     ) -> Float[Tensor, "B N D"]:
-        """Hidden states of the last N = `count` tokens, which stand `at` these positions.
+        """Return the hidden states of the last N = `count` tokens.
 
-        The last position, U = T + 1, is that of the token to come.
+        Args:
+            at: positions of the tokens, then that of the next token: U = T + 1.
         """
         embedded = self.model.embed(tokens) + self.next_position(at[:, 1:])
         return read_last(self.model, count, embedded, prompt_length, cache, positions=at[:, :-1])
@@ -107,16 +108,16 @@ class AnyOrder(Objective):
         self,
         prompt: Int[Tensor, "B P"],
         length: int,
-        given: Int[Tensor, "B G"] | None = None,
+        prefix: Int[Tensor, "B G"] | None = None,
         temperature: float = 0.0,
     ) -> Int[Tensor, "B A"]:
         total = prompt.shape[1] + length
         if total > self.next_position.num_embeddings:
             raise InputError(
-                f"a sequence of {total} tokens: AnyOrder was trained on positions up to "
-                f"{self.next_position.num_embeddings}; expected a task that is no longer"
+                f"a sequence of {total} tokens: out of range of AnyOrder's learned positions; "
+                f"use a task of at most {self.next_position.num_embeddings} tokens"
             )
-        read = prompt if given is None else torch.cat([prompt, given], 1)
+        read = prompt if prefix is None else torch.cat([prompt, prefix], 1)
         unread = list(range(read.shape[1], total))
         order = [*range(read.shape[1]), *(unread if self.order == "left_to_right" else unread[::-1])]
         at = torch.tensor(order, device=prompt.device).expand(len(prompt), total)

@@ -29,12 +29,12 @@ class Objective(pl.LightningModule, ABC):
 
     Args:
         model: a `forethought.models.Model`.
-        task: what the model is trained on.
+        task: the task to train on.
 
     Attributes:
         make_optimizer: called as `make_optimizer(objective, max_steps)` by `configure_optimizers`; AdamW
             unless replaced.
-        evaluation_temperature: of the decoding in validation and test; 0 is greedy.
+        evaluation_temperature: temperature of decoding in validation and test; 0 is greedy.
 
     Raises:
         Impossible: the objective does not support the model's attention mask.
@@ -44,7 +44,7 @@ class Objective(pl.LightningModule, ABC):
     """The attention masks that the objective supports."""
 
     teacher_forced: bool = True
-    """True if the model reads answer tokens as input, so that it can be handed a true or false prefix."""
+    """True if the model reads answer tokens as input, so that `generate` takes a `prefix`."""
 
     next_token_layout: ClassVar[bool] = False
     """True if the logits of answer token i come from position P + i - 1 of one pass (`grad_flow`)."""
@@ -63,25 +63,25 @@ class Objective(pl.LightningModule, ABC):
 
     @abstractmethod
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        """Return the mean training loss over the tokens that carry one."""
+        """Return the training loss, a mean over the tokens that carry one."""
 
     @abstractmethod
     def answer_logits(self, batch: Batch) -> Float[Tensor, "B A V"]:
-        """Return the logits of each answer token, from the true prefix if `teacher_forced`, else the prompt."""
+        """Return the logits of the answer tokens, from the true prefix if `teacher_forced`, else the prompt."""
 
     @abstractmethod
     def generate(
         self,
         prompt: Int[Tensor, "B P"],
         length: int,
-        given: Int[Tensor, "B G"] | None = None,
+        prefix: Int[Tensor, "B G"] | None = None,
         temperature: float = 0.0,
     ) -> Int[Tensor, "B A"]:
         """Return the model's own answer of `length` tokens, greedy at temperature 0.
 
         Args:
-            given: first answer tokens handed to the model (only if `teacher_forced`); returned as part
-                of the answer.
+            prefix: first G answer tokens, passed to the model (only if `teacher_forced`) and returned as
+                part of the answer.
         """
 
     def diagnostics(self, batch: Batch) -> dict[str, Float[Tensor, " B"]]:
@@ -163,7 +163,9 @@ class Objective(pl.LightningModule, ABC):
 
 
 def read_last(read: Any, count: int, *inputs: Any, **options: Any) -> Float[Tensor, "B S D"]:
-    """Hidden states of the last S = `count` positions, and no others where the model knows `last`.
+    """Return the hidden states of the last S = `count` positions.
+
+    A model whose `forward` takes `last` computes no other positions.
 
     Args:
         read: a model, or its `run_block`; called with `inputs` and `options`.
@@ -174,27 +176,39 @@ def read_last(read: Any, count: int, *inputs: Any, **options: Any) -> Float[Tens
     return read(*inputs, **options)[:, -count:]
 
 
-@cache  # it takes longer to find out than a small model's norm
+@cache  # Reading a signature takes longer than the norm of a small model.
 def _knows_last(function: Callable[..., Any]) -> bool:
     return "last" in inspect.signature(function).parameters
 
 
 def sample_token(logits: Float[Tensor, "*N V"], temperature: float) -> Int[Tensor, "*N"]:
-    """The likeliest token at temperature 0, else a sample from the softened distribution."""
+    """Return the likeliest token at temperature 0, else a sample from the softened distribution."""
     if temperature == 0:
         return logits.argmax(-1)
     probabilities = (logits.float() / temperature).softmax(-1)
-    # The same draw as `torch.multinomial`'s on a CPU, which elsewhere would look at the values first.
+    # On a CPU, `torch.multinomial` draws the same tokens. On a GPU, it would wait to check the values.
     return (probabilities / torch.empty_like(probabilities).exponential_()).argmax(-1)
 
 
-def check_horizon(horizon: int, task: Task) -> None:
-    """
-    Raises:
-        Impossible: more tokens to predict from one position than the answer has.
-    """
-    if horizon > task.answer_length:
+def check_at_most(limit: int, task: Task, **option: int) -> None:
+    """Raise `Impossible` if the option, passed by its name, exceeds the limit that the task sets."""
+    ((name, value),) = option.items()
+    if value > limit:
         raise Impossible(
-            f"objective.horizon={horizon}: the answer has {task.answer_length} tokens; "
-            f"expected at most {task.answer_length}"
+            f"objective.{name}={value}: out of range for {task.prompt_length} prompt tokens and "
+            f"{task.answer_length} answer tokens; use at most {limit}"
         )
+
+
+def tokens_ahead(answer: Int[Tensor, "B A"], vocabulary_size: int, nearest: int = 1) -> Int[Tensor, "B A V"]:
+    """Return the distance from each answer position to the next occurrence of each token.
+
+    The token to predict at a position is 1 ahead. Tokens less than `nearest` ahead are not counted. A
+    token that no longer occurs is A + 1 ahead.
+    """
+    rows, length = answer.shape
+    position = torch.arange(length, device=answer.device)
+    distance = position - position[:, None] + 1
+    distance = distance.masked_fill(distance < nearest, length + 1).expand(rows, -1, -1)
+    never = distance.new_full((rows, length, vocabulary_size), length + 1)
+    return never.scatter_reduce(2, answer[:, None].expand(-1, length, -1), distance, "amin")

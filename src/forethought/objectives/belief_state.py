@@ -1,4 +1,4 @@
-"""The Belief State Transformer: a forward and a backward encoder that meet over every gap."""
+"""Belief State Transformer: a forward and a backward encoder that meet over every gap."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class BeliefState(NextToken):
         B reads   $  y_A  …  y_2                    prompt tokens are in no suffix
 
     The head runs over A (A + 1) / 2 pairs a row, yet memory stays linear in the encoders' states: one
-    prefix is paired with all of its suffixes at a time, and that is computed anew when differentiated.
+    prefix is paired with all of its suffixes at a time, and backward recomputes the pairs.
 
-    Decoded token by token with n alone and the empty suffix, for which B reads nothing but `$`.
+    Decoded token by token with n alone and the empty suffix, for which B reads `$` alone.
 
     Source: Hu et al., "The Belief State Transformer" (2410.23506), §2; gaps of at least 2, as in its
     path-star experiments. The output layer is the model's own, for both n and p.
@@ -54,14 +54,14 @@ class BeliefState(NextToken):
                 batch.answer[:, i],
                 preceding[:, : length - i],
                 use_reentrant=False,
-                preserve_rng_state=False,  # the head draws nothing
+                preserve_rng_state=False,  # The head draws no random numbers.
             )
             for i in range(length)
         ]
         return torch.stack(sums).sum() / (len(batch) * length * (length + 1))
 
     def encode(self, batch: Batch) -> tuple[Float[Tensor, "B A D"], Float[Tensor, "B A D"]]:
-        """States of the prefixes that hold 0 … A-1 answer tokens, and of the suffixes that hold as many."""
+        """Return the states of prefixes and of suffixes, each with 0 … A-1 answer tokens."""
         end = torch.full_like(batch.answer[:, :1], self.task.dummy)
         suffixes = self.backward_encoder(torch.cat([end, batch.answer.flip(1)[:, :-1]], 1))
         return self.answer_hidden(batch), suffixes
@@ -73,13 +73,13 @@ class BeliefState(NextToken):
         following: Int[Tensor, " B"],
         preceding: Int[Tensor, "B S"],
     ) -> Float[Tensor, ""]:
-        """Sum of both cross-entropies over one prefix with all suffixes that leave a gap."""
+        """Return the sum of both cross-entropies over one prefix with all suffixes that leave a gap."""
         states = self.head(prefix[:, None].expand_as(suffixes), suffixes)
         targets = torch.stack([following[:, None].expand_as(preceding), preceding])
         return F.cross_entropy(self.model.logits(states).flatten(0, 2), targets.flatten(), reduction="sum")
 
     def next_logits(self, hidden: Float[Tensor, "B S D"]) -> Float[Tensor, "B S V"]:
-        """Logits of the token after each prefix, with the empty suffix."""
+        """Return the logits of the token after each prefix, with the empty suffix."""
         end = torch.full((1, 1), self.task.dummy, device=hidden.device)
         return self.model.logits(self.head(hidden, self.backward_encoder(end).expand_as(hidden))[0])
 
@@ -87,12 +87,12 @@ class BeliefState(NextToken):
 class TextHead(nn.Module):
     """Prefix and suffix state side by side through a residual SwiGLU layer and a norm, then split again.
 
-    The first half of what comes out tells the next token, the second the previous one.
+    The first half of the output predicts the next token, the second half the previous one.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        hidden = 16 * width // 3  # 8/3 of the input: the size of a plain MLP four times as wide
+        hidden = 16 * width // 3  # 8/3 of the input: as many weights as a plain MLP four times as wide.
         self.gate = nn.Linear(2 * width, hidden, bias=False)
         self.input = nn.Linear(2 * width, hidden, bias=False)
         self.output = nn.Linear(hidden, 2 * width, bias=False)
@@ -109,13 +109,13 @@ class TextHead(nn.Module):
 
 
 def fresh_twin(model: Any) -> nn.Module:
-    """The same architecture with newly drawn weights, except for the token embedding, which is shared."""
+    """Return a copy of the model with newly drawn weights, which shares the token embedding."""
     twin = copy.deepcopy(model)
     for module in twin.modules():
         if hasattr(module, "reset_parameters"):
-            module.reset_parameters()  # the norms of a model that was trained before
+            module.reset_parameters()  # `initialise` leaves the norms of a trained model unchanged.
     twin.initialise(twin)
     twin.embedding = model.embedding
     if isinstance(getattr(twin, "output", None), nn.Linear):
-        twin.output = None  # only its states are asked for
+        twin.output = None  # Only the hidden states of the twin are read.
     return twin

@@ -26,19 +26,19 @@ class BestOfK(NextToken):
 
         loss = -1/A Σ_i log p(y*_i | x, y*_<i), averaged over the prompts that have one (0 if none has)
 
-    The choice itself carries no gradient, and the true answers are never read. Judged by likelihood
-    nothing enters that the model did not know: it sharpens towards its likeliest answers, right or
-    wrong; `answer_entropy` and `distinct_answers` show the collapse. `init_from` starts from a
-    next-token run. Decoded token by token, like next-token prediction.
+    The choice carries no gradient, and the true answers are never read. Judged by likelihood, the model
+    learns nothing new: it sharpens towards its likeliest answers, right or wrong; `answer_entropy` and
+    `distinct_answers` show the collapse. `init_from` starts from a next-token run. Decoded token by
+    token, like next-token prediction.
 
     Source: task: RAFT, Dong et al. (2304.06767), with a new round at every step; likelihood:
-    SFT-Sharpening, Huang et al., "The Sharpening Mechanism" (2412.01951), sampled from the model as it
-    is being trained and not from a fixed base model.
+    SFT-Sharpening, Huang et al., "The Sharpening Mechanism" (2412.01951), sampled from the model in
+    training and not from a fixed base model.
 
     Args:
         samples: k, answers a prompt.
-        judge: what makes an answer the best.
-        temperature: of the sampling alone; likelihood and loss are the model's own, unsoftened.
+        judge: criterion of the best answer.
+        temperature: temperature of sampling alone; likelihood and loss use temperature 1.
     """
 
     @validated
@@ -46,28 +46,28 @@ class BestOfK(NextToken):
         self,
         model: Any,
         task: Task,
-        samples: Annotated[int, Field(ge=2)],
-        judge: Literal["likelihood", "task"],
+        samples: Annotated[int, Field(ge=2)] = 8,
+        judge: Literal["likelihood", "task"] = "likelihood",
         temperature: PositiveFloat = 1.0,
     ) -> None:
         super().__init__(model, task)
         self.samples, self.judge, self.temperature = samples, judge, temperature
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        best, kept = self.best_answers(batch)
+        best, usable = self.best_answers(batch)
         losses = F.cross_entropy(self.answer_logits(best).transpose(1, 2), best.answer, reduction="none")
-        return (losses.mean(1) * kept).sum() / kept.sum().clamp(min=1)
+        return (losses.mean(1) * usable).sum() / usable.sum().clamp(min=1)
 
     @torch.no_grad()
     def best_answers(self, batch: Batch) -> tuple[Batch, Bool[Tensor, " B"]]:
-        """The best of the sampled answers to each prompt, and whether it is to be trained on."""
+        """Return the best sampled answer to each prompt, and True where it carries a loss."""
         drawn = sample_answers(self, batch.prompt, self.samples, self.temperature)
         if self.judge == "task":
             right = self.task.check(drawn.prompt, drawn.answer) == 0
             score = torch.where(right, 0.0, -torch.inf)
         else:
             score = log_likelihood(self, drawn).sum(1)
-        score, best = score.view(-1, self.samples).max(1)  # of equal ones the first
+        score, best = score.view(-1, self.samples).max(1)  # Of equal scores, the first wins.
         first = torch.arange(0, len(drawn), self.samples, device=best.device)
         return drawn[first + best], score > -torch.inf
 

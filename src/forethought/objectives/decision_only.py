@@ -1,4 +1,4 @@
-"""Next-token prediction with the loss on the deciding tokens alone."""
+"""Next-token prediction with the loss on the decision tokens alone."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from forethought.tasks import Batch
 
 
 class DecisionOnly(NextToken):
-    """Decision only: the deciding tokens alone, from the prompt and the true tokens before each.
+    """Decision only: the decision tokens alone, from the prompt and the true tokens before each.
 
-    With D the deciding tokens (row b, position i) of a batch, as the task names them,
+    With D the decision tokens (row b, position i) of a batch, as the task defines them,
 
         loss = -1/|D| Σ_{(b,i) ∈ D} log p(y_bi | x_b, y_b,<i)          0 if D is empty
 
@@ -22,8 +22,8 @@ class DecisionOnly(NextToken):
         input     x_1 … x_P  y_1  y_2  …
         target           ·   y_2   ·   …            y_1 and y_3 … carry no loss
 
-    The "indecipherable token": no later token is left to cheat with, and none to learn from either.
-    Nothing teaches the other tokens, so free-running answers are not right from end to end: read
+    The "indecipherable token": no later token is left to cheat with, and none to learn from.
+    All other tokens are untrained, so free-running answers are not right from end to end: read
     `decision_accuracy`.
 
     Source: Bachmann & Nagarajan, "The Pitfalls of Next-Token Prediction", ICML 2024, for the token;
@@ -32,5 +32,5 @@ class DecisionOnly(NextToken):
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         losses = F.cross_entropy(self.answer_logits(batch).transpose(1, 2), batch.answer, reduction="none")
-        deciding = self.task.decision_mask(batch)
-        return (losses * deciding).sum() / deciding.sum().clamp(min=1)
+        decisions = self.task.decision_mask(batch)
+        return (losses * decisions).sum() / decisions.sum().clamp(min=1)

@@ -1,15 +1,15 @@
-"""Future summary prediction: beside the next token, which tokens are still to come, in whatever order."""
+"""Future summary prediction: the next token and, in no order, the tokens that follow it."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 
+from forethought.objectives.base import tokens_ahead
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -19,7 +19,7 @@ class FutureSummary(NextToken):
     """Future summary prediction (FSP): the next token, and from the same state the bag of those after it.
 
     With prompt x, answer y_1 … y_A and h_i the hidden state that predicts y_i, a second output layer z
-    says for each token v of the vocabulary whether it is in the bag a_i = {y_{i+1}, …, y_{i+τ-1}}:
+    predicts for each token v of the vocabulary if it is in the bag a_i = {y_{i+1}, …, y_{i+τ-1}}:
 
         loss = -1/A Σ_i log p(y_i | h_i)
                -  weight/A Σ_i Σ_v [v ∈ a_i] log σ(z(h_i)_v) + [v ∉ a_i] log σ(-z(h_i)_v)
@@ -29,14 +29,14 @@ class FutureSummary(NextToken):
         bag                {y_2 … y_A}  {y_3 … y_A}    …  {}          prompt tokens carry no loss
 
     The paper's weights per token (tf-idf) are 1 here: on tasks that draw their tokens uniformly they
-    are the same for all. Decoded as next-token prediction is, without z.
+    are the same for all. Decoded as in next-token prediction, without z.
 
     Source: Mahajan et al., "Beyond Multi-Token Prediction: Pretraining LLMs with Future Summaries"
     (2510.14751), the hand-crafted bag-of-words summary, eq. 7, 9 and 10.
 
     Args:
-        window: τ, in tokens: the bag ends with the τ-th token ahead; None looks to the end.
-        weight: of the loss of the bag; 1 as published.
+        window: τ, in tokens: the bag ends with the τ-th token ahead; None: with the answer.
+        weight: weight of the bag's loss; 1 as published.
     """
 
     @validated
@@ -61,13 +61,8 @@ class FutureSummary(NextToken):
         return next_token + self.weight * summary.sum(2).mean()
 
     def bags(self, answer: Int[Tensor, "B A"]) -> Float[Tensor, "B A V"]:
-        """1 for each token of the vocabulary that comes after the next one, within the window."""
-        rows, length = answer.shape
-        place = torch.arange(length, device=answer.device)
-        ahead = place - place[:, None] + 1
+        """Return 1 for each token of the vocabulary that occurs after the next one, within the window."""
+        length = answer.shape[1]
         window = length if self.window is None else self.window
-        inside = ((ahead >= 2) & (ahead <= window)).float()
-        # Of a token that comes twice one place inside the window is enough, so the maximum.
-        empty = inside.new_zeros(rows, length, len(self.task.vocabulary))
-        where = answer[:, None].expand(-1, length, -1)
-        return empty.scatter_reduce(2, where, inside.expand(rows, -1, -1), "amax")
+        ahead = tokens_ahead(answer, len(self.task.vocabulary), nearest=2)
+        return (ahead <= min(window, length)).float()

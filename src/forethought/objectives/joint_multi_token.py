@@ -1,4 +1,4 @@
-"""Joint multi-token prediction (JTP): the window of upcoming tokens, through one hidden state."""
+"""Joint multi-token prediction (JTP): a window of upcoming tokens through one hidden state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from forethought.errors import Impossible
 from forethought.models.gpt import Attention
-from forethought.objectives.base import check_horizon
+from forethought.objectives.base import check_at_most
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -33,19 +33,19 @@ class JointMultiToken(NextToken):
                                 y_2 (y_1)      y_3 (y_2)
                                 y_3 (y_1 y_2)  y_4 (y_2 y_3)  …     prompt tokens carry no loss
 
-    Fetch is one layer of causal self-attention, with neither positions nor norm. Of what came before the
-    window it sees h_t alone: a bottleneck that must hold all that the true tokens s_{t+1} … do not tell.
-    Terms beyond the answer's end are left out. Fetch is dropped at inference: decoded token by token.
+    Fetch is one layer of causal self-attention, with neither positions nor norm. Of the sequence before
+    the window it sees h_t alone: a bottleneck that must hold all that the true tokens s_{t+1} … do not
+    tell. Terms beyond the answer's end are skipped. Fetch is dropped at inference: decoded token by token.
 
     Source: Ahn, Lamb & Langford, "Efficient Joint Prediction of Multiple Future Tokens" (2503.21801).
 
     Args:
         horizon: k, from 2 to A.
         hidden_scale: γ.
-        heads: of Fetch; a divisor of the model's width.
+        heads: attention heads of Fetch; a divisor of the model's width.
 
     Raises:
-        Impossible: `horizon` is longer than the answer, or the width does not divide into `heads`.
+        Impossible: `horizon` is longer than the answer, or `heads` does not divide the width.
     """
 
     @validated
@@ -53,15 +53,15 @@ class JointMultiToken(NextToken):
         self,
         model: Any,
         task: Task,
-        horizon: Annotated[int, Field(ge=2)],
+        horizon: Annotated[int, Field(ge=2)] = 3,
         hidden_scale: NonNegativeFloat = 0.5,
         heads: Annotated[int, Field(ge=1)] = 1,
     ) -> None:
         super().__init__(model, task)
-        check_horizon(horizon, task)
+        check_at_most(task.answer_length, task, horizon=horizon)
         width = model.width
         if width % heads:
-            raise Impossible(f"objective.heads={heads}: expected a divisor of model.width={width}")
+            raise Impossible(f"objective.heads={heads}: not a divisor of model.width={width}; use a divisor")
         self.horizon = horizon
         self.hidden_scale = hidden_scale
         self.fetch = Attention(width, heads)
@@ -73,14 +73,14 @@ class JointMultiToken(NextToken):
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         answer, hidden = batch.answer, self.answer_hidden(batch)
-        # windows[:, j] = y_{j+1} … y_{j+k}; beyond the answer a token that carries no loss.
+        # windows[:, j] = y_{j+1} … y_{j+k}; tokens beyond the answer are -100 and carry no loss.
         windows = F.pad(answer, (0, self.horizon - 1), value=-100).unfold(1, self.horizon, 1)
         logits = self.model.logits(self.states(hidden, windows[:, :, :-1].clamp(min=0)))
         total = F.cross_entropy(logits.flatten(0, 2), windows.flatten(), ignore_index=-100, reduction="sum")
         return total / answer.numel()
 
     def states(self, hidden: Float[Tensor, "B A D"], read: Int[Tensor, "B A K"]) -> Float[Tensor, "B A W D"]:
-        """g_1 … g_k at every position, W = k: the hidden state, then after each of K = k - 1 true tokens."""
+        """Return g_1 … g_k at every position, W = k, from the hidden state and K = k - 1 true tokens."""
         hidden = hidden[:, :, None]
         inputs = self.hidden_scale * hidden + self.model.embed(read)
         fetched = self.fetch(inputs.flatten(0, 1), None, None, None, False).view_as(inputs)

@@ -1,4 +1,4 @@
-"""TRELAWNEY: a copy of a future part of the answer, inserted between two special tokens."""
+"""TRELAWNEY: a copy of a later part of the answer, inserted between two special tokens."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from forethought.errors import Impossible
-from forethought.objectives.base import read_last, sample_token
+from forethought.objectives.base import check_at_most, read_last, sample_token
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -29,15 +28,16 @@ class LookaheadInsertion(NextToken):
         input     x_1 … x_P  y_1  <T>  y_3  </T>  y_2  …          (d = 1, k = 1, s = 3)
         target          y_1   -   y_3  </T>  y_2  y_3  …          prompt tokens carry no loss
 
-    <T> has no loss and no output, so that the model never writes it: when to look ahead is ours to say.
-    The two tokens are rows that this objective adds to the vocabulary, </T> with a tied output.
+    <T> has no loss and no output, so the model never writes it: `force` places it. The two tokens are
+    rows that this objective adds to the vocabulary, </T> with a tied output.
 
     Decoded as plain next-token prediction or, with `force`, with a <T> written after that many answer
-    tokens: the model then writes k tokens of a future, </T> follows, and the answer goes on. Neither is
-    part of the answer. Teacher-forced logits are those of the plain answer, also with `force`.
+    tokens: the model then writes k tokens of a future, </T> follows, and the answer resumes. The
+    insertion is no part of the answer. Teacher-forced logits are those of the plain answer, also with
+    `force`.
 
-    Source: Thankaraj et al., "Looking beyond the next token" (2504.11336); the span's length, which they
-    leave open, is fixed here.
+    Source: Thankaraj et al., "Looking beyond the next token" (2504.11336); the span's length, left open
+    there, is fixed here.
 
     Args:
         probability: p.
@@ -45,7 +45,7 @@ class LookaheadInsertion(NextToken):
         force: answer tokens before the <T> that decoding writes; None: decode plainly.
 
     Raises:
-        Impossible: `span` or `force` beyond what fits into the answer.
+        Impossible: `span`, or `span` after `force` tokens, does not fit into the answer.
     """
 
     @validated
@@ -58,14 +58,8 @@ class LookaheadInsertion(NextToken):
         force: NonNegativeInt | None = None,
     ) -> None:
         super().__init__(model, task)
-        length = task.answer_length
-        if span > length:
-            raise Impossible(f"objective.span={span}: an answer has {length} tokens; expected no more")
-        if force is not None and force > length - span:
-            raise Impossible(
-                f"objective.force={force}: no {span} of {length} answer tokens follow; "
-                f"expected at most {length - span}"
-            )
+        check_at_most(task.answer_length, task, span=span)
+        check_at_most(task.answer_length - span, task, force=force or 0)
         self.probability = probability
         self.span = span
         self.force = force
@@ -74,7 +68,8 @@ class LookaheadInsertion(NextToken):
         nn.init.normal_(self.added.weight, std=0.02)
 
     @classmethod
-    def extra_positions(cls, task: Task, span: int = 1, **options: Any) -> int:
+    @validated
+    def extra_positions(cls, task: Task, span: PositiveInt = 1, **options: Any) -> int:
         return span + 2
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
@@ -87,13 +82,13 @@ class LookaheadInsertion(NextToken):
         return F.cross_entropy(logits.flatten(0, 1), target.flatten())
 
     def insert(self, answer: Int[Tensor, "B A"]) -> tuple[Int[Tensor, "B L"], Int[Tensor, "B L"]]:
-        """The answers to read, L = A + k + 2, and the same as targets, -100 where there is no loss."""
+        """Return the answers to read, L = A + k + 2, and their targets, -100 where there is no loss."""
         (count, length), k, device = answer.shape, self.span, answer.device
         fits = length - k + 1
         d = torch.randint(fits, (count, 1), device=device)
         s = d + (torch.rand(count, 1, device=device) * (fits - d)).long()
         plain = torch.rand(count, 1, device=device) >= self.probability
-        d = d.masked_fill(plain, length)  # what follows the whole answer has no loss and is seen by nobody
+        d = d.masked_fill(plain, length)  # After the whole answer: no loss, and no token sees it.
         slot = torch.arange(length + k + 2, device=device).expand(count, -1)
         after = slot - d  # 0: <T>; 1 … k: the span; k + 1: </T>
         source = torch.where(after < 0, slot, torch.where(after <= k, s + after - 1, slot - k - 2))
@@ -110,7 +105,7 @@ class LookaheadInsertion(NextToken):
         self,
         prompt: Int[Tensor, "B P"],
         length: int,
-        given: Int[Tensor, "B G"] | None = None,
+        prefix: Int[Tensor, "B G"] | None = None,
         temperature: float = 0.0,
     ) -> Int[Tensor, "B A"]:
         cache = self.model.init_cache(len(prompt), prompt.shape[1] + length + self.span + 2)
@@ -120,7 +115,7 @@ class LookaheadInsertion(NextToken):
             return sample_token(self.model.logits(hidden), temperature)
 
         begin, end = (prompt.new_full((len(prompt), 1), token) for token in (self.begin, self.end))
-        answer: list[Tensor] = [] if given is None else list(given.split(1, 1))
+        answer: list[Tensor] = [] if prefix is None else list(prefix.split(1, 1))
         unread = prompt
         for index in range(length):
             if index == self.force:

@@ -16,39 +16,39 @@ from forethought.validation import validated
 
 
 class MaskedDiffusion(Objective):
-    """Masked diffusion: masked answer tokens, a random share of them, from the prompt and the others.
+    """Masked diffusion: a random share of the answer tokens, masked, from the prompt and the revealed ones.
 
-    Each answer token is masked by the dummy token `$` with a row's own probability r; the prompt never
-    is. With ỹ the answer so masked and c_i = -log p(y_i | x, ỹ),
+    Each answer token is masked by the dummy token `$` with probability r, drawn for each row; the prompt
+    is never masked. With ỹ the masked answer and c_i = -log p(y_i | x, ỹ),
 
         loss = mean of w c_i over the masked tokens of the batch
 
         uniform (MLM-U)   r ~ U(0, 1)                              w = 1
         mgdm              r = (t + 1) / T,  t ~ U{0 … T-1}         w = (T - t) alpha (1 - e^{-c_i})^gamma
 
-        input     x_1 … x_P  y_1   $   y_3   $      the output at a `$` is the token that stands there:
+        input     x_1 … x_P  y_1   $   y_3   $      the output at a `$` is the token that it hides:
         target                    y_2       y_4      no shift by one
 
-    The attention mask says what "the others" are. Under `full` (as published) all revealed tokens are.
+    The attention mask selects the revealed tokens. Under `full` (as published) a `$` sees all of them.
     Under `causal` and `prefix` a `$` sees only those to its *left*: a token revealed further right never
     helps, and with everything masked the prediction is that of teacherless training.
 
     Decoded in `steps` passes from an answer that is masked whole: each predicts all masked tokens and
-    reveals the most confident ones. Tokens `given` stand revealed from the beginning. Evaluation reads
-    the logits of the first pass, where all is masked, hence `teacher_forced = False`. What is revealed
-    stays: its own output had no loss in training. (MGDM's released code predicts it anew, shifts by one
-    and adds noise to the confidences.)
+    reveals the most confident ones. A `prefix` is revealed from the start. Evaluation reads the logits of
+    the first pass, where all tokens are masked, hence `teacher_forced = False`. Revealed tokens stay: the
+    outputs at these had no loss in training. (MGDM's released code predicts them again, shifts by one and
+    adds noise to the confidences.)
 
     Source: Kitouni et al., "The Factorization Curse" (2406.05183) for MLM-U; Ye et al., "Beyond
     Autoregression" (2410.14157) for MGDM.
 
     Args:
         weighting: `uniform` or `mgdm`, the two rows of the table.
-        steps: passes of a decoding; None, or more than there are tokens: a token a pass.
+        steps: passes of a decoding; None, or more than the answer has tokens: a token a pass.
         timesteps: T of `mgdm`.
         alpha: factor of all token weights of `mgdm`.
-        gamma: how strongly `mgdm` prefers hard tokens; whole, as below 1 a certain token's gradient
-            is infinite.
+        gamma: strength of the preference of `mgdm` for hard tokens; an integer, as below 1 the gradient
+            of a certain token is infinite.
     """
 
     masks = ("causal", "prefix", "full")
@@ -75,13 +75,13 @@ class MaskedDiffusion(Objective):
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         masked, time_weight = self.noise(batch.answer)
         logits = self.logits(batch.prompt, batch.answer, masked)
-        loss = F.cross_entropy(logits.transpose(1, 2), batch.answer, reduction="none")
+        losses = F.cross_entropy(logits.transpose(1, 2), batch.answer, reduction="none")
         if self.weighting == "mgdm":
-            loss = time_weight * self.alpha * (-torch.expm1(-loss)) ** self.gamma * loss
-        return (loss * masked).sum() / masked.sum().clamp(min=1)
+            losses = time_weight * self.alpha * (-torch.expm1(-losses)) ** self.gamma * losses
+        return (losses * masked).sum() / masked.sum().clamp(min=1)
 
     def noise(self, answer: Int[Tensor, "B A"]) -> tuple[Bool[Tensor, "B A"], Float[Tensor, "B 1"]]:
-        """Which tokens to mask, and the weight T - t of each row's time t (1 where time is continuous)."""
+        """Return True for each token to mask, and the weight T - t of each row (1 for `uniform`)."""
         shape, device = (len(answer), 1), answer.device
         if self.weighting == "uniform":
             rate, weight = torch.rand(shape, device=device), torch.ones(shape, device=device)
@@ -93,7 +93,7 @@ class MaskedDiffusion(Objective):
     def logits(
         self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B A"], masked: Bool[Tensor, "B A"]
     ) -> Float[Tensor, "B A V"]:
-        """What the model believes to stand at each answer position, with the `masked` ones unread."""
+        """Return the logits of each answer position, with the `masked` tokens unread."""
         tokens = torch.cat([prompt, answer.masked_fill(masked, self.task.dummy)], 1)
         return self.model.logits(read_last(self.model, answer.shape[1], tokens, prompt.shape[1]))
 
@@ -105,13 +105,13 @@ class MaskedDiffusion(Objective):
         self,
         prompt: Int[Tensor, "B P"],
         length: int,
-        given: Int[Tensor, "B G"] | None = None,
+        prefix: Int[Tensor, "B G"] | None = None,
         temperature: float = 0.0,
     ) -> Int[Tensor, "B A"]:
-        first = 0 if given is None else given.shape[1]
+        first = 0 if prefix is None else prefix.shape[1]
         answer = prompt.new_full((len(prompt), length), self.task.dummy)
-        if given is not None:
-            answer[:, :first] = given
+        if prefix is not None:
+            answer[:, :first] = prefix
         masked = torch.ones_like(answer, dtype=torch.bool)
         masked[:, :first] = False
         steps = min(self.steps or length, length - first)
@@ -119,7 +119,7 @@ class MaskedDiffusion(Objective):
             logits = self.logits(prompt, answer, masked)
             tokens = sample_token(logits, temperature)
             answer = torch.where(masked, tokens, answer)
-            # Mask again the least confident of the tokens just found; a linear schedule says how many.
+            # Mask the least confident of the new tokens again; their number falls linearly.
             confidence = logits.log_softmax(2).gather(2, tokens[..., None])[..., 0]
             confidence = confidence.masked_fill(~masked, torch.inf)
             count = (length - first) * (steps - step) // steps

@@ -25,15 +25,15 @@ class MaskedNextToken(NextToken):
         input     x_1 … x_P  y_1   $    $   y_4  …        here positions 2 and 3 are masked
         target          y_1  y_2  y_3  y_4  y_5  …        never damaged
 
-    Where the token before is missing, it cannot be followed along one edge: the model must look
+    Where the token before is missing, no single edge leads to the next token: the model must look
     further back, or plan. Decoded token by token, from an undamaged prefix.
 
     Source: Frydenlund, "Language Models, Graph Searching, and Supervision Adulteration", ACL 2025
-    (2503.10542), token masking. The length of a span is our choice.
+    (2503.10542), token masking. The length of a span is a choice made here.
 
     Args:
         corruption: `mask` puts the dummy token `$`, `replace` a token drawn from the whole vocabulary.
-        positions: `uniform` damages each input token on its own; `span` one run of neighbours a row.
+        positions: `uniform` damages each input token independently; `span` one run of neighbours a row.
         rate: expected share of the answer's A - 1 input tokens that are damaged, in [0, 1].
     """
 
@@ -50,9 +50,9 @@ class MaskedNextToken(NextToken):
         self.corruption, self.positions, self.rate = corruption, positions, rate
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        # The last token is no input.
-        read = torch.cat([self.damage(batch.answer[:, :-1]), batch.answer[:, -1:]], 1)
-        logits = self.answer_logits(Batch(batch.prompt, read))
+        # The last token is never read, so leave it out of the damaged share.
+        damaged = torch.cat([self.damage(batch.answer[:, :-1]), batch.answer[:, -1:]], 1)
+        logits = self.answer_logits(Batch(batch.prompt, damaged))
         return F.cross_entropy(logits.flatten(0, 1), batch.answer.flatten())
 
     def damage(self, tokens: Int[Tensor, "B I"]) -> Int[Tensor, "B I"]:
@@ -63,11 +63,11 @@ class MaskedNextToken(NextToken):
         return torch.where(self.damaged(tokens), noise, tokens)
 
     def damaged(self, tokens: Int[Tensor, "B I"]) -> Bool[Tensor, "B I"]:
-        """Which tokens to damage: `rate` of them on average."""
+        """Return True for each token to damage, on average a share of `rate`."""
         count, length = tokens.shape
         if self.positions == "uniform":
             return torch.rand(count, length, device=tokens.device) < self.rate
-        # Rounded up or down at random, spans are rate * length long on average; all places are as likely.
+        # Random rounding makes spans rate * length long on average. All places are equally likely.
         rounding, place = torch.rand(2, count, 1, device=tokens.device)
         span = (self.rate * length + rounding).floor()
         first = (place * (length - span + 1)).floor()

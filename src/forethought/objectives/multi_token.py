@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from forethought.objectives.base import check_horizon, read_last, sample_token
+from forethought.objectives.base import check_at_most, read_last
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -28,13 +28,13 @@ class MultiToken(NextToken):
         head 1                   y_1  y_2  …  y_A
         head 2             (y_1) y_2  y_3  …            in brackets: with `loss_scope=spill` alone
 
-    F_1 is the model's last block and F_2 … F_k are a new one each beside it, so that without them the model
-    is that of next-token prediction. (Of an LSTM and of a pretrained model, which are not taken apart, h_t
-    are the last states and F_1 does nothing.) A head has no loss where s_{t+i} lies beyond the answer.
+    F_1 is the model's last block. F_2 … F_k are new blocks beside it; without them the model is that of
+    next-token prediction. (An LSTM and a pretrained model are not taken apart: h_t are their last states
+    and F_1 is the identity.) A head has no loss where s_{t+i} lies beyond the answer.
 
-    Decoded by head 1. With `speculate` the other heads draft what follows and head 1 checks the draft in
-    the next call of the model, keeping what it would have written itself: the same greedy answer in fewer
-    calls. Each row advances at its own speed; above temperature 0 head 1 decodes alone.
+    Decoded by head 1. With `speculate` the other heads draft the next tokens and head 1 checks the draft
+    in the next call of the model. It keeps the tokens that it would have written: the same greedy answer
+    in fewer calls. Rows advance at different speeds; above temperature 0 head 1 decodes alone.
 
     Source: Gloeckle et al., "Better & Faster Large Language Models via Multi-token Prediction"
     (2404.19737), §2; self-speculation: its §3.2, after Stern et al. (1811.03115).
@@ -43,7 +43,7 @@ class MultiToken(NextToken):
         horizon: k, tokens predicted from each position; at most A.
         loss_scope: `answer`: the loss begins at the last prompt token; `spill`: head i is trained on all
             answer tokens, the first i - 1 of them at prompt positions that may not have read the question
-            yet (what shifting the targets with `torch.roll` does in public code).
+            yet (as in public code that shifts the targets with `torch.roll`).
         speculate: decode by self-speculation and report `model_calls`, the calls of the model per answer.
 
     Raises:
@@ -55,12 +55,12 @@ class MultiToken(NextToken):
         self,
         model: Any,
         task: Task,
-        horizon: PositiveInt,
+        horizon: PositiveInt = 3,
         loss_scope: Literal["answer", "spill"] = "answer",
         speculate: bool = False,
     ) -> None:
         super().__init__(model, task)
-        check_horizon(horizon, task)
+        check_at_most(task.answer_length, task, horizon=horizon)
         self.horizon = horizon
         self.loss_scope = loss_scope
         self.speculate = speculate
@@ -80,13 +80,13 @@ class MultiToken(NextToken):
         return loss / answer.numel()
 
     def trunk(self, tokens: Int[Tensor, "B T"], prompt_length: int) -> Float[Tensor, "B T D"]:
-        """What all heads read."""
+        """Return the states h_t, which all heads read."""
         return self.model(tokens, prompt_length, **({"trunk": True} if self.beside else {}))
 
     def head_state(
         self, i: int, trunk: Float[Tensor, "B T D"], prompt_length: int, count: int
     ) -> Float[Tensor, "B S D"]:
-        """What the output layer reads of head i at the last S = `count` positions."""
+        """Return the output of head i at the last S = `count` positions."""
         if i == 1 and not self.beside:
             return trunk[:, -count:]
         block = self.model.last_block if i == 1 else self.heads[i - 2]
@@ -96,40 +96,40 @@ class MultiToken(NextToken):
         self,
         prompt: Int[Tensor, "B P"],
         length: int,
-        given: Int[Tensor, "B G"] | None = None,
+        prefix: Int[Tensor, "B G"] | None = None,
         temperature: float = 0.0,
     ) -> Int[Tensor, "B A"]:
         if self.speculate and temperature == 0:
-            return self.self_speculate(prompt, length, given)[0]
-        return super().generate(prompt, length, given, temperature)
+            return self.self_speculate(prompt, length, prefix)[0]
+        return super().generate(prompt, length, prefix, temperature)
 
     def self_speculate(
-        self, prompt: Int[Tensor, "B P"], length: int, given: Int[Tensor, "B G"] | None = None
+        self, prompt: Int[Tensor, "B P"], length: int, prefix: Int[Tensor, "B G"] | None = None
     ) -> tuple[Int[Tensor, "B A"], Int[Tensor, " B"]]:
-        """The greedy answer of head 1, and how many calls of the model it took each row.
+        """Return the greedy answer of head 1, and the number of calls of the model for each row.
 
-        Every call reads the whole draft anew, without a cache, so that rows need not keep step.
+        Every call reads the whole draft, without a cache, so that rows can advance at different speeds.
         """
-        given = prompt[:, :0] if given is None else given
+        prefix = prompt[:, :0] if prefix is None else prefix
         # The columns beyond the answer take the drafts that overshoot it.
-        draft = F.pad(given, (0, length + self.horizon - given.shape[1]), value=self.task.dummy)
-        known = torch.full_like(prompt[:, 0], given.shape[1])
+        draft = F.pad(prefix, (0, length + self.horizon - prefix.shape[1]), value=self.task.dummy)
+        known = torch.full_like(prompt[:, 0], prefix.shape[1])
         calls = torch.zeros_like(known)
         rows = torch.arange(len(prompt), device=prompt.device)
         columns = torch.arange(draft.shape[1], device=prompt.device)
         while (known < length).any():
             calls += known < length
             trunk = self.trunk(torch.cat([prompt, draft[:, : length - 1]], 1), prompt.shape[1])
-            own = sample_token(self.model.logits(self.head_state(1, trunk, prompt.shape[1], length)), 0.0)
-            agreed = (draft[:, :length] == own) | (columns[:length] < known[:, None])
-            right = agreed.long().cumprod(1).sum(1)  # tokens before head 1's first objection
-            # At that objection head 1 is right, as all it has read is; from there the others draft on.
+            checked = self.model.logits(self.head_state(1, trunk, prompt.shape[1], length)).argmax(-1)
+            agreed = (draft[:, :length] == checked) | (columns[:length] < known[:, None])
+            right = agreed.long().cumprod(1).sum(1)  # Tokens before the first one that head 1 rejects.
+            # There head 1 is right, as it has read right tokens alone; from there the other heads draft.
             reader = right.clamp(max=length - 1)
             heads = [
                 self.head_state(i, trunk, prompt.shape[1], length)[rows, reader]
                 for i in range(1, self.horizon + 1)
             ]
-            tokens = sample_token(self.model.logits(torch.stack(heads, 1)), 0.0)
+            tokens = self.model.logits(torch.stack(heads, 1)).argmax(-1)
             draft = draft.scatter(1, right[:, None] + columns[: self.horizon], tokens)
             known = right + 1
         return draft[:, :length], calls

@@ -1,4 +1,4 @@
-"""Next-latent prediction: a hidden state must tell the next ones, given the tokens between."""
+"""Next-latent prediction: each hidden state predicts the next ones from the tokens between."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from forethought.errors import Impossible
+from forethought.objectives.base import check_at_most
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -28,22 +28,22 @@ class NextLatent(NextToken):
                           + kl_weight     · 1/d Σ_i mean_t KL(p(· | sg[h_{t+i}]) ‖ p(· | ĥ_{t,i}))
 
     The target states are stopped (sg), and in the KL the output layer is frozen: the roll-out learns to
-    land on the states, and the state that it starts from to hold what it takes.
+    reach the next states, and its start state learns to hold the information for it.
 
         position       1 … P-1   P … T-1   T
         next token                  ×             prompt tokens carry no loss
-        SmoothL1          ×         ×      ×      at t + i: the states of the prompt are foreseen, too
+        SmoothL1          ×         ×      ×      at t + i: the states of the prompt are predicted, too
         KL                          ×             at t + i
 
-    Decoded as next-token prediction is, without f.
+    Decoded as in next-token prediction, without f.
 
     Source: Teoh et al., "Next-Latent Prediction Transformers Learn Compact World Models" (2511.05963),
     §3.2 and App. C; their code for the width and the missing biases of f.
 
     Args:
         horizon: d, in tokens.
-        latent_weight: of the SmoothL1 loss.
-        kl_weight: of the KL loss.
+        latent_weight: weight of the SmoothL1 loss.
+        kl_weight: weight of the KL loss.
         proj_factor: width of the two hidden layers of f, as a multiple of its input width 2 D.
 
     Raises:
@@ -55,18 +55,13 @@ class NextLatent(NextToken):
         self,
         model: Any,
         task: Task,
-        horizon: PositiveInt,
+        horizon: PositiveInt = 3,
         latent_weight: NonNegativeFloat = 1.0,
         kl_weight: NonNegativeFloat = 1.0,
         proj_factor: PositiveFloat = 0.5,
     ) -> None:
         super().__init__(model, task)
-        longest = task.prompt_length + task.answer_length - 2
-        if horizon > longest:
-            raise Impossible(
-                f"objective.horizon={horizon}: prompt and answer leave room for {longest} steps; "
-                f"expected at most {longest}"
-            )
+        check_at_most(task.prompt_length + task.answer_length - 2, task, horizon=horizon)
         self.horizon = horizon
         self.latent_weight = latent_weight
         self.kl_weight = kl_weight
@@ -100,8 +95,8 @@ class NextLatent(NextToken):
         logits: Float[Tensor, "B A V"],
         prompt_length: int,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """SmoothL1 and KL, each a mean over the steps; `logits` are those of positions P … T-1."""
-        # The output layer frozen: its bias is the logits of zero, its weights those of the unit vectors.
+        """Return SmoothL1 and KL, each a mean over the steps; `logits` are those of positions P … T-1."""
+        # Freeze the output layer: its bias is the logits of zero, its weights those of the unit vectors.
         bias = self.model.logits(torch.zeros_like(hidden[0, :1])).detach()
         unit = torch.eye(hidden.shape[2], dtype=hidden.dtype, device=hidden.device)
         frozen = self.model.logits(unit).detach() - bias
@@ -109,11 +104,11 @@ class NextLatent(NextToken):
         latent = kl = hidden.new_zeros(())
         rolled = hidden
         for step in range(1, self.horizon + 1):
-            # From here on column t of `rolled` belongs to position t + step.
+            # Column t of the new `rolled` belongs to position t + step.
             start = rolled[:, :-1]
             rolled = start + self.dynamics(torch.cat([start, embedded[:, step:]], 2))
             latent = latent + F.smooth_l1_loss(rolled, hidden[:, step:].detach())
-            # The first position both with an answer token to predict and within reach of `step` steps.
+            # First position that predicts an answer token and that `step` steps reach.
             first = max(prompt_length - 1, step)
             guess = (rolled[:, first - step : -1] @ frozen + bias).log_softmax(2)
             target = true[:, first - (prompt_length - 1) :]

@@ -35,32 +35,32 @@ class NextToken(Objective):
         return self.next_logits(self.answer_hidden(batch))
 
     def answer_hidden(self, batch: Batch) -> Float[Tensor, "B A D"]:
-        """Hidden states of the positions whose next token is an answer token."""
-        read = self.inputs(batch.prompt, batch.answer[:, :-1])
-        return read_last(self.model, batch.answer.shape[1], read, batch.prompt.shape[1])
+        """Return the hidden states of the positions whose next token is an answer token."""
+        inputs = self.inputs(batch.prompt, batch.answer[:, :-1])
+        return read_last(self.model, batch.answer.shape[1], inputs, batch.prompt.shape[1])
 
     def inputs(
         self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B S"]
     ) -> Int[Tensor, "B T"] | Float[Tensor, "B T D"]:
-        """What the model reads to go on from the first S answer tokens."""
+        """Return the input of the model that holds the prompt and the first S answer tokens."""
         return torch.cat([prompt, answer], 1)
 
     def next_logits(self, hidden: Float[Tensor, "B S D"]) -> Float[Tensor, "B S V"]:
-        """Logits of the token after each position."""
+        """Return the logits of the token after each position."""
         return self.model.logits(hidden)
 
     def generate(
         self,
         prompt: Int[Tensor, "B P"],
         length: int,
-        given: Int[Tensor, "B G"] | None = None,
+        prefix: Int[Tensor, "B G"] | None = None,
         temperature: float = 0.0,
     ) -> Int[Tensor, "B A"]:
-        answer = prompt[:, :0] if given is None else given
-        read = self.inputs(prompt, answer)
-        cache = self.model.init_cache(len(prompt), read.shape[1] + length - answer.shape[1])
+        answer = prompt[:, :0] if prefix is None else prefix
+        inputs = self.inputs(prompt, answer)
+        cache = self.model.init_cache(len(prompt), inputs.shape[1] + length - answer.shape[1])
         while answer.shape[1] < length:
-            hidden = read_last(self.model, 1, read, prompt.shape[1], cache)
-            read = sample_token(self.next_logits(hidden), temperature)
-            answer = torch.cat([answer, read], 1)
+            hidden = read_last(self.model, 1, inputs, prompt.shape[1], cache)
+            inputs = sample_token(self.next_logits(hidden), temperature)
+            answer = torch.cat([answer, inputs], 1)
         return answer

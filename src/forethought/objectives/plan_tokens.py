@@ -1,4 +1,4 @@
-"""Semformer: plan tokens that predict a summary of the answer before it is written."""
+"""Semformer: plan tokens that predict a summary of the answer before the answer is written."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class PlanTokens(NextToken):
         input     x_1 … x_P  d_1 … d_k  y_1  …  y_{A-1}
         target                     y_1  y_2  …  y_A            prompt tokens carry no loss
 
-    The encoder reads the answer alone, through the model's own states of it; these carry no gradient, so
-    that the latents shape the model through the plan tokens and in no other way. The autoencoder is
-    dropped at inference, the plan tokens stay. Decoded token by token.
+    The encoder reads the answer alone, through the model's states of it. These states carry no gradient,
+    so that the latents shape the model through the plan tokens alone. The autoencoder is dropped at
+    inference, the plan tokens stay. Decoded token by token.
 
     Source: Yin et al., "Semformer" (2409.11143), §3; smooth L1 in place of L2 as in its published code.
 
     Args:
-        tokens: k.
+        tokens: k, plan tokens.
         latent_width: size of each latent.
         alpha: weight of predicting the latents.
         beta: weight of reconstructing the answer.
@@ -63,7 +63,8 @@ class PlanTokens(NextToken):
                 nn.init.normal_(parameter, std=0.02)
 
     @classmethod
-    def extra_positions(cls, task: Task, tokens: int = 4, **options: Any) -> int:
+    @validated
+    def extra_positions(cls, task: Task, tokens: PositiveInt = 4, **options: Any) -> int:
         return tokens
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
@@ -71,9 +72,9 @@ class PlanTokens(NextToken):
         return next_token + self.alpha * prediction + self.beta * reconstruction
 
     def terms(self, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
-        """Next-token loss; smooth L1 of plan tokens to latents; reconstruction loss of the autoencoder."""
+        """Return the three terms of the loss: next token, latents, reconstruction."""
         hidden, target = self.hidden(batch), batch.answer.flatten()
-        # The model reads the answer as if nothing came before it.
+        # The encoder must not see the prompt, so the model reads the answer without it.
         latents = self.autoencoder.encode(self.model(batch.answer).detach())
         reconstructed = self.autoencoder.decode(latents, batch.answer)
         return (
@@ -83,10 +84,10 @@ class PlanTokens(NextToken):
         )
 
     def hidden(self, batch: Batch) -> Float[Tensor, "B S D"]:
-        """States of the plan tokens and of the answer tokens read, S = k + A - 1."""
-        read = self.inputs(batch.prompt, batch.answer[:, :-1])
+        """Return the states of the plan tokens and of the answer tokens read, S = k + A - 1."""
+        inputs = self.inputs(batch.prompt, batch.answer[:, :-1])
         length = batch.prompt.shape[1]
-        return read_last(self.model, read.shape[1] - length, read, length)
+        return read_last(self.model, inputs.shape[1] - length, inputs, length)
 
     def inputs(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B S"]) -> Float[Tensor, "B T D"]:
         plan = self.plan.weight.expand(len(prompt), -1, -1)
@@ -94,7 +95,7 @@ class PlanTokens(NextToken):
 
 
 class Autoencoder(nn.Module):
-    """An answer as a few latents: k learned queries attend to it, one Transformer layer writes it again."""
+    """Autoencoder of answers: k learned queries attend to the answer; a Transformer layer rewrites it."""
 
     def __init__(self, task: Task, width: int, heads: int, latents: int, latent_width: int) -> None:
         super().__init__()
@@ -114,11 +115,11 @@ class Autoencoder(nn.Module):
 
     def encode(self, hidden: Float[Tensor, "B A D"]) -> Float[Tensor, "B K L"]:
         queries = self.queries.weight.expand(len(hidden), -1, -1)
-        found, _ = self.attention(self.query_norm(queries), hidden, hidden, need_weights=False)
-        return self.squeeze(self.norm(queries + found))
+        attended, _ = self.attention(self.query_norm(queries), hidden, hidden, need_weights=False)
+        return self.squeeze(self.norm(queries + attended))
 
     def decode(self, latents: Float[Tensor, "B K L"], answer: Int[Tensor, "B A"]) -> Float[Tensor, "B A V"]:
-        """Logits of each answer token from the latents and the true tokens before it."""
+        """Return the logits of each answer token from the latents and the true tokens before it."""
         start = torch.full_like(answer[:, :1], self.start)
         x = self.embedding(torch.cat([start, answer[:, :-1]], 1)) + self.position.weight
         later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)

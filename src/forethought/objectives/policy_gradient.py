@@ -1,4 +1,4 @@
-"""Policy gradient: reinforce the sampled answers that the task accepts."""
+"""Policy gradient: reinforce sampled answers that the task accepts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from forethought.validation import validated
 
 
 class PolicyGradient(NextToken):
-    """Policy gradient: each token of a self-sampled answer, reinforced if the task accepts the whole.
+    """Policy gradient: each token of a self-sampled answer, reinforced if the task accepts the answer.
 
     For each prompt x, K whole answers y^1 … y^K are sampled from a policy π_old and rewarded with r^k = 1
     if the task's check accepts them, else 0. With ρ^k_i = π(y^k_i | x, y^k_<i) / π_old(y^k_i | x, y^k_<i),
@@ -27,23 +27,23 @@ class PolicyGradient(NextToken):
         leave_one_out    Â^k = r^k - mean of the other K - 1 rewards
         group            Â^k = (r^k - mean r) / std r            0 where all K rewards are equal
 
-    `refresh=1`: π_old is the model as it stands. Then every ρ is 1, clipping never acts, the gradient is
-    REINFORCE's, -Â ∇log π, and the loss itself is always 0: read `sampled_reward` instead. `refresh=n`:
-    π_old is a copy of the model frozen for n steps, as in a PPO iteration over n minibatches of prompts.
+    `refresh=1`: π_old is the current model. Then every ρ is 1, clipping never acts, the gradient is
+    REINFORCE's, -Â ∇log π, and the loss is always 0: read `sampled_reward` instead. `refresh=n`: π_old is
+    a copy of the model frozen for n steps, as in a PPO iteration over n minibatches of prompts.
 
-    The true answers are never read. From scratch nothing is learned until a sample is right by luck;
-    `init_from` starts from a next-token run. Decoded token by token, like next-token prediction.
+    The true answers are never read. From scratch the model learns nothing until a sample is right by
+    luck; `init_from` starts from a next-token run. Decoded token by token, like next-token prediction.
 
     Source: leave-one-out: Kool et al., "Buy 4 REINFORCE Samples, Get a Baseline for Free!" (2019);
     Ahmadian et al. (2402.14740). Group: GRPO, Shao et al., "DeepSeekMath" (2402.03300), §4.1, without
-    the KL term, as there is no reference to stay near; the std, left open there, is the population's.
+    the KL term, for want of a reference model; the std, left open there, is the population's.
 
     Args:
         samples: K, answers a prompt.
         temperature: softens π and π_old alike; decoding at evaluation has its own.
-        advantage: what a reward is compared with.
-        clip: ε, how far a probability may move from π_old's in the direction that the reward asks for.
-        refresh: steps for which one π_old serves.
+        advantage: baseline of a reward, one of the two rows of the table.
+        clip: ε, largest useful change of ρ in the direction that the reward asks for.
+        refresh: n, steps between two copies of the model to π_old.
     """
 
     @validated
@@ -51,7 +51,7 @@ class PolicyGradient(NextToken):
         self,
         model: Any,
         task: Task,
-        samples: Annotated[int, Field(ge=2)],
+        samples: Annotated[int, Field(ge=2)] = 8,
         temperature: PositiveFloat = 1.0,
         advantage: Literal["leave_one_out", "group"] = "leave_one_out",
         clip: PositiveFloat = 0.2,
@@ -66,16 +66,16 @@ class PolicyGradient(NextToken):
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         policy = self.sampling_policy()
         drawn = sample_answers(policy, batch.prompt, self.samples, self.temperature)
-        own = log_likelihood(self, drawn, self.temperature)
-        old = own.detach() if policy is self else log_likelihood(policy, drawn, self.temperature)
+        new = log_likelihood(self, drawn, self.temperature)
+        old = new.detach() if policy is self else log_likelihood(policy, drawn, self.temperature)
         right = self.task.check(drawn.prompt, drawn.answer) == 0
-        advantage = self.advantages(right.to(own).view(-1, self.samples)).view(-1, 1)
-        ratio = (own - old).exp()
+        advantage = self.advantages(right.to(new).view(-1, self.samples)).view(-1, 1)
+        ratio = (new - old).exp()
         clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
         return -torch.minimum(ratio * advantage, clipped * advantage).mean()
 
     def sampling_policy(self) -> NextToken:
-        """π_old for this training step, which is counted."""
+        """Return π_old for this training step, and count the step."""
         if self.frozen is None:
             return self
         if self.training:
@@ -85,7 +85,7 @@ class PolicyGradient(NextToken):
         return self.frozen
 
     def get_extra_state(self) -> int:
-        return self.steps  # in the checkpoint, so that a resumed run refreshes when it would have
+        return self.steps  # In the checkpoint, so that a resumed run refreshes at the same steps.
 
     def set_extra_state(self, state: int) -> None:
         self.steps = state

@@ -1,12 +1,13 @@
-"""Ranking into the future: the logits rank all tokens to come, by a hinge for each pair."""
+"""Ranking into the future: the logits rank all upcoming tokens, by a hinge for each pair."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from forethought.objectives.base import tokens_ahead
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch
 
@@ -22,9 +23,9 @@ class RankingIntoTheFuture(NextToken):
         input     x_1 … x_P                  y_1                  …  y_{A-1}
         ranking         y_1 ≻ … ≻ y_A ≻ v    y_2 ≻ … ≻ y_A ≻ v    …  y_A ≻ v      prompt tokens: no loss
 
-    where v is every token that comes no more: on a star those are the nodes of the other arms, which the
-    paper ranks below the right one, and here also the rest of the vocabulary. A token that comes twice
-    ranks by its nearer place. The hinges take the place of the cross-entropy; the likeliest token is
+    where v is every token that no longer occurs: on a star those are the nodes of the other arms, which
+    the paper ranks below the right one, and here also the rest of the vocabulary. A token that occurs
+    twice ranks by its nearer position. The hinges replace the cross-entropy; the likeliest token is
     still the next one, so decoding is that of next-token prediction.
 
     Source: Frydenlund, "Language Models, Graph Searching, and Supervision Adulteration", ACL 2025
@@ -33,22 +34,15 @@ class RankingIntoTheFuture(NextToken):
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         logits = self.answer_logits(batch)
-        # Autocast knows no hinge: in bf16 it and the sum of many would be rounded.
+        # Autocast does not cover hinges: bf16 would round each of them and their sum.
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        place = self.places(batch.answer)
-        where = batch.answer[:, None].expand(-1, batch.answer.shape[1], -1)
-        steps = torch.arange(where.shape[1], device=where.device)
-        # Places j that are y_j's own for position i: not past, and not a repetition of a nearer one.
-        upper = place.gather(2, where) == steps
-        above = upper[..., None] & (place[:, :, None] > steps[:, None])
-        hinge = F.relu(1 - (logits.gather(2, where)[..., None] - logits[:, :, None]))
+        length = batch.answer.shape[1]
+        ahead = tokens_ahead(batch.answer, len(self.task.vocabulary))
+        answer = batch.answer[:, None].expand(-1, length, -1)
+        positions = torch.arange(length, device=answer.device)
+        distance = positions - positions[:, None] + 1
+        # Positions j at which y_j is upcoming for position i, and does not repeat a nearer token.
+        upper = ahead.gather(2, answer) == distance
+        above = upper[..., None] & (ahead[:, :, None] > distance[..., None])
+        hinge = F.relu(1 - (logits.gather(2, answer)[..., None] - logits[:, :, None]))
         return (hinge * above).sum() / above.sum()
-
-    def places(self, answer: Int[Tensor, "B A"]) -> Int[Tensor, "B A V"]:
-        """Where in the answer each token of the vocabulary next comes, from each position; A if never."""
-        rows, length = answer.shape
-        steps = torch.arange(length, device=answer.device)
-        never = steps.new_full((rows, length, len(self.task.vocabulary)), length)
-        where = answer[:, None].expand(-1, length, -1)
-        to_come = torch.where(steps >= steps[:, None], steps, length)
-        return never.scatter_reduce(2, where, to_come.expand(rows, -1, -1), "amin")

@@ -1,4 +1,4 @@
-"""Register tokens (MuToR): multi-token prediction by tokens that nobody else sees."""
+"""Register tokens (MuToR): multi-token prediction by tokens that no other token sees."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
-from forethought.objectives.base import read_last
+from forethought.objectives.base import check_at_most, read_last
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
 
 
 class RegisterTokens(NextToken):
-    """Register tokens: next-token prediction; registers between the tokens predict further ahead.
+    """Register tokens (MuToR): next-token prediction, and registers between the tokens predict further ahead.
 
     With prompt x, answer y_1 … y_A, one learned register r before each answer token, and an offset
     d ~ U{2 … max_offset} drawn for each row,
@@ -30,10 +30,10 @@ class RegisterTokens(NextToken):
         target          y_1  y_3  y_2  y_4  y_3  y_5  y_4  …
         position        P   P+2  P+1  P+3  P+2  P+4  P+3  …
 
-    A register takes the position of the token that has its target as next token: that tells it d, and
-    no position beyond the answer's is needed. It sees the tokens before it and itself; nobody sees it,
-    so it is dropped at inference, which is next-token prediction's. d = 1 would let registers follow
-    edges from the token before, as next-token prediction does (the Clever Hans cheat).
+    A register takes the position of the token that has its target as next token: the position encodes d,
+    and no position beyond the answer's is needed. A register sees the tokens before it and itself; no
+    token sees it, so it is dropped at inference, which is next-token prediction's. d = 1 would let
+    registers follow edges from the token before, as next-token prediction does (the Clever Hans cheat).
 
     Source: Gerontopoulos et al., "Multi-Token Prediction Needs Registers" (2505.10518), §3; d >= 2 as in
     its star-graph experiments. The loss is averaged over the registers whose target exists.
@@ -43,7 +43,7 @@ class RegisterTokens(NextToken):
         register_weight: a, in [0, 1).
 
     Raises:
-        Impossible: an answer shorter than `max_offset`, or a model whose attention cannot be masked.
+        Impossible: the answer is shorter than `max_offset`, or the model's attention cannot be masked.
     """
 
     @validated
@@ -51,32 +51,28 @@ class RegisterTokens(NextToken):
         self,
         model: Any,
         task: Task,
-        max_offset: Annotated[int, Field(ge=2)] = 4,
+        max_offset: Annotated[int, Field(ge=2)] = 3,
         register_weight: Annotated[float, Field(ge=0, lt=1)] = 0.5,
     ) -> None:
         super().__init__(model, task)
         if not hasattr(model, "build_attention_mask"):
             raise Impossible(
                 f"model: {type(model).__name__} has no attention mask to hide registers with; "
-                "expected gpt or looped_gpt"
+                "use gpt or looped_gpt"
             )
-        if max_offset > task.answer_length:
-            raise Impossible(
-                f"objective.max_offset={max_offset}: the answer has {task.answer_length} tokens; "
-                f"expected from 2 to {task.answer_length}"
-            )
+        check_at_most(task.answer_length, task, max_offset=max_offset)
         self.max_offset, self.register_weight = max_offset, register_weight
         self.register = nn.Parameter(torch.empty_like(model.embedding.weight[0]).normal_(std=0.02))
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         prompt_length, length = batch.prompt.shape[1], batch.answer.shape[1]
-        count = length - 1  # of registers: one before y_A would have no target
+        count = length - 1  # A register before y_A would have no target.
         d = torch.randint(2, self.max_offset + 1, (len(batch), 1), device=batch.prompt.device)
-        # From 0; a register whose target lies beyond the answer carries no loss and is in nobody's way.
+        # Index from 0. A register whose target lies beyond the answer carries no loss, and no token sees it.
         target = torch.arange(count, device=d.device) + d - 1
         exists, target = target < length, target.clamp(max=length - 1)
 
-        # Masks and positions say where registers stand, so they may come after all tokens.
+        # Mask and positions place the registers, so they can be appended to the tokens.
         tokens = torch.cat([batch.prompt, batch.answer[:, :-1]], 1)
         registers = self.register.expand(len(batch), count, -1)
         positions = torch.arange(tokens.shape[1], device=d.device).expand(len(batch), -1)
@@ -90,14 +86,14 @@ class RegisterTokens(NextToken):
         )
         logits = self.model.logits(hidden)
         next_token = F.cross_entropy(logits[:, :length].flatten(0, 1), batch.answer.flatten())
-        ahead = batch.answer.gather(1, target).masked_fill(~exists, -100)  # cross_entropy leaves out -100
+        ahead = batch.answer.gather(1, target).masked_fill(~exists, -100)  # `cross_entropy` skips -100.
         register = F.cross_entropy(logits[:, length:].flatten(0, 1), ahead.flatten())
         return torch.lerp(next_token, register, self.register_weight)
 
     def build_attention_mask(self, length: int, prompt_length: int) -> Bool[Tensor, "S S"]:
-        """The model's own mask, and under it one row for each register, from the prompt's end on."""
-        own = self.model.build_attention_mask(length, prompt_length, self.register.device)
-        before = own[prompt_length - 1 : -1]
-        alone = torch.eye(len(before), dtype=torch.bool, device=own.device)
-        hidden = alone.new_zeros(length, len(before))
-        return torch.cat([torch.cat([own, hidden], 1), torch.cat([before, alone], 1)])
+        """Return the model's mask, extended by a row and a column for each register."""
+        tokens = self.model.build_attention_mask(length, prompt_length, self.register.device)
+        before = tokens[prompt_length - 1 : -1]
+        itself = torch.eye(len(before), dtype=torch.bool, device=tokens.device)
+        unseen = itself.new_zeros(length, len(before))
+        return torch.cat([torch.cat([tokens, unseen], 1), torch.cat([before, itself], 1)])

@@ -1,4 +1,4 @@
-"""Answers sampled from the model itself: what the objectives that learn from their own samples share."""
+"""Answers sampled from the model, for objectives that learn from them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from forethought.tasks import Batch
 def sample_answers(
     objective: NextToken, prompt: Int[Tensor, "B P"], samples: int, temperature: float
 ) -> Batch:
-    """`samples` answers to each prompt: a batch of B·K rows, the K of a prompt one after the other."""
+    """Return K = `samples` answers to each prompt: a batch of B·K rows, grouped by prompt."""
     prompts = prompt.repeat_interleave(samples, 0)
-    # Decoding has too many shapes to be worth compiling, even where training is compiled.
+    # Decoding has too many shapes to be worth compiling, even if training is compiled.
     with torch.compiler.set_stance("force_eager"):
         answers = objective.generate(prompts, objective.task.answer_length, temperature=temperature)
     return Batch(prompts, answers)
 
 
 def log_likelihood(objective: NextToken, batch: Batch, temperature: float = 1.0) -> Float[Tensor, "B A"]:
-    """log p(y_i | x, y_<i), in nats, of each answer token under the softened distribution."""
+    """Return log p(y_i | x, y_<i), in nats, of each answer token under the softened distribution."""
     logits = objective.answer_logits(batch) / temperature
     return -F.cross_entropy(logits.transpose(1, 2), batch.answer, reduction="none")
 
@@ -34,16 +34,17 @@ def log_likelihood(objective: NextToken, batch: Batch, temperature: float = 1.0)
 def sampled_metrics(
     objective: NextToken, prompt: Int[Tensor, "B P"], samples: int, temperature: float
 ) -> dict[str, Float[Tensor, " B"]]:
-    """What `samples` answers to each prompt come to, from the same random numbers at every call.
+    """Return metrics of `samples` answers to each prompt, from the same random numbers at every call.
 
-    * `sampled_reward`: share that the task accepts.
+    * `sampled_reward`: share of answers that the task accepts.
     * `answer_entropy`: entropy of the next token in nats, averaged along the sampled answers.
-    * `distinct_answers`: share that equals no earlier one of the same prompt; 1/samples when all agree.
+    * `distinct_answers`: share of answers that equal no earlier one of the same prompt; 1/samples if all
+      answers are equal.
     """
     rights, entropies, answers = [], [], []
     with torch.random.fork_rng([prompt.device] if prompt.is_cuda else []):
         torch.manual_seed(0)
-        # One answer a prompt at a time: a whole test set is read here, times `samples` it would not fit.
+        # One answer a prompt at a time: `samples` copies of a whole test set would not fit into memory.
         for _ in range(samples):
             drawn = sample_answers(objective, prompt, 1, temperature)
             rights.append(objective.task.check(drawn.prompt, drawn.answer) == 0)

@@ -1,4 +1,4 @@
-"""Scheduled sampling: next-token prediction weaned off the true prefix."""
+"""Scheduled sampling: next-token prediction from a growing share of the model's own tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ScheduledSampling(NextToken):
     """Scheduled sampling: each answer token from the prompt and a mix of true tokens and the model's own.
 
     With prompt x and answer y_1 … y_A, a first pass samples ŷ_i ~ p(· | x, y_<i); a second one reads
-    ỹ_i = ŷ_i with probability ε, else y_i, each token on its own:
+    ỹ_i = ŷ_i with probability ε, else y_i, independently for each token:
 
         loss = -1/A Σ_i log p(y_i | x, ỹ_<i)            no gradient through ŷ
 
@@ -28,7 +28,7 @@ class ScheduledSampling(NextToken):
         target          y_1  y_2  y_3  y_4  y_5  …      always the true ones
 
     ε grows linearly from 0 over the first `growth_steps` steps of a run and then stays at
-    `final_probability`, where it also stands without a trainer. Decoded token by token.
+    `final_probability`, its value without a trainer. Decoded token by token.
 
     Of the two published versions this is the parallel one, two passes at any length: ŷ_i is drawn
     after the true prefix, not after a mixed one.
@@ -37,8 +37,8 @@ class ScheduledSampling(NextToken):
     "Scheduled Sampling for Transformers" (1906.07651), §3.
 
     Args:
-        final_probability: of reading the model's own token, in [0, 1], once fully grown.
-        growth_steps: optimiser steps until then.
+        final_probability: final value of ε, in [0, 1].
+        growth_steps: optimiser steps over which ε grows.
     """
 
     @validated
@@ -54,14 +54,14 @@ class ScheduledSampling(NextToken):
 
     @property
     def probability(self) -> float:
-        """ε at this step."""
+        """ε at the current step."""
         if self._trainer is None:
             return self.final_probability
         return self.final_probability * min(1.0, self.trainer.global_step / self.growth_steps)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         with torch.no_grad():
-            own = sample_token(self.answer_logits(batch), temperature=1.0)
-        swapped = torch.rand(own.shape, device=own.device) < self.probability
-        mixed = Batch(batch.prompt, torch.where(swapped, own, batch.answer))
+            sampled = sample_token(self.answer_logits(batch), temperature=1.0)
+        swapped = torch.rand(sampled.shape, device=sampled.device) < self.probability
+        mixed = Batch(batch.prompt, torch.where(swapped, sampled, batch.answer))
         return F.cross_entropy(self.answer_logits(mixed).flatten(0, 1), batch.answer.flatten())

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
-from forethought.objectives.base import check_horizon, read_last
+from forethought.objectives.base import check_at_most, read_last
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -31,8 +31,8 @@ class SequentialMultiToken(NextToken):
         also read y_1   y_2  …  y_{A-1}
         module 2  y_2   y_3  …  y_A
 
-    The tokens in between are the true ones, so that module n may cheat as next-token prediction does.
-    The modules are dropped at inference: decoded as next-token prediction is.
+    The tokens between are the true ones, so module n can cheat as next-token prediction does. The
+    modules are dropped at inference: decoded as in next-token prediction.
 
     Source: DeepSeek-AI, "DeepSeek-V3 Technical Report" (2412.19437), §2.2, with D = k - 1.
 
@@ -46,10 +46,10 @@ class SequentialMultiToken(NextToken):
 
     @validated
     def __init__(
-        self, model: Any, task: Task, horizon: PositiveInt, chain_weight: NonNegativeFloat = 0.3
+        self, model: Any, task: Task, horizon: PositiveInt = 3, chain_weight: NonNegativeFloat = 0.3
     ) -> None:
         super().__init__(model, task)
-        check_horizon(horizon, task)
+        check_at_most(task.answer_length, task, horizon=horizon)
         self.chain_weight = chain_weight
         width = model.width
         self.chain = nn.ModuleList(Link(width, model.new_block()) for _ in range(horizon - 1))
@@ -67,7 +67,7 @@ class SequentialMultiToken(NextToken):
         return loss
 
     def _cross_entropy(self, hidden: Float[Tensor, "B T D"], batch: Batch, n: int) -> Float[Tensor, ""]:
-        """CE_n: from the last prompt token on, where s_{t+n} is y_n, to the end of the answer."""
+        """Return CE_n, from the last prompt token (s_{t+n} = y_n) to the end of the answer."""
         target = batch.answer[:, n - 1 :]
         logits = self.model.logits(hidden[:, -target.shape[1] :])
         total = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
@@ -75,7 +75,7 @@ class SequentialMultiToken(NextToken):
 
 
 class Link(nn.Module):
-    """One module of the chain: what its block reads, from the link before and a true token."""
+    """Input of one block of the chain, from the link before and a true token."""
 
     def __init__(self, width: int, block: nn.Module) -> None:
         super().__init__()
@@ -88,6 +88,7 @@ class Link(nn.Module):
     def forward(
         self, hidden: Float[Tensor, "B T D"], token: Float[Tensor, "B T D"]
     ) -> Float[Tensor, "B T D"]:
-        whole = self.hidden_norm.weight.dtype  # under autocast, too: the block adds to what is not rounded
-        read = [self.hidden_norm(hidden.to(whole)), self.token_norm(token.to(whole))]
-        return self.merge(torch.cat(read, 2)).to(whole)
+        # Full precision also under autocast: the block's residual stream must not be rounded.
+        dtype = self.hidden_norm.weight.dtype
+        normed = [self.hidden_norm(hidden.to(dtype)), self.token_norm(token.to(dtype))]
+        return self.merge(torch.cat(normed, 2)).to(dtype)

@@ -1,4 +1,4 @@
-"""Teacherless training: predict the whole answer without reading any of it."""
+"""Teacherless training: the whole answer, predicted without reading any answer token."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Teacherless(NextToken):
         target          y_1  y_2  …  y_A            prompt tokens carry no loss
 
     No true prefix is read, so there is nothing to cheat from. Decoded in one forward pass. With
-    `next_token_weight` w the loss is (1 - w) teacherless + w next-token, and decoding goes token by
-    token, as it does for next-token prediction.
+    `next_token_weight` w the loss is (1 - w) teacherless + w next-token, and the answer is decoded token
+    by token, as in next-token prediction.
 
     Source: Bachmann & Nagarajan, "The Pitfalls of Next-Token Prediction", ICML 2024, §5, after Monea
     et al. (2311.13581); the hybrid: Nagarajan et al., "Roll the dice" (2504.15266), §3.
@@ -38,7 +38,7 @@ class Teacherless(NextToken):
         next_token_weight: w, in [0, 1).
 
     Raises:
-        Impossible: the hybrid under a `full` mask, where a token would see itself.
+        Impossible: the model's mask is `full` in the hybrid, where a token would see itself.
     """
 
     masks = ("causal", "prefix", "full")
@@ -55,8 +55,8 @@ class Teacherless(NextToken):
         self.teacher_forced = next_token_weight > 0
         if self.teacher_forced and model.mask == "full":
             raise Impossible(
-                "model.mask=full: with objective.next_token_weight > 0 every token would see itself; "
-                "expected causal or prefix"
+                f"model.mask=full: not supported with objective.next_token_weight={next_token_weight}, "
+                "as every token would see itself; use causal or prefix"
             )
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
@@ -67,7 +67,7 @@ class Teacherless(NextToken):
         return torch.lerp(loss, super().loss(batch), self.next_token_weight)
 
     def one_pass_logits(self, prompt: Int[Tensor, "B P"], length: int) -> Float[Tensor, "B A V"]:
-        dummies = prompt.new_full((len(prompt), length), self.task.dummy)  # the last is not read
+        dummies = prompt.new_full((len(prompt), length), self.task.dummy)  # The last is not read.
         return super().answer_logits(Batch(prompt, dummies))
 
     def answer_logits(self, batch: Batch) -> Float[Tensor, "B A V"]:
@@ -79,9 +79,9 @@ class Teacherless(NextToken):
         self,
         prompt: Int[Tensor, "B P"],
         length: int,
-        given: Int[Tensor, "B G"] | None = None,
+        prefix: Int[Tensor, "B G"] | None = None,
         temperature: float = 0.0,
     ) -> Int[Tensor, "B A"]:
         if self.teacher_forced:
-            return super().generate(prompt, length, given, temperature)
+            return super().generate(prompt, length, prefix, temperature)
         return sample_token(self.one_pass_logits(prompt, length), temperature)

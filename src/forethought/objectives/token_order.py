@@ -1,4 +1,4 @@
-"""Token order prediction: beside the next token, rank all upcoming ones by how soon they come."""
+"""Token order prediction: the next token, and a ranking of all upcoming tokens by distance."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
+from forethought.objectives.base import tokens_ahead
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -34,8 +35,8 @@ class TokenOrder(NextToken):
     (2508.19228), §3; loss from the last prompt token on, as in their star-graph code.
 
     Args:
-        window: W, in tokens; None looks to the end of the sequence.
-        weight: of the ranking loss; 1 as published.
+        window: W, in tokens; None: to the end of the answer.
+        weight: weight of the ranking loss; 1 as published.
     """
 
     @validated
@@ -60,13 +61,8 @@ class TokenOrder(NextToken):
         return next_token + self.weight * order
 
     def scores(self, answer: Int[Tensor, "B A"]) -> Float[Tensor, "B A V"]:
-        """-δ for every token of the vocabulary that comes; the softmax does not see the constant W."""
-        rows, length = answer.shape
-        place = torch.arange(length, device=answer.device)
-        ahead = place - place[:, None] + 1
+        """Return -δ for each upcoming token of the vocabulary; the softmax is blind to the constant W."""
+        length = answer.shape[1]
         window = length if self.window is None else self.window
-        score = (-ahead).float().masked_fill((ahead < 1) | (ahead > window), -torch.inf)
-        # Of a token that comes twice the nearer place counts, so the maximum.
-        nowhere = score.new_full((rows, length, len(self.task.vocabulary)), -torch.inf)
-        where = answer[:, None].expand(-1, length, -1)
-        return nowhere.scatter_reduce(2, where, score.expand(rows, -1, -1), "amax")
+        ahead = tokens_ahead(answer, len(self.task.vocabulary))
+        return (-ahead).float().masked_fill(ahead > min(window, length), -torch.inf)
