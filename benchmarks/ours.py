@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import lightning.pytorch as pl
 import torch
-
-from forethought.cli.compose import Composer
-from forethought.run import build
 from forethought.run.cuda_graph import CaptureGradients, Rows
-from forethought.run.hardware import Hardware
+
+from forethought.config import Composer
+from forethought.hardware import Hardware
 from forethought.tasks import Data
+from forethought.training import build
 
 G25 = ["task.degree=2", "task.path_length=5", "task.num_nodes=50"]
 

@@ -7,6 +7,7 @@ from functools import partial
 
 import matplotlib
 import torch
+from forethought.run.stack import Stack
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from measuring import Section, table, take_turns
@@ -16,7 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from forethought.objectives import NextToken
 from forethought.report.plots.style import LINES, MUTED, STYLE
-from forethought.run.stack import Stack
 from forethought.tasks import Data, PathStar, batches
 
 BASE = {"width": 64, "degree": 2, "length": 5, "batch": 64, "replicas": 1}

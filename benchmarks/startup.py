@@ -14,7 +14,7 @@ from measuring import Section, table
 
 from forethought.results import read_results
 
-COMMAND = [sys.executable, "-m", "forethought.cli"]
+COMMAND = [sys.executable, "-m", "forethought"]
 TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "hydra.launcher.workers=1"]
 FEW, MANY, ROUNDS = 3, 15, 3
 

@@ -16,11 +16,11 @@ from tempfile import TemporaryDirectory
 
 from measuring import Section, ratios, spread, table, take_turns
 
-from forethought.cli.compose import Composer
+from forethought.config import Composer
 from forethought.errors import Impossible
-from forethought.run import build
-from forethought.sweep import Cell
+from forethought.sweeps import Cell
 from forethought.tasks import Data
+from forethought.training import build
 
 ROUNDS, STEPS = 7, 10
 PLAIN = ["hardware=cpu", "hardware.precision=fp32", "hardware.compile=false", "hardware.threads=1"]

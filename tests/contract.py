@@ -61,11 +61,7 @@ def check_objective(build, objective_class):
     """Loss, gradients, teacher-forced logits, answers and the metrics of eight rows."""
     torch.manual_seed(0)
     objective = objective_class(build(), TASK, **OBJECTIVES.get(objective_class, {}))
-<<<<<<< HEAD
-    rows = TASK.sample(4, Draws(1))
-=======
     rows = TASK.sample(8, Draws(1))
->>>>>>> wip-models
     loss = objective.loss(rows)
     loss.backward()
     assert loss.isfinite()

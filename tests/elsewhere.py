@@ -15,7 +15,7 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from forethought.run.hardware import Hardware
+from forethought.hardware import Hardware
 
 aten = torch.ops.aten
 

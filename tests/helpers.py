@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from forethought.models import GPT
-from forethought.sweep import sweep_status
+from forethought.sweeps import sweep_status
 from forethought.tasks import Addition, Draws, PathStar
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -25,7 +25,7 @@ SUM = Addition(digits=3)  # its answers repeat digits
 
 def forethought(*words):
     """A process of its own, to its end."""
-    command = [sys.executable, "-m", "forethought.cli", *words]
+    command = [sys.executable, "-m", "forethought", *words]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -4,16 +4,16 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from elsewhere import DEVICE, gpu
+from forethought.run.cuda_graph import CaptureGradients
 from helpers import choices
 
-from forethought.cli.compose import Composer
+from forethought.config import Composer
 from forethought.errors import InputError
 from forethought.evaluation import diagnose, grad_flow, show_examples
 from forethought.results import read_curves
-from forethought.run import build, run_cell, train_together
-from forethought.run.cuda_graph import CaptureGradients
-from forethought.run.progress import Progress
 from forethought.tasks import Data, Draws, PathStar
+from forethought.training import build, run_cell, train_together
+from forethought.training.callbacks import Progress
 
 TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "hardware.precision=fp32"]
 TINY += ["evaluation.validation_samples=8", "evaluation.test_samples=8"]

@@ -7,16 +7,16 @@ import shlex
 from pathlib import Path
 
 import pytest
+from forethought.cli.launchers import RayLauncher, SubmititLauncher
 from helpers import forethought
 
-from forethought.cli.compose import Composer
-from forethought.cli.launchers import RayLauncher, SubmititLauncher
 from forethought.cli.main import run
+from forethought.config import Composer
 from forethought.evaluation import diagnose
 from forethought.models import GPT
 from forethought.objectives import NextToken
-from forethought.run import check
 from forethought.tasks import Addition, Draws, PathStar
+from forethought.training import check
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

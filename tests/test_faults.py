@@ -17,8 +17,8 @@ from test_wrong_input import CHECKPOINTS, TINY, spoil
 
 from forethought.cli.main import run
 from forethought.results import read_results, write_atomically
-from forethought.run.progress import Progress
-from forethought.sweep import sweep_status
+from forethought.sweeps import sweep_status
+from forethought.training.callbacks import Progress
 
 CELLS = 12
 KILLS = 20
@@ -82,7 +82,7 @@ def test_kill_9_at_random_moments(workplace):
     rng, killed, finished_before = random.Random(seed), [], []
     while len(killed) < KILLS:
         process = subprocess.Popen(
-            [sys.executable, "-m", "forethought.cli", "train", *SWEEP],
+            [sys.executable, "-m", "forethought", "train", *SWEEP],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

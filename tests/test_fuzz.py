@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from forethought.errors import InputError
 from forethought.results import Results, read_curves, read_results
-from forethought.run.checkpoint import read_checkpoint
-from forethought.sweep import read_grid
+from forethought.sweeps import read_grid
+from forethought.training.checkpoint import read_checkpoint
 
 fuzz = settings(deadline=None, max_examples=200)
 

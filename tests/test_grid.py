@@ -6,12 +6,12 @@ import pytest
 import torch
 from helpers import choices
 
-from forethought.cli.compose import Composer
+from forethought.config import Composer
 from forethought.errors import Impossible
 from forethought.evaluation import diagnose
 from forethought.results import read_results
-from forethought.run import check, load_run, run_cell
 from forethought.tasks import Data
+from forethought.training import check, load_run, run_cell
 
 GROUPS = ("task", "model", "objective")
 CHOICES = {group: choices(group) for group in GROUPS}

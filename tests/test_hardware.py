@@ -7,8 +7,8 @@ import torch
 from helpers import forethought
 from torch import nn
 
+from forethought.hardware import Hardware
 from forethought.results import read_curves
-from forethought.run.hardware import Hardware
 
 
 def fit(tokens=1000, steps=1000, width=64, replicas=1, **given):

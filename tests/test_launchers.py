@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from forethought.cli.launchers.job import composed
 from helpers import TINY, forethought
 from hydra._internal.callbacks import Callbacks
 from hydra.types import HydraContext
 
-from forethought.cli.compose import Composer
-from forethought.cli.launchers.job import composed
 from forethought.cli.main import run
+from forethought.config import Composer
+from forethought.hardware import Hardware
 from forethought.results import read_results
-from forethought.run.hardware import Hardware
-from forethought.sweep import sweep_status
+from forethought.sweeps import sweep_status
 
 
 def states():
@@ -116,7 +116,7 @@ def test_a_job_that_slurm_preempts_goes_on_where_it_was(faulty, slurm, monkeypat
     words = ["train", "-m", *faulty, "sweep=s", "objective.fault=slow", "max_steps=60", "eval_every=60"]
     options = ["partition=tiny", "additional_parameters={mail-type:END}", "setup_commands=[hostname]"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "forethought.cli", *words, "hydra/launcher=submitit_slurm"]
+        [sys.executable, "-m", "forethought", *words, "hydra/launcher=submitit_slurm"]
         + [f"hydra.launcher.{option}" for option in options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

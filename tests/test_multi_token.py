@@ -5,12 +5,12 @@ import torch
 from helpers import STAR, by_heart, choices, gpt, learns, negative_log, rows, with_random_weights
 from pydantic import ValidationError
 
-from forethought.cli.compose import Composer
+from forethought.config import Composer
 from forethought.errors import Impossible
 from forethought.objectives.multi_token import MultiToken
 from forethought.objectives.next_token import NextToken
-from forethought.run import build
 from forethought.tasks import Addition, Draws
+from forethought.training import build
 
 P, A = STAR.prompt_length, STAR.answer_length
 

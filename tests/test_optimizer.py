@@ -7,14 +7,13 @@ import torch
 from helpers import choices, rows
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from forethought.cli.compose import Composer
+from forethought.config import Composer
 from forethought.models import GPT
 from forethought.objectives import NextToken
 from forethought.objectives.token_order import TokenOrder
-from forethought.run import build
-from forethought.run.muon import Muon
-from forethought.run.optimizer import AdamW, split_by_decay
+from forethought.optimizers import AdamW, Muon, split_by_decay
 from forethought.tasks import Draws, PathStar
+from forethought.training import build
 
 
 def adamw(**changed):

@@ -13,7 +13,7 @@ from helpers import TINY, forethought, heeds_ctrl_c, states_once_settled
 
 from forethought.cli.main import run
 from forethought.results import read_results
-from forethought.sweep import run_jobs, sweep_status
+from forethought.sweeps import run_jobs, sweep_status
 
 # Jobs are functions of this module, which a process from the server imports.
 
@@ -141,7 +141,7 @@ def test_cells_end_with_their_sweep(workplace, sign):
     """Killed: nobody goes on in the background. Ctrl-C: every running cell leaves word."""
     words = ["train", "-m", "seed=0,1,2", *TINY, "max_steps=100000", "sweep=s", "hydra.launcher.workers=2"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "forethought.cli", *words],
+        [sys.executable, "-m", "forethought", *words],
         stderr=subprocess.PIPE,
         start_new_session=True,
         preexec_fn=heeds_ctrl_c,

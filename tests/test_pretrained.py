@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 import forethought.models.pretrained as module
-from forethought.cli.compose import Composer
+from forethought.config import Composer
 from forethought.errors import Impossible, InputError
 from forethought.models import Pretrained
 from forethought.objectives import NextToken
@@ -14,7 +14,7 @@ from forethought.objectives.any_order import AnyOrder
 from forethought.objectives.belief_state import BeliefState, fresh_twin
 from forethought.objectives.myopic import Myopic
 from forethought.objectives.register_tokens import RegisterTokens
-from forethought.run import check
+from forethought.training import check
 
 V, T, P = len(contract.TASK.vocabulary), 11, 6
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "vocab_size": 30, "bos_token_id": 0, "eos_token_id": 0}

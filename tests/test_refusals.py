@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from helpers import choices
 
-from forethought.cli.compose import Composer
+from forethought.config import Composer
 from forethought.errors import Impossible
-from forethought.run import check
+from forethought.training import check
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 TABLE = {

@@ -14,16 +14,16 @@ import torch
 from helpers import TINY
 from torch.multiprocessing import ProcessRaisedException
 
-from forethought.cli.compose import Composer
 from forethought.cli.main import run
+from forethought.config import Composer
 from forethought.errors import InputError
 from forethought.evaluation import diagnose
 from forethought.results import read_results
-from forethought.run import build, load_run, train
-from forethought.run.cell import _reason
-from forethought.run.progress import Progress
-from forethought.run.train import begin
 from forethought.tasks import Draws, PathStar, derive_seed, held_out
+from forethought.training import build, load_run, train
+from forethought.training.callbacks import Progress
+from forethought.training.run import _reason
+from forethought.training.train import begin
 
 SMOKE = [*TINY, "task.num_nodes=7"]
 
@@ -133,7 +133,7 @@ def test_compiled_training_is_eager_training(workplace):
     """In processes of their own: the run-time type checks of the tests cannot be compiled."""
     for flag, folder in (("false", "eager"), ("true", "compiled")):
         words = [*SMOKE, f"hardware.compile={flag}", f"hydra.run.dir={folder}"]
-        subprocess.run([sys.executable, "-m", "forethought.cli", "train", *words], check=True)
+        subprocess.run([sys.executable, "-m", "forethought", "train", *words], check=True)
     for name, tensor in weights(Path("eager")).items():
         torch.testing.assert_close(tensor, weights(Path("compiled"))[name], atol=1e-5, rtol=1e-3)
 
@@ -284,7 +284,7 @@ def test_a_test_that_ends_in_no_number_is_a_failure(workplace, monkeypatch, caps
     def astray(*rest):
         return {**diagnose(*rest), "forced_loss": math.nan}
 
-    monkeypatch.setattr(sys.modules["forethought.run.train"], "diagnose", astray)
+    monkeypatch.setattr(sys.modules["forethought.training.train"], "diagnose", astray)
     assert run(["train", *SMOKE, "hydra.run.dir=run"]) == 1
     assert "FloatingPointError: test/forced_loss became nan" in capsys.readouterr().err
     assert read_results(Path("run")).status == "failed"

@@ -8,7 +8,7 @@ import pytest
 
 from forethought.cli.main import run
 from forethought.results import read_curves, read_results
-from forethought.sweep import sweep_status
+from forethought.sweeps import sweep_status
 
 TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "model.heads=2", "hydra/launcher=basic"]
 SEARCH = ["train", "-m", *TINY, "sweep=s", "hydra/sweeper=optuna"]

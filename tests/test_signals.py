@@ -15,12 +15,12 @@ from helpers import TINY, states_once_settled
 from forethought.cli.main import run
 from forethought.objectives import NextToken
 from forethought.results import read_results
-from forethought.sweep import SIGNALS, Stopped, noted_signals, stopping_signals
+from forethought.sweeps import SIGNALS, Stopped, noted_signals, stopping_signals
 
 
 def started(*words):
     return subprocess.Popen(
-        [sys.executable, "-m", "forethought.cli", *words],
+        [sys.executable, "-m", "forethought", *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,

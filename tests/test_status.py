@@ -14,7 +14,7 @@ from helpers import TINY
 
 from forethought.cli.main import run
 from forethought.results import read_json, write_curves
-from forethought.sweep import CellStatus, add_to_grid, begin_session, lock, seconds_left, sweep_status
+from forethought.sweeps import CellStatus, add_to_grid, begin_session, lock, seconds_left, sweep_status
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_watching_a_terminal_ends_with_ctrl_c(workplace):
     ours, theirs = os.openpty()
     with lock(sweep / "busy"):
         process = subprocess.Popen(
-            [sys.executable, "-m", "forethought.cli", "status", "s", "--watch"],
+            [sys.executable, "-m", "forethought", "status", "s", "--watch"],
             stdout=theirs,
             stderr=subprocess.PIPE,
             start_new_session=True,

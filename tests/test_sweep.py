@@ -12,10 +12,10 @@ import pytest
 import torch
 from helpers import TINY, forethought, heeds_ctrl_c
 
-from forethought.cli.compose import Composer
 from forethought.cli.main import run
+from forethought.config import Composer
 from forethought.results import read_results
-from forethought.sweep import Locked, lock, sweep_status
+from forethought.sweeps import Locked, lock, sweep_status
 
 
 def names(*overrides):
@@ -190,7 +190,7 @@ def test_a_single_run_that_runs_elsewhere_is_no_failure(workplace):
 def test_a_reader_who_has_seen_enough_is_no_error(workplace):
     """In this process, where Hydra too sees a cell end so, and tells that it did."""
     words = ["train", "-m", "sweep=s", "seed=0,1", *TINY, "hydra/launcher=basic"]
-    command = [sys.executable, "-m", "forethought.cli", *words]
+    command = [sys.executable, "-m", "forethought", *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert "2 to run" in process.stdout.readline()
     process.stdout.close()
@@ -203,7 +203,7 @@ def test_a_reader_who_has_seen_enough_is_no_error(workplace):
 def test_ctrl_c_leaves_word_and_a_resume_goes_on(workplace):
     words = ["train", *TINY, "max_steps=100000"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "forethought.cli", *words],
+        [sys.executable, "-m", "forethought", *words],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         preexec_fn=heeds_ctrl_c,
@@ -219,7 +219,7 @@ def test_ctrl_c_leaves_word_and_a_resume_goes_on(workplace):
     assert read_results(folder).status == "interrupted"
     reached = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     assert reached > 0
-    again = subprocess.Popen([sys.executable, "-m", "forethought.cli", "resume", str(folder)])
+    again = subprocess.Popen([sys.executable, "-m", "forethought", "resume", str(folder)])
     while again.poll() is None:
         time.sleep(0.05)
         if torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] > reached:

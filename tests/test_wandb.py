@@ -9,10 +9,10 @@ import wandb
 from wandb_file import items, records
 
 from forethought.cli.main import run
+from forethought.loggers.wandb import logged_in
+from forethought.loggers.wandb_media import sweep_media
 from forethought.report import load
 from forethought.results import read_curves, read_results
-from forethought.run.wandb_logger import logged_in
-from forethought.run.wandb_media import sweep_media
 
 TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "logger=wandb"]
 BASIC = ["train", "-m", "sweep=s", "hydra/launcher=basic", *TINY]

@@ -13,7 +13,7 @@ from wandb_file import items, records
 
 from forethought.cli.main import run
 from forethought.results import read_curves, read_results
-from forethought.run.progress import Progress
+from forethought.training.callbacks import Progress
 
 TINY = ["experiment=smoke", "model.layers=1", "model.width=16"]
 ONLINE = ["train", *TINY, "logger=wandb", "logger.finish_timeout=2"]
@@ -21,7 +21,7 @@ ONLINE = ["train", *TINY, "logger=wandb", "logger.finish_timeout=2"]
 KILLED = """
 import os
 from forethought.cli.main import main
-from forethought.run.progress import Progress
+from forethought.training.callbacks import Progress
 
 def save(self, trainer, improved, plain=Progress._save):
     plain(self, trainer, improved)

@@ -16,7 +16,6 @@ from forethought.sweeps import (
     Cell,
     Locked,
     add_to_grid,
-    cell_status,
     raise_on_signal,
     sweep_status,
 )

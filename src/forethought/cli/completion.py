@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from forethought.config.folder import config_folder
 
@@ -15,7 +15,12 @@ def complete_override(prefix: str, given: list[str]) -> list[str]:
     """
     folder = config_folder()
     root = yaml.safe_load((folder / "config.yaml").read_text())
-    chosen = {group: str(name) for entry in root["defaults"] if isinstance(entry, dict) for group, name in entry.items()}
+    chosen = {
+        group: str(name)
+        for entry in root["defaults"]
+        if isinstance(entry, dict)
+        for group, name in entry.items()
+    }
     chosen |= dict(word.split("=", 1) for word in given if "=" in word)
     words: list[str] = []
     for group in sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "hydra"):

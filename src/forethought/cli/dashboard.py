@@ -17,7 +17,7 @@ _COLUMNS = ("verdict", "test/accuracy", "test/decision_accuracy", "test/chance",
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="of a sweep or of a run with logger=wandb")
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="of a sweep or run with logger=wandb")
 
 
 def run(options: argparse.Namespace) -> int:

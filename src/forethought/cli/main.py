@@ -82,7 +82,9 @@ def _dispatch(arguments: list[str]) -> int:
     if options.command is None:
         parser.error(f"{' '.join(extra)}: no such command; expected one of {', '.join(COMMANDS)}")
     # Words between flags: argparse takes the first group of positional arguments alone.
-    if flags := [word for word in extra if word.startswith("-")] or not hasattr(options, "overrides") and extra:
+    if flags := [word for word in extra if word.startswith("-")] or (
+        not hasattr(options, "overrides") and extra
+    ):
         options.parser.error(f"unrecognized arguments: {' '.join(flags)}")
     if extra:
         options.overrides += extra
@@ -109,7 +111,11 @@ def _parser(commands: set[str] | dict[str, str]) -> Parser:
     for name, text in COMMANDS.items():
         lazy = name not in commands
         command = subparsers.add_parser(
-            name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False, add_help=not lazy
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            allow_abbrev=False,
+            add_help=not lazy,
         )
         command.set_defaults(parser=command)
         if not lazy:

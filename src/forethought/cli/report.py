@@ -15,8 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "'verdict in (solved, partial) or not steps_to_solve<1000'",
     )
     for axis, place in (("x", "on the x axis"), ("y", "on the y axis"), ("hue", "shown by colour")):
-        parser.add_argument(f"--{axis}", metavar="PARAMETER", help=f"parameter {place}; chosen automatically")
-    parser.add_argument("--metric", metavar="NAME", help="metric to draw; the share of solved seeds by default")
+        parser.add_argument(f"--{axis}", metavar="KEY", help=f"parameter {place}; automatic by default")
+    parser.add_argument(
+        "--metric", metavar="NAME", help="metric to draw; the share of solved seeds by default"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

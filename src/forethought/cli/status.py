@@ -44,7 +44,7 @@ def _lines(cells: list[CellStatus]) -> list[str]:
 
 
 def _watch(folder: Path) -> None:
-    """Show the state until no cell has work left, or until Ctrl-C. Without a terminal, print it once at the end."""
+    """Show the state until no cell has work left, or until Ctrl-C. Without a terminal, print it once."""
     from rich.live import Live
 
     from forethought.sweeps import sweep_status

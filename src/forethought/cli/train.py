@@ -56,7 +56,9 @@ def _show(options: argparse.Namespace) -> int:
         raise InputError("--cfg: prints one config; use it without -m")
     # Mistakes are found here first, where they are one line.
     Composer(options.overrides, False, options.config_dir, options.config_name).cells()
-    flags = ["--help"] * options.keys + ["--hydra-help"] * options.hydra_help + ["--resolve"] * options.resolve
+    flags = (
+        ["--help"] * options.keys + ["--hydra-help"] * options.hydra_help + ["--resolve"] * options.resolve
+    )
     for name in ("cfg", "info", "package", "config_dir", "config_name"):
         if value := getattr(options, name):
             flags.append(f"--{name.replace('_', '-')}={value}")

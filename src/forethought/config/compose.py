@@ -62,7 +62,7 @@ class Composer:
         self._loader = GlobalHydra.instance().config_loader()
         self._is_group = cache(lambda name: bool(self._loader.get_group_options(name)))
         self._bases: dict[tuple[str, ...], bytes] = {}
-        parsed = self._parse([word for word in overrides])
+        parsed = self._parse(list(overrides))
         self._hydra = [o for o in parsed if o.is_hydra_override()]
         self._own = [o for o in parsed if not o.is_hydra_override()]
         self._searched = self._search_path(config_dir)
@@ -78,7 +78,7 @@ class Composer:
         entries = [f"file://{folder}"]
         for override in [o for o in self._hydra if o.key_or_group == "hydra.searchpath"]:
             self._hydra.remove(override)
-            entries += override.value()  # type: ignore[operator]
+            entries += [str(entry) for entry in override.value()]  # type: ignore[union-attr]
         return [f"hydra.searchpath=[{','.join(map(quote, entries))}]"]
 
     def _parse(self, words: Sequence[str]) -> list[Override]:
@@ -133,9 +133,7 @@ class Composer:
         """
         if not self.is_sweep:
             for override in filter(Override.is_sweep_override, self._own):
-                raise InputError(
-                    f"{override.input_line}: several values; use one, or -m for a sweep over them"
-                )
+                raise InputError(f"{_word(override)}: several values; use one, or -m for a sweep over them")
             return [self._cell(self._own)]
         overrides = self.swept()
         with _explained():
@@ -175,7 +173,7 @@ class Composer:
 
     def fixed_words(self) -> list[str]:
         """Return the words that all trials of a search share."""
-        return [o.input_line for o in self.swept() if not o.is_sweep_override()]
+        return [_word(o) for o in self.swept() if not o.is_sweep_override()]
 
     def cell(self, words: Sequence[str]) -> Cell:
         """Compose one cell of a sweep from words without commas."""
@@ -191,8 +189,8 @@ class Composer:
             name = cell_name(_plain(config, NOT_IDENTITY), choices)
             node.runtime.output_dir = str(self._folder_of(config, name))
             values = _plain(config)
-        own = [o.input_line for o in used]
-        hydra_words = [o.input_line for o in self._hydra if o.key_or_group not in _FOLDERS]
+        own = [_word(o) for o in used]
+        hydra_words = [_word(o) for o in self._hydra if o.key_or_group not in _FOLDERS]
         return Cell(
             name=name,
             sweep=values.get("sweep") if self.is_sweep else None,
@@ -223,16 +221,16 @@ class Composer:
         Finding and merging YAML files takes Hydra some 60 ms, setting a value in the result under 1 ms. So
         cells that differ in values alone share what Hydra composed.
         """
-        files = tuple(o.input_line for o in overrides if not self._sets_value(o))
+        files = tuple(_word(o) for o in overrides if not self._sets_value(o))
         with _explained(lambda: self._explain_choice(overrides)):
             if files not in self._bases:
-                words = [*self._searched, *(o.input_line for o in self._hydra), *files]
+                words = [*self._searched, *(_word(o) for o in self._hydra), *files]
                 composed = compose(self.config_name, words, return_hydra_config=True)
                 OmegaConf.set_readonly(composed.hydra, False)
                 composed.hydra.runtime.cwd = os.getcwd()
                 self._bases[files] = pickle.dumps(composed)
             config: DictConfig = pickle.loads(self._bases[files])
-            HydraConfig.instance().cfg = config  # for `${hydra:…}` in user configs
+            HydraConfig.instance().cfg = config  # type: ignore[assignment]  # for `${hydra:…}` in user configs
             for override in overrides:
                 if not self._sets_value(override):
                     continue
@@ -249,19 +247,15 @@ class Composer:
         return isinstance(override.value(), dict) or not self._is_group(override.key_or_group)
 
     def _swept_groups(self, overrides: list[Override]) -> set[str]:
-        return {
-            o.key_or_group for o in overrides if o.is_sweep_override() and self._is_group(o.key_or_group)
-        }
+        return {o.key_or_group for o in overrides if o.is_sweep_override() and self._is_group(o.key_or_group)}
 
     def _explain_choice(self, overrides: list[Override]) -> InputError:
         """Explain Hydra's ValueError for a group that is given no name."""
         for o in overrides:
             options = self._loader.get_group_options(o.key_or_group)
             if options and not isinstance(o.value(), str | list | dict):
-                return InputError(
-                    f"{o.input_line}: expected the name of a config, one of {', '.join(options)}"
-                )
-        return InputError(f"{' '.join(o.input_line for o in overrides)}: cannot be composed")
+                return InputError(f"{_word(o)}: expected the name of a config, one of {', '.join(options)}")
+        return InputError(f"{' '.join(_word(o) for o in overrides)}: cannot be composed")
 
 
 _FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")  # a resume goes by where the files lie
@@ -312,21 +306,25 @@ class _AbsentKeys:
 def _has(config: DictConfig, key: str) -> bool:
     parent, _, last = key.rpartition(".")
     node = OmegaConf.select(config, parent)
-    return OmegaConf.is_dict(node) and last in node.keys()  # noqa: SIM118: a missing value counts as a key
+    return OmegaConf.is_dict(node) and last in list(node)  # a missing value (???) counts as a key
+
+
+def _word(override: Override) -> str:
+    return str(override.input_line)
 
 
 def _values(override: Override) -> Iterator[str]:
     """Yield KEY=VALUE for each value of an override."""
-    key = override.input_line.partition("=")[0]
+    key = _word(override).partition("=")[0]
     if not override.is_sweep_override():
-        yield override.input_line
+        yield _word(override)
         return
     try:
         values = [*override.sweep_string_iterator()]
     except (ValueError, TypeError, HydraException) as error:
-        raise InputError(f"{override.input_line}: {error}; expected values, such as 1,2,3") from None
+        raise InputError(f"{_word(override)}: {error}; expected values, such as 1,2,3") from None
     if not values:
-        raise InputError(f"{override.input_line}: names no cell; expected at least one value")
+        raise InputError(f"{_word(override)}: names no cell; expected at least one value")
     yield from (f"{key}={value}" for value in values)
 
 

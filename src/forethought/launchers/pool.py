@@ -55,9 +55,7 @@ def slots(cell: Cell, workers: int | None) -> list[dict[str, str]]:
         size = int(hardware["devices"])
         shares = [gpus[first : first + size] for first in range(0, len(gpus) - size + 1, size)]
         count = workers or len(shares)
-        return [
-            {"CUDA_VISIBLE_DEVICES": ",".join(shares[worker % len(shares)])} for worker in range(count)
-        ]
+        return [{"CUDA_VISIBLE_DEVICES": ",".join(shares[worker % len(shares)])} for worker in range(count)]
     cores = len(os.sched_getaffinity(0))
     count = workers or max(1, cores // resources(cell)[0])
     return [{"OMP_NUM_THREADS": str(max(1, cores // count))} for _ in range(count)]

@@ -38,6 +38,4 @@ class ProgressLine:
         words = [f"[{done}/{len(self.cells)}]"]
         words += [] if left is None else [f"about {duration(left)} left;"]
         words += [", ".join(f"{cell.name} {cell.detail}" for cell in running)]
-        print(
-            clear_line() + " ".join(words)[: shutil.get_terminal_size().columns - 1], end="", flush=True
-        )
+        print(clear_line() + " ".join(words)[: shutil.get_terminal_size().columns - 1], end="", flush=True)

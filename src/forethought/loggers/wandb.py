@@ -81,7 +81,7 @@ class WandB(Logger):
 
     @property
     def version(self) -> str | None:
-        return self.cell and self.cell.name
+        return None if self.cell is None else self.cell.name
 
     @property
     def experiment(self) -> Any:
@@ -123,7 +123,8 @@ class WandB(Logger):
 
     def _catch_up(self, run: Any) -> None:
         """Log the curves of earlier stretches that W&B lacks: offline, killed, or without W&B."""
-        assert self.cell is not None and self._curves is not None
+        assert self.cell is not None
+        assert self._curves is not None
         stretches = len(list(self.cell.folder.glob("wandb/*run-*-*")))
         known = run.summary.get(STEP, -1) if run.resumed else -1
         if run.offline and stretches > 1:
@@ -168,8 +169,8 @@ class WandB(Logger):
                 os.environ["WANDB_MODE"] = before
 
     def _report(self, name: str, folder: Path) -> None:
-        from forethought.report import load, write_report
         from forethought.loggers.wandb_media import sweep_media
+        from forethought.report import load, write_report
 
         sweep = load(folder)
         write_report(sweep, folder)

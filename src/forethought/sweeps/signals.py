@@ -59,7 +59,7 @@ def raise_on_signal() -> Iterator[None]:
 
 @contextmanager
 def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # Python sets handlers in the main one alone
+    if threading.current_thread() is not threading.main_thread():  # the only one that may set handlers
         yield
         return
     earlier = {sign: signal.signal(sign, handler) for sign in SIGNALS}

@@ -43,7 +43,7 @@ BASES: dict[str, type] = {
     "logger": Logger,
     "callbacks": pl.Callback,
 }
-"""Config groups, and the class from which the `_target_` of each must derive. No config calls anything else."""
+"""Config groups, and the class from which each `_target_` must derive. No config calls anything else."""
 
 _ROOT_KEYS = {*BASES, "trainer", *inspect.signature(Settings).parameters}
 _TRAINER_ARGUMENTS = list(inspect.signature(pl.Trainer.__init__).parameters)[1:]
@@ -171,7 +171,9 @@ def _build_logger(config: Config, cell: Cell | None) -> Logger | None:
         return None
     taken = inspect.signature(locate(config, "logger")).parameters
     place = {"save_dir": None if cell is None else str(cell.folder), "cell": cell}
-    chosen = {key: place[key] for key in place.keys() & taken if config["logger"].get(key) is None}
+    chosen: dict[str, Any] = {
+        key: place[key] for key in place.keys() & taken if config["logger"].get(key) is None
+    }
     logger: Logger = construct(config, "logger", **chosen)
     return logger
 

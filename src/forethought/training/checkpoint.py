@@ -27,7 +27,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        # Serialise to memory first: on a full disk, torch.save raises an error that does not mention the disk.
+        # Serialise to memory first: on a full disk, the error of torch.save does not mention the disk.
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         Path(path).parent.mkdir(parents=True, exist_ok=True)

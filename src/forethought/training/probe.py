@@ -46,7 +46,12 @@ def seconds_of_run(config: Config) -> float:
 
 def _seconds(config: Config, steps: int, folder: Path) -> float:
     """Train for so many steps with one evaluation, by the path of every run."""
-    changed = {"max_steps": steps, "eval_every": steps, "stop_when_solved": False, "logger": {"_target_": None}}
+    changed = {
+        "max_steps": steps,
+        "eval_every": steps,
+        "stop_when_solved": False,
+        "logger": {"_target_": None},
+    }
     session = Session(build({**config, **changed}), folder)
     began = time.perf_counter()
     session.fit()

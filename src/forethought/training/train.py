@@ -138,7 +138,6 @@ class Session:
             "examples": show_examples(objective, rows[:_EXAMPLES], self.settings.evaluation.temperature),
         }
 
-
     def test_metrics(self) -> dict[str, float]:
         """Test on all ranks together."""
         self.trainer.loggers = []  # results.json comes before anything is published
