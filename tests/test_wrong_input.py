@@ -156,7 +156,7 @@ TOGETHER = [
     ),
     (
         f"model=mamba2 model.head_width=7 {OWN}",
-        "model.head_width=7: not supported with model.expand=2 and model.width=64; use a divisor of 128",
+        "model.head_width=7: not supported with model.expand=2",
     ),
     ("model.mask=full", "model.mask=full: NextToken has no meaning under it; expected causal or prefix"),
     (
