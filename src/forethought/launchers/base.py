@@ -18,7 +18,7 @@ class Launcher(ABC):
     elsewhere: ClassVar[bool] = False
     """True if cells run on other machines, whose GPUs are unknown here."""
 
-    def check(self) -> None:  # noqa: B027: optional
+    def check(self) -> None:  # noqa: B027
         """Check that the launcher can run here.
 
         Raises:
