@@ -466,7 +466,9 @@ def test_folders(complaint, words, message):
 
 
 @pytest.mark.parametrize("how", CHECKPOINTS)
-@pytest.mark.parametrize("command", ["evaluate checkpoint_{}", "train init_from=checkpoint_{} " + TINY])
+@pytest.mark.parametrize(
+    "command", ["evaluate checkpoint_{}", "train task.num_nodes=10 init_from=checkpoint_{} " + TINY]
+)
 def test_checkpoints(complaint, command, how):
     """None of them is executed, and each is named by its path."""
     line = complaint(command.format(how).split())
