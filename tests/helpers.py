@@ -36,7 +36,7 @@ def choices(group):
 
 def rows(task=STAR, count=3):
     """The same ones at every call."""
-    return task.sample(count, Draws(2))
+    return task.sample(count, Draws(4))
 
 
 def gpt(task=STAR, extra=0, seed=0, **changed):

@@ -99,7 +99,7 @@ def objective(kind=NextToken, width=8):
 
 def train(module, optimizer, schedule, steps, first=0):
     for step in range(first, first + steps):
-        loss = module.loss(TASK.sample(8, Draws(step)))
+        loss = module.loss(TASK.sample(8, Draws(4 + step)))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
