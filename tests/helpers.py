@@ -1,5 +1,6 @@
 """What tests share: small tasks, small models, slow decoding, learning by heart, where a sweep stands."""
 
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from omegaconf import OmegaConf
 
 from forethought.models import GPT
 from forethought.sweeps import sweep_status
@@ -32,6 +34,13 @@ def forethought(*words):
 def choices(group):
     """Of a group in conf/, found by itself."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def chosen(group, choice):
+    """Return the class and the options of a YAML file in conf/."""
+    options = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))
+    options.pop("label", None)
+    return pkgutil.resolve_name(options.pop("_target_")), options
 
 
 def rows(task=STAR, count=3):
@@ -139,13 +148,13 @@ def logits_seen(objective, batch):
 
 
 def by_heart(objective, batch):
-    """Whether its own decoding gives every answer of the batch."""
+    """Return True if decoding gives every answer of the batch."""
     return torch.equal(objective.generate(batch.prompt, batch.answer.shape[1]), batch.answer)
 
 
 def learns(objective, batch, steps, lr=3e-3, learned=by_heart, every=10):
-    """Train on one batch until it is `learned`; whether that happens within so many steps."""
-    optimizer = torch.optim.AdamW(objective.parameters(), lr=lr)
+    """Train on one batch; return True once it is `learned`, False if that takes more than `steps`."""
+    optimizer = torch.optim.AdamW(objective.parameters(), lr=lr, fused=True)
     for step in range(1, steps + 1):
         loss = objective.loss(batch)
         optimizer.zero_grad()
