@@ -5,19 +5,10 @@ import torch
 from helpers import STAR, by_heart, choices, chosen, gpt, learns, negative_log, rows, with_random_weights
 from pydantic import ValidationError
 
-<<<<<<< HEAD
-from forethought.config import Composer
 from forethought.errors import Impossible
 from forethought.objectives.multi_token import MultiToken
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Addition, Draws
-from forethought.training import build
-=======
-from forethought.errors import Impossible
-from forethought.objectives.multi_token import MultiToken
-from forethought.objectives.next_token import NextToken
-from forethought.tasks import Addition
->>>>>>> wip-objectives
 
 P, A = STAR.prompt_length, STAR.answer_length
 

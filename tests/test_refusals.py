@@ -6,13 +6,7 @@ from pathlib import Path
 import pytest
 from helpers import STAR, choices, chosen
 
-<<<<<<< HEAD
-from forethought.config import Composer
 from forethought.errors import Impossible
-from forethought.training import check
-=======
-from forethought.errors import Impossible
->>>>>>> wip-objectives
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 TABLE = {

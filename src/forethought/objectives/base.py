@@ -67,11 +67,7 @@ class Objective(pl.LightningModule, ABC):
 
     @abstractmethod
     def answer_logits(self, batch: Batch) -> Float[Tensor, "B A V"]:
-<<<<<<< HEAD
         """Return the logits of the answer, from the true prefix if `teacher_forced`, else the prompt."""
-=======
-        """Return the logits of the answer, from the true prefix if `teacher_forced`, else from the prompt."""
->>>>>>> wip-objectives
 
     @abstractmethod
     def generate(
