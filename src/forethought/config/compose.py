@@ -81,7 +81,7 @@ class Composer:
         for override in self._hydra:
             if not override.key_or_group.replace("/", ".").startswith(_OF_HYDRA):
                 raise InputError(
-                    f"{_word(override)}: not supported, as Forethought runs cells itself; of Hydra's node, use "
+                    f"{_word(override)}: not supported, as Forethought runs cells itself; expected one of "
                     f"{', '.join(_OF_HYDRA)}"
                 )
 
@@ -202,7 +202,7 @@ class Composer:
             raise InputError("hydra.job.chdir=true: not supported; paths are relative to the current folder")
         choices = {str(group): str(node.runtime.choices[group]) for group in node.runtime.choices}
         choices = {group: choice for group, choice in choices.items() if "hydra" not in group}
-        with _explained():
+        with _explained(), _as_hydra_config(config):
             name = cell_name(_plain(config, NOT_IDENTITY), choices)
             node.runtime.output_dir = str(self._folder_of(config, name))
             values = _plain(config)
@@ -247,7 +247,6 @@ class Composer:
                 composed.hydra.runtime.cwd = os.getcwd()
                 self._bases[files] = pickle.dumps(composed)
             config: DictConfig = pickle.loads(self._bases[files])
-            HydraConfig.instance().cfg = config  # type: ignore[assignment]  # for `${hydra:…}` in user configs
             for override in overrides:
                 if not self._sets_value(override):
                     continue
@@ -377,6 +376,16 @@ def _each_once(cells: list[Cell]) -> list[Cell]:
                 "sweep=NAME for each"
             )
     return list(unique.values())
+
+
+@contextmanager
+def _as_hydra_config(config: DictConfig) -> Iterator[None]:
+    """Resolve `${hydra:…}` by this config in the block alone: Lightning's DDP looks there, too."""
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = None
 
 
 @contextmanager
