@@ -119,12 +119,13 @@ class Objective(pl.LightningModule, ABC):
         loss = self.loss(batch)
         step = self.global_step + 1
         if step % self.trainer.log_every_n_steps == 0:
-            if not math.isfinite(loss.item()):
-                raise FloatingPointError(f"the training loss became {loss.item()} by step {step}")
-            self.log("train/loss", loss.detach().double(), prog_bar=True, logger=False)
+            value = self.trainer.strategy.reduce(loss.detach(), reduce_op="mean").item()
+            if not math.isfinite(value):
+                raise FloatingPointError(f"the training loss became {value} by step {step}")
+            self.log("train/loss", value, prog_bar=True, logger=False)
             # Not through `log`: after a resume between two epochs, Lightning logs one step too late.
             for logger in self.loggers:
-                logger.log_metrics({"train/loss": loss.item()}, step)
+                logger.log_metrics({"train/loss": value}, step)
         return loss
 
     def on_validation_epoch_start(self) -> None:
