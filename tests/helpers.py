@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from forethought.config import Composer
 from forethought.models import GPT
+from forethought.results import read_results
 from forethought.sweeps import sweep_status
 from forethought.tasks import Addition, Draws, PathStar
 
@@ -169,3 +171,22 @@ def states_once_settled(sweep):
 def heeds_ctrl_c():
     """For `preexec_fn`: tests started in the background, and all that they start, would ignore it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def tiny(folder, *words):
+    """Compose a run of seconds in a folder."""
+    return Composer([*TINY, *words], folder=Path(folder)).cells()[0]
+
+
+def last_checkpoint(folder):
+    return torch.load(Path(folder, "checkpoints", "last.ckpt"), weights_only=True)
+
+
+def outcome(folder):
+    """Return everything of a run that its config determines, to the bit: weights, curves and metrics."""
+    results, folder = read_results(Path(folder)), Path(folder)
+    assert results.status == "finished", results.reason
+    weights = [tensor.tolist() for tensor in last_checkpoint(folder)["state_dict"].values()]
+    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["global_step"]
+    numbers = results.metrics, results.steps, results.steps_to_solve, results.samples_seen
+    return *numbers, best, weights, (folder / "metrics.csv").read_text()

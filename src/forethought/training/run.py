@@ -66,8 +66,6 @@ def _run(cell: Cell, own_process_group: bool, progress: str) -> Results:
         results = _train_and_test(cell, run, own_process_group, progress)
         _write(cell, results)
         log.info("%s %s", results.status, results.verdict)
-        _publish(run, results)
-        return results
     except KeyboardInterrupt as stop:
         reason = str(stop) or "stopped by Ctrl-C"
         log.warning("interrupted: %s", reason)
@@ -78,8 +76,8 @@ def _run(cell: Cell, own_process_group: bool, progress: str) -> Results:
         log.exception("failed")
         results = _unfinished(cell, "failed", _reason(error), started)
         _write_if_possible(cell, results)
-        _publish(run, None)
-        return results
+    _publish(run, results if results.status == "finished" else None)
+    return results
 
 
 def _train_and_test(cell: Cell, run: Run, own_process_group: bool, progress: str) -> Results:
