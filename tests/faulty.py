@@ -60,12 +60,12 @@ class Fault(pl.Callback):
 
 
 class FullDisk(pl.Callback):
-    """No file grows beyond `room` bytes from the saving of checkpoint `number` on, or after the test."""
+    """No file grows beyond `room` bytes from saving checkpoint `number` on; if that is 0, after the test."""
 
     def __init__(self, number: int = 0, room: int = 0):
         self.number, self.room, self.saved = number, room, 0
 
-    def setup(self, *_):
+    def setup(self, *_, **__):
         limit_files(resource.RLIM_INFINITY)
 
     def on_save_checkpoint(self, *_):
@@ -74,7 +74,8 @@ class FullDisk(pl.Callback):
             limit_files(self.room)
 
     def on_test_end(self, *_):
-        limit_files(self.room)
+        if not self.number:
+            limit_files(self.room)
 
     def on_exception(self, *_):
         limit_files(resource.RLIM_INFINITY)

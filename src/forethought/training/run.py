@@ -131,6 +131,8 @@ def _prepare(cell: Cell, force: bool) -> None:
 def _log_file(path: Path) -> Iterator[None]:
     """Send the log of this process to a file of the run."""
     handler = logging.FileHandler(path, delay=True)
+    # On a full disk, the log's own traceback on stderr would bury the reason of the run.
+    handler.handleError = lambda record: None  # type: ignore[method-assign]
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
     root = logging.getLogger()
     level = root.level

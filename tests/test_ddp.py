@@ -1,0 +1,64 @@
+"""DDP: two gloo processes on the CPU train what one process trains."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import TINY, last_checkpoint, tiny
+
+from forethought.results import read_results
+from forethought.training import run_cell
+
+TRAIN = ["-m", "forethought", "train"]
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29577"]
+WAYS = {
+    "a run": [*TRAIN, "hydra.run.dir=two/run"],
+    "a cell of a sweep": [*TRAIN, "-m", "seed=0", "hydra.sweep.dir=two"],
+    "torchrun": [*TORCHRUN, *TRAIN, "hydra.run.dir=two/run"],
+}
+
+
+def processes_of(group):
+    """Return the processes of a process group that are still there."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, of_group = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:  # it has just ended
+            continue
+        if int(of_group) == group and state != "Z":
+            found.append(stat.parent.name)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_two_processes_train_what_one_trains(workplace, monkeypatch, way):
+    """Each reads half of every batch and half of the validation rows."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    words = [*TINY, "hardware=cpu", "objective=multi_token"]
+    rows = "callbacks={rows:{_target_:faulty.Rows}}"
+    process = subprocess.Popen(
+        [sys.executable, *WAYS[way], *words, "hardware.devices=2", rows],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output.decode()
+    one = run_cell(tiny("one", *words))
+    (folder,) = (path.parent for path in Path("two").glob("*/results.json"))
+    two = read_results(folder)
+    assert (two.status, two.cell, two.samples_seen) == ("finished", one.cell, one.samples_seen)
+    assert two.metrics == pytest.approx(one.metrics, abs=1e-4)
+    for name, tensor in last_checkpoint("one")["state_dict"].items():
+        torch.testing.assert_close(tensor, last_checkpoint(folder)["state_dict"][name], atol=1e-6, rtol=1e-4)
+    assert [path.read_text() for path in Path().glob("rows-*")] == ["32 of 2"] * 2
+    deadline = time.monotonic() + 10
+    while processes_of(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_of(process.pid) == []
