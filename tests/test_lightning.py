@@ -48,7 +48,7 @@ def test_a_notebook_trains_what_the_command_line_trains(workplace):
 def my_conf(workplace):
     """A folder of YAML files of a user, and the words that name it."""
     for name, text in {
-        "optimizer/sgd": "_target_: torch.optim.SGD\nlr: 0.1\nmomentum: 0.9\nschedule: cosine\nclip_norm: 1.0\n",
+        "optimizer/sgd": "_target_: torch.optim.SGD\nlr: 0.1\nmomentum: 0.9\nschedule: cosine\n",
         "callbacks/two": "rows:\n  _target_: faulty.Rows\nlate:\n  _target_: faulty.Fault\n  at: 12\n",
     }.items():
         path = Path(f"my_conf/{name}.yaml")
@@ -103,7 +103,11 @@ def test_trainer_arguments_pass(workplace, capsys):
 
 @pytest.mark.parametrize(
     ("word", "use"),
-    [("max_epochs=3", "max_steps"), ("gradient_clip_val=1", "optimizer.clip_norm"), ("precision=16", "precision")],
+    [
+        ("max_epochs=3", "max_steps"),
+        ("gradient_clip_val=1", "optimizer.clip_norm"),
+        ("precision=16", "precision"),
+    ],
 )
 def test_trainer_arguments_that_break_exactness_are_refused(workplace, capsys, word, use):
     assert run(["train", *TINY, f"trainer.{word}"]) == 2

@@ -12,9 +12,8 @@ from forethought.models import GPT
 from forethought.objectives import NextToken
 from forethought.objectives.token_order import TokenOrder
 from forethought.optimizers import Muon, OptimizerFactory, split_by_decay
-from forethought.tasks import Draws, PathStar
+from forethought.tasks import PathStar
 from forethought.training import build
-
 
 OPTIONS = {"lr": 0.1, "betas": [0.9, 0.99], "weight_decay": 0.5}
 

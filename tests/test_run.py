@@ -95,7 +95,15 @@ def test_the_objective_of_a_folder_is_the_trained_one(tmp_path):
         assert torch.equal(tensor, weights[name])
 
 
-STOPS = [(1, "SIGTERM"), (7, "crash"), (7, "SIGUSR1"), (10, "SIGUSR2"), (11, "crash"), (13, "SIGTERM"), (20, "crash")]
+STOPS = [
+    (1, "SIGTERM"),
+    (7, "crash"),
+    (7, "SIGUSR1"),
+    (10, "SIGUSR2"),
+    (11, "crash"),
+    (13, "SIGTERM"),
+    (20, "crash"),
+]
 
 
 @pytest.mark.parametrize(
@@ -237,7 +245,10 @@ def test_training_starts_from_another_runs_weights(workplace, capsys):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["optimizer.lr=1e30", "optimizer.clip_norm=null"], "FloatingPointError: the training loss became nan"),
+        (
+            ["optimizer.lr=1e30", "optimizer.clip_norm=null"],
+            "FloatingPointError: the training loss became nan",
+        ),
         # The last update may have gone astray after the last loss that was read.
         (["callbacks={f:{_target_:faulty.Fault,at:20,how:astray}}"], "FloatingPointError: test/"),
         (["callbacks={f:{_target_:faulty.Fault,at:3}}"], "RuntimeError: crash\n"),

@@ -1,6 +1,5 @@
 """Signals that announce the end: a checkpoint at the next step, the cell interrupted, an exact resume."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -117,7 +116,9 @@ def test_a_signal_stops_both_processes_of_a_run_at_one_step(slow, monkeypatch):
     """DDP over gloo: the first process hears of it and tells the others."""
     process = started(*slow, "hydra.run.dir=run", "hardware=cpu", "hardware.devices=2", "batch_size=16")
     at_work(process, 2)
-    assert [path.read_text() for path in Path().glob("at-work-*")] == ["8 rows"] * 2
+    said = [path.read_text().partition(", ") for path in Path().glob("at-work-*")]
+    assert [rows for rows, _, _ in said] == ["8 rows"] * 2
+    assert len({noise for _, _, noise in said}) == 2
     process.terminate()
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
