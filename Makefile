@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart published test test-slow test-all bench lint clean
+.PHONY: install quickstart published check test test-slow test-all bench lint clean
 
 install: $(VENV)/.installed
 
@@ -30,10 +30,17 @@ published:
 	    optimizer.schedule=cosine task.test_file=$(PUBLISHED) hydra.run.dir=outputs/published
 	$(BIN)/forethought evaluate outputs/published task.test_file=$(PUBLISHED)
 
-test: install # all but the slow ones and the grid: seven to eight minutes on two cores
+check: install # the inner loop, below a minute: lint, types, and the contracts of tasks, models and objectives
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not grid" tests/test_rooms.py tests/test_defaults.py \
+	    tests/test_config.py tests/test_grid.py
+
+test: install # all but the slow ones and the grid
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not grid"
 
-test-slow: install # kills, launchers, notebooks, two processes: five minutes
+test-slow: install # kills, launchers, notebooks, two processes
 	$(BIN)/pytest -n 2 --dist worksteal -m "slow and not grid"
 
 test-all: install

@@ -1,13 +1,16 @@
 """What tests share: small tasks, small models, slow decoding, learning by heart, where a sweep stands."""
 
+import pkgutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from omegaconf import OmegaConf
 
 from forethought.config import Composer
 from forethought.models import GPT
@@ -36,9 +39,16 @@ def choices(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+def chosen(group, choice):
+    """Return the class and the options of a YAML file in conf/."""
+    options = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))
+    options.pop("label", None)
+    return pkgutil.resolve_name(options.pop("_target_")), options
+
+
 def rows(task=STAR, count=3):
     """The same ones at every call."""
-    return task.sample(count, Draws(2))
+    return task.sample(count, Draws(4))
 
 
 def gpt(task=STAR, extra=0, seed=0, **changed):
@@ -141,13 +151,13 @@ def logits_seen(objective, batch):
 
 
 def by_heart(objective, batch):
-    """Whether its own decoding gives every answer of the batch."""
+    """Return True if decoding gives every answer of the batch."""
     return torch.equal(objective.generate(batch.prompt, batch.answer.shape[1]), batch.answer)
 
 
 def learns(objective, batch, steps, lr=3e-3, learned=by_heart, every=10):
-    """Train on one batch until it is `learned`; whether that happens within so many steps."""
-    optimizer = torch.optim.AdamW(objective.parameters(), lr=lr)
+    """Train on one batch; return True once it is `learned`, False if that takes more than `steps`."""
+    optimizer = torch.optim.AdamW(objective.parameters(), lr=lr, fused=True)
     for step in range(1, steps + 1):
         loss = objective.loss(batch)
         optimizer.zero_grad()
@@ -190,3 +200,17 @@ def outcome(folder):
     best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["global_step"]
     numbers = results.metrics, results.steps, results.steps_to_solve, results.samples_seen
     return *numbers, best, weights, (folder / "metrics.csv").read_text()
+
+
+def left_over(group, seconds=10):
+    """Return the processes of a process group that have not ended after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has just ended
+                state, _, of_group = stat.read_text().rpartition(")")[2].split()[:3]
+                found += [stat.parent.name] * (int(of_group) == group and state != "Z")
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)

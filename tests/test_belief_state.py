@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from helpers import STAR, gpt, negative_log, random_gpt, rows, with_large_weights, with_random_weights
 
-from forethought.errors import Impossible
 from forethought.objectives.belief_state import BeliefState
 from forethought.tasks import Addition, PathStar
 
@@ -80,8 +79,8 @@ def test_gradient_is_that_of_all_pairs_at_once():
         assert one.abs().max() > 0, name
 
 
-def kept(objective, loss, length):
-    """Bytes kept for the backward pass beyond what the encoders keep."""
+def saved_bytes(objective, loss, length):
+    """Return the bytes saved for backward, the encoders' own excepted."""
     task = PathStar(degree=1, path_length=length, num_nodes=40)
     objective.task, batch = task, rows(task, 2)
     states = tuple(torch.randn(2, length, 16, dtype=torch.float64, requires_grad=True) for _ in range(2))
@@ -90,7 +89,7 @@ def kept(objective, loss, length):
 
     def keep(tensor):
         storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage  # held, so that no other takes its address
+        storages[storage.data_ptr()] = storage  # A reference, so that no other storage takes its address.
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -103,9 +102,9 @@ def test_memory_is_linear_in_the_states():
     """From 8 to 32 answer tokens: four times the states, sixteen times the pairs."""
     task = PathStar(degree=1, path_length=32, num_nodes=40)
     objective = build(task)
-    growth = [kept(objective, BeliefState.loss, n) for n in (8, 16, 32)]
+    growth = [saved_bytes(objective, BeliefState.loss, n) for n in (8, 16, 32)]
     assert growth[2] - growth[1] <= 2.1 * (growth[1] - growth[0])
-    control = [kept(objective, plain_loss, n) for n in (8, 16, 32)]
+    control = [saved_bytes(objective, plain_loss, n) for n in (8, 16, 32)]
     assert control[2] - control[1] > 3 * (control[1] - control[0])
     assert growth[2] < control[2] / 10
 
@@ -174,13 +173,8 @@ def test_generation(mask):
         for row, prompt in enumerate(batch.prompt.tolist()):
             answer = [] if prefix is None else prefix[row].tolist()
             while len(answer) < 4:
-                prefix = objective.model(torch.tensor([prompt + answer]), STAR.prompt_length)[0, -1]
-                after, _ = slow_head(objective.head, prefix, end)
+                state = objective.model(torch.tensor([prompt + answer]), STAR.prompt_length)[0, -1]
+                after, _ = slow_head(objective.head, state, end)
                 answer.append((objective.model.embedding.weight @ after).argmax().item())
             assert fast[row].tolist() == answer
         assert len(fast.unique(dim=0)) > 2  # the rows are not all answered alike
-
-
-def test_a_mask_without_a_meaning_is_refused_by_name():
-    with pytest.raises(Impossible, match=r"model\.mask=full: BeliefState"):
-        build(mask="full")

@@ -4,7 +4,6 @@ import pytest
 import torch
 from helpers import STAR, gpt, greedy, learns, negative_log, next_logits, random_gpt, rows
 
-from forethought.errors import Impossible
 from forethought.objectives import NextToken
 from forethought.objectives.best_of_k import BestOfK
 from forethought.objectives.sampling import sample_answers
@@ -109,8 +108,8 @@ def test_overfits_one_batch_from_a_next_token_model():
 
 
 def test_its_own_likelihood_as_judge_collapses_to_low_entropy_without_learning():
-    """The model grows sure of one answer a prompt, and no better."""
-    objective, batch = BestOfK(gpt(width=32), STAR, samples=8, judge="likelihood"), rows(count=8)
+    """The model becomes certain of one answer a prompt, without becoming more accurate."""
+    objective, batch = BestOfK(gpt(width=32, layers=1), STAR), rows(count=8)
 
     def mean(name):
         return objective.diagnostics(batch)[name].mean().item()
@@ -118,8 +117,8 @@ def test_its_own_likelihood_as_judge_collapses_to_low_entropy_without_learning()
     entropy = [mean("answer_entropy")]
     assert entropy[0] > 0.9 * torch.tensor(float(len(STAR.vocabulary))).log()
     assert mean("distinct_answers") > 0.9
-    for _ in range(4):
-        assert not learns(objective, batch, 60, lr=1e-3)
+    for _ in range(3):
+        assert not learns(objective, batch, 20)
         entropy.append(mean("answer_entropy"))
     assert entropy == sorted(entropy, reverse=True)
     assert entropy[-1] < 0.1 * entropy[0]
@@ -127,9 +126,7 @@ def test_its_own_likelihood_as_judge_collapses_to_low_entropy_without_learning()
     assert mean("sampled_reward") < 0.1
 
 
-def test_what_means_nothing_is_refused_by_name():
-    with pytest.raises(Impossible, match=r"model\.mask=full: BestOfK"):
-        BestOfK(small(mask="full"), STAR, samples=4, judge="task")
+def test_invalid_options_are_rejected():
     for wrong in ({"samples": 1}, {"temperature": 0.0}, {"judge": "taste"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             BestOfK(small(), STAR, **{"samples": 4, "judge": "task", **wrong})

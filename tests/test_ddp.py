@@ -3,12 +3,11 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY, last_checkpoint, tiny
+from helpers import TINY, last_checkpoint, left_over, tiny
 
 from forethought.results import read_results
 from forethought.training import run_cell
@@ -20,19 +19,6 @@ WAYS = {
     "a cell of a sweep": [*TRAIN, "-m", "seed=0", "hydra.sweep.dir=two"],
     "torchrun": [*TORCHRUN, *TRAIN, "hydra.run.dir=two/run"],
 }
-
-
-def processes_of(group):
-    """Return the processes of a process group that are still there."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, of_group = stat.read_text().rpartition(")")[2].split()[:3]
-        except OSError:  # it has just ended
-            continue
-        if int(of_group) == group and state != "Z":
-            found.append(stat.parent.name)
-    return found
 
 
 @pytest.mark.slow
@@ -58,7 +44,4 @@ def test_two_processes_train_what_one_trains(workplace, monkeypatch, way):
     for name, tensor in last_checkpoint("one")["state_dict"].items():
         torch.testing.assert_close(tensor, last_checkpoint(folder)["state_dict"][name], atol=1e-6, rtol=1e-4)
     assert [path.read_text() for path in Path().glob("rows-*")] == ["32 of 2"] * 2
-    deadline = time.monotonic() + 10
-    while processes_of(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert processes_of(process.pid) == []
+    assert left_over(process.pid) == []

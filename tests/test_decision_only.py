@@ -4,7 +4,6 @@ import pytest
 import torch
 from helpers import STAR, gpt_with_large_weights, greedy, negative_log, next_logits, rows
 
-from forethought.errors import Impossible
 from forethought.objectives.decision_only import DecisionOnly
 from forethought.tasks import Addition, Batch
 
@@ -79,8 +78,3 @@ def test_generation():
     model, batch = gpt_with_large_weights(STAR), rows(STAR, 3)
     objective = DecisionOnly(model, STAR)
     assert torch.equal(objective.generate(batch.prompt, 4), greedy(model, batch.prompt, 4))
-
-
-def test_a_full_mask_is_refused_by_name():
-    with pytest.raises(Impossible, match=r"model\.mask=full: DecisionOnly"):
-        DecisionOnly(gpt_with_large_weights(STAR, mask="full"), STAR)

@@ -100,12 +100,10 @@ def test_fetch_is_dropped_at_inference():
         assert torch.equal(answer, plain.generate(batch.prompt, A, prefix))
 
 
-def test_refusals():
-    with pytest.raises(Impossible, match=r"model\.mask=full: JointMultiToken"):
-        joint(mask="full")
-    with pytest.raises(Impossible, match=r"objective\.horizon=5: the answer has 4 tokens"):
+def test_invalid_options_are_rejected():
+    with pytest.raises(Impossible, match=r"objective\.horizon=5: .* at most 4"):
         joint(horizon=5)
-    with pytest.raises(Impossible, match=r"objective\.heads=3: expected a divisor of model\.width=16"):
+    with pytest.raises(Impossible, match=r"objective\.heads=3: .* divisor of model\.width=16"):
         joint(heads=3)
     for wrong in ({"horizon": 1}, {"hidden_scale": -0.1}, {"heads": 0}):
         with pytest.raises(ValidationError):

@@ -93,8 +93,6 @@ def test_sampling_follows_the_softened_distribution():
     assert (sample_token(logits, 0.0) == 2).all()
 
 
-def test_masks_without_a_meaning_are_refused_by_name():
-    with pytest.raises(Impossible, match=r"model\.mask=full: NextToken"):
-        NextToken(random_gpt(mask="full"), STAR)
-    with pytest.raises(Impossible, match="next_token_weight"):
+def test_the_hybrid_rejects_a_full_mask():
+    with pytest.raises(Impossible, match=r"model\.mask=full: .*next_token_weight=0\.5.* causal or prefix"):
         Teacherless(random_gpt(mask="full"), STAR, next_token_weight=0.5)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import STAR, SUM, carries_loss, gpt, greedy, rows, with_random_weights
 
-from forethought.errors import Impossible
+from forethought.objectives.base import tokens_ahead
 from forethought.objectives.ranking_into_the_future import RankingIntoTheFuture
 
 
@@ -33,16 +33,16 @@ def test_loss(task, mask):
     assert objective.loss(rows(task)).item() == pytest.approx(slow_loss(objective, rows(task)))
 
 
-def test_places_by_hand():
-    """0904: the nearer 0 counts, and what lies behind comes no more (4)."""
-    place = build(SUM).places(torch.tensor([[0, 9, 0, 4]]))[0]
-    assert place[:, [0, 9, 4]].tolist() == [[0, 1, 3], [2, 1, 3], [2, 4, 3], [4, 4, 3]]
-    assert (place[:, [1, 2, 3, 5, 6, 7, 8, 10, 11, 12]] == 4).all()
+def test_tokens_ahead_by_hand():
+    """0904: the nearer 0 counts; a token that no longer occurs is 5 ahead."""
+    ahead = tokens_ahead(torch.tensor([[0, 9, 0, 4]]), len(SUM.vocabulary))[0]
+    assert ahead[:, [0, 9, 4]].tolist() == [[1, 2, 4], [2, 1, 3], [1, 5, 2], [5, 5, 1]]
+    assert (ahead[:, [1, 2, 3, 5, 6, 7, 8, 10, 11, 12]] == 5).all()
 
 
 def test_a_perfect_ranking_costs_nothing_and_another_one_does():
     objective, batch = build(), rows(count=1)
-    ranked = -objective.places(batch.answer).double()
+    ranked = -tokens_ahead(batch.answer, len(STAR.vocabulary)).double()
     objective.answer_logits = lambda _: ranked
     assert objective.loss(batch).item() == 0
     for first, second in ((0, 1), (2, 3)):
@@ -63,8 +63,3 @@ def test_prompt_tokens_carry_no_loss():
 def test_generation_token_by_token():
     objective, batch = build(), rows()
     assert torch.equal(objective.generate(batch.prompt, 4), greedy(objective.model, batch.prompt, 4))
-
-
-def test_refusals():
-    with pytest.raises(Impossible, match=r"model\.mask=full: RankingIntoTheFuture"):
-        build(mask="full")

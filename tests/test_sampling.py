@@ -1,4 +1,4 @@
-"""What the objectives that learn from their own samples share."""
+"""Sampling and its metrics, as used by the objectives that learn from sampled answers."""
 
 import pytest
 import torch

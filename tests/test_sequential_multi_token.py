@@ -104,10 +104,8 @@ def test_the_modules_are_dropped_at_inference():
     assert torch.equal(objective.generate(batch.prompt, A), plain.generate(batch.prompt, A))
 
 
-def test_refusals():
-    with pytest.raises(Impossible, match=r"model\.mask=full: SequentialMultiToken"):
-        chain(mask="full")
-    with pytest.raises(Impossible, match=r"objective\.horizon=5: the answer has 4 tokens"):
+def test_invalid_options_are_rejected():
+    with pytest.raises(Impossible, match=r"objective\.horizon=5: .* at most 4"):
         chain(horizon=5)
     for wrong in ({"horizon": 0}, {"chain_weight": -0.1}):
         with pytest.raises(ValidationError):

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import TINY, last_checkpoint, outcome, states_once_settled
+from helpers import TINY, last_checkpoint, left_over, outcome, states_once_settled
 
 from forethought.cli.main import run
 from forethought.results import read_results
@@ -124,3 +124,4 @@ def test_a_signal_stops_both_processes_of_a_run_at_one_step(slow, monkeypatch):
     assert process.returncode == 128 + signal.SIGTERM
     assert read_results(Path("run")).status == "interrupted"
     assert 5 < last_step("run") < 200
+    assert left_over(process.pid) == []

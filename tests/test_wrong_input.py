@@ -13,7 +13,7 @@ from forethought.cli.main import run
 TINY = "experiment=smoke model.layers=1 model.width=16 model.heads=2"
 OWN = "experiment=smoke"  # where the line below gives the model itself
 
-GRAPH = "1,2|2,3|3,4|1,5|5,6|6,7/1,4=1,2,3,4\n"
+GRAPH = "1,2|2,3|3,4|1,5|5,6|6,0/1,4=1,2,3,4\n"
 FILES = {
     "bad.txt": GRAPH + "1,2|1,3/1,2=1,x\n",
     "mixed.txt": GRAPH + "1,2|1,3/1,2=1,2\n",
@@ -22,13 +22,13 @@ FILES = {
     "binary.txt": b"\xff\xfe\x00\x80",
     "latin1.txt": "é\n".encode("latin1"),
     "arity.txt": "1,2,9|2,3|3,4|1,5|5,6|6,7/1,4=1,2,3,4\n",
-    "outside.txt": GRAPH.replace("7", "10"),
-    "negative.txt": GRAPH.replace("7", "-7"),
-    "huge.txt": GRAPH.replace("7", "9" * 5000),
-    "twice.txt": GRAPH.replace("6,7", "5,6"),
-    "cycle.txt": GRAPH.replace("6,7", "6,5"),
-    "answer.txt": GRAPH.replace("=1,2,3,4", "=1,5,6,7"),
-    "goal.txt": GRAPH.replace("/1,4", "/1,7"),
+    "outside.txt": GRAPH.replace("0", "10"),
+    "negative.txt": GRAPH.replace("0", "-7"),
+    "huge.txt": GRAPH.replace("0", "9" * 5000),
+    "twice.txt": GRAPH.replace("6,0", "5,6"),
+    "cycle.txt": GRAPH.replace("6,0", "6,5"),
+    "answer.txt": GRAPH.replace("=1,2,3,4", "=1,5,6,0"),
+    "goal.txt": GRAPH.replace("/1,4", "/1,0"),
     "crlf.txt": GRAPH.replace("\n", "\r\n") + "x\r\n",
     "bom.txt": "\ufeff" + GRAPH + "x\n",
     "sum.txt": "0012+0034=00047\n",
@@ -193,13 +193,13 @@ DATA = [
     ("task.test_file=arity.txt", "arity.txt: line 1: '1,2,9|2,3"),
     ("objective=plan_tokens objective.tokens=abc", "objective.tokens=abc: expected a valid integer"),
     ("objective=plan_tokens objective.tokens=-50", "objective.tokens=-50: expected greater than"),
-    ("task.test_file=outside.txt", "line 1: node 10 is out of range for task.num_nodes=10; expected 0…9"),
-    ("task.test_file=negative.txt", "line 1: node -7 is out of range for task.num_nodes=10; expected 0…9"),
+    ("task.test_file=outside.txt", "line 1: node 10 is out of range for task.num_nodes=7; expected 0…6"),
+    ("task.test_file=negative.txt", "line 1: node -7 is out of range for task.num_nodes=7; expected 0…6"),
     ("task.test_file=huge.txt", "line 1: '1,2|2,3|3,4|1,5|5,6|6,999999999999999999' is malformed"),
     ("task.test_file=twice.txt", "line 1: the edges are not a star around 1; expected 2 arms of 4 nodes"),
     ("task.test_file=cycle.txt", "line 1: the edges are not a star around 1; expected 2 arms of 4 nodes"),
-    ("task.test_file=answer.txt", "line 1: 1,5,6,7 is not the path from 1 to 4"),
-    ("task.test_file=goal.txt", "line 1: 1,2,3,4 is not the path from 1 to 7"),
+    ("task.test_file=answer.txt", "line 1: 1,5,6,0 is not the path from 1 to 4"),
+    ("task.test_file=goal.txt", "line 1: 1,2,3,4 is not the path from 1 to 0"),
     ("task.test_file=crlf.txt", "crlf.txt: line 2: 'x' is malformed"),
     ("task.test_file=bom.txt", "bom.txt: line 2: 'x' is malformed"),
     (
@@ -381,7 +381,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("place")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert run(["train", *TINY.split(), "hydra.run.dir=run"]) == 0
+        assert run(["train", *TINY.split(), "task.num_nodes=10", "hydra.run.dir=run"]) == 0
         words = ["-m", *TINY.split(), "sweep=s", "seed=1", "hydra.sweep.dir=sweep", "hydra/launcher=basic"]
         assert run(["train", *words]) == 0
         write_files()
@@ -472,7 +472,9 @@ def test_folders(complaint, words, message):
 
 
 @pytest.mark.parametrize("how", CHECKPOINTS)
-@pytest.mark.parametrize("command", ["evaluate checkpoint_{}", "train init_from=checkpoint_{} " + TINY])
+@pytest.mark.parametrize(
+    "command", ["evaluate checkpoint_{}", "train task.num_nodes=10 init_from=checkpoint_{} " + TINY]
+)
 def test_checkpoints(complaint, command, how):
     """None of them is executed, and each is named by its path."""
     line = complaint(command.format(how).split())

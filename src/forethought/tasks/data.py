@@ -90,8 +90,9 @@ class Data:
         allowed = ~_is_held_out(fingerprint)
         if self._excluded is not None:
             # Not `isin`, which waits for the GPU.
-            place = torch.searchsorted(self._excluded, fingerprint).clamp(max=len(self._excluded) - 1)
-            allowed &= self._excluded[place] != fingerprint
+            excluded = self._excluded.to(fingerprint.device)
+            place = torch.searchsorted(excluded, fingerprint).clamp(max=len(excluded) - 1)
+            allowed &= excluded[place] != fingerprint
         return allowed
 
     def _draw(self, count: int, draws: Draws) -> Batch:
@@ -111,8 +112,9 @@ class Data:
 
     @cached_property
     def _acceptance(self) -> float:
-        """Share of the drawn rows that are trainable."""
-        rate = self._trainable(self.task.sample(_CHUNK, self._draws("rate"))).double().mean().item()
+        """Share of the drawn rows that are trainable, estimated on the CPU: a step never waits for a GPU."""
+        rows = self.task.sample(_CHUNK, Draws(self.seed, "rate"))
+        rate = self._trainable(rows).double().mean().item()
         if rate < 0.01:
             raise InputError(
                 f"task.test_file={self.task.test_file}: more than 99 % of the task's instances are held out, "
