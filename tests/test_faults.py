@@ -166,12 +166,11 @@ def test_a_damaged_checkpoint_costs_only_its_cell(workplace, capsys):
     words = ["train", "-m", *TINY.split(), "sweep=s", "seed=0,1", "hydra/launcher=basic"]
     assert run(words) == 0
     calm = left_behind("multirun/s")
-    broken, whole = (Path("multirun/s", name) for name in calm)
+    broken, _ = (Path("multirun/s", name) for name in calm)
     last = broken / "checkpoints" / "last.ckpt"
     saved = last.read_bytes()
     for how in ("cut", "hidden_code", "larger"):  # test_wrong_input.py has more
-        for cell in (broken, whole):
-            (cell / "results.json").unlink()
+        (broken / "results.json").unlink(missing_ok=True)
         spoil(last, how)
         capsys.readouterr()
         assert run(["resume", "multirun/s"]) == 1

@@ -121,8 +121,16 @@ def test_muon_s_first_update_is_orthogonal_and_as_large_as_adamw_s():
     assert singular.max() < 1.5 * expected
 
 
-@pytest.mark.parametrize("optimizer", choices("optimizer"))
-@pytest.mark.parametrize("model", [name for name in choices("model") if name != "pretrained"])
+MODELS = [name for name in choices("model") if name != "pretrained"]
+
+
+@pytest.mark.parametrize(
+    ("model", "optimizer"),
+    [
+        *((name, "muon") for name in MODELS),
+        *(("gpt", name) for name in choices("optimizer") if name != "muon"),
+    ],
+)
 def test_an_update_asks_the_device_for_no_value(model, optimizer):
     """Backward, clipping and step, as `test_every_objective.py` has it of the losses."""
     words = ["experiment=smoke", "hardware=cpu", f"model={model}", f"optimizer={optimizer}"]
