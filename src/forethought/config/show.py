@@ -4,7 +4,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from forethought.config.folder import config_folder
+from forethought.config_folder import config_folder
 
 
 def show() -> None:
