@@ -6,6 +6,7 @@ import itertools
 import os
 import pickle
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -250,7 +251,10 @@ class Composer:
             if files not in self._bases:
                 hydra = [_word(o) for o in self._hydra if not (self._searched and _is_searchpath(o))]
                 words = [*self._searched, *hydra, *files]
-                composed = compose(self.config_name, words, return_hydra_config=True)
+                with warnings.catch_warnings():
+                    # Our launcher replaces Hydra's of the same name on purpose.
+                    warnings.filterwarnings("ignore", r"\s*'hydra/launcher/basic' is validated")
+                    composed = compose(self.config_name, words, return_hydra_config=True)
                 OmegaConf.set_readonly(composed.hydra, False)
                 composed.hydra.runtime.cwd = os.getcwd()
                 if composed.hydra.job.chdir:
