@@ -9,45 +9,21 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import TINY, forethought, heeds_ctrl_c, states_once_settled
+from helpers import TINY, heeds_ctrl_c, states_once_settled
+from jobs import die, remember, speak, write
 
 from forethought.cli.main import run
 from forethought.launchers.processes import run_processes
 from forethought.results import read_results
 from forethought.sweeps import sweep_status
 
-# Jobs are functions of this module, which a process from the server imports.
-
-
-def write(folder, index, seconds=0.0, code=0):
-    begun = time.time()
-    time.sleep(seconds)
-    (Path(folder) / f"{index}").write_text(f"{begun} {time.time()} {os.environ.get('SLOT')} {os.getpid()}")
-    return code
-
-
-def speak(index):
-    print(f"job {index}", end=" ")
-    for word in ("says", "one", "line"):
-        print(word, end=" ", flush=False)
-        time.sleep(0.02)
-    print()
-    return 0
-
-
-def die(sign):
-    os.kill(os.getpid(), sign)
-
-
-def remember():
-    """1 if a job before this one has been here."""
-    remember.before = getattr(remember, "before", -1) + 1
-    return remember.before
+# The server of the pool imports this module once; without it every job would import torch.
+run_jobs = functools.partial(run_processes, preload=["forethought.launchers.work", "jobs"])
 
 
 def test_never_more_processes_than_slots_and_each_has_its_own(tmp_path):
     jobs = [functools.partial(write, tmp_path, index, 0.3) for index in range(6)]
-    ended = run_processes(jobs, [{"SLOT": "a"}, {"SLOT": "b"}])
+    ended = run_jobs(jobs, [{"SLOT": "a"}, {"SLOT": "b"}])
     assert [each.exit_code for each in ended] == [0] * 6
     spans = [(tmp_path / str(index)).read_text().split() for index in range(6)]
     for begun, *_ in spans:
@@ -65,7 +41,7 @@ def test_a_killed_job_costs_only_itself(tmp_path):
         functools.partial(write, tmp_path, 3, code=7),
         functools.partial(write, tmp_path, 4),
     ]
-    ended = run_processes(jobs, [{}, {}])
+    ended = run_jobs(jobs, [{}, {}])
     assert [each.exit_code for each in ended] == [0, -signal.SIGKILL, -signal.SIGTERM, 7, 0]
     assert "SIGKILL: out of memory" in str(ended[1])
     assert str(ended[3]) == "its process ended with exit code 7"
@@ -73,55 +49,51 @@ def test_a_killed_job_costs_only_itself(tmp_path):
 
 def test_stops_after_so_many_failures(tmp_path):
     jobs = [functools.partial(write, tmp_path, index, code=index % 2) for index in range(8)]
-    ended = run_processes(jobs, [{}], stop_after=2)
+    ended = run_jobs(jobs, [{}], stop_after=2)
     assert [each.exit_code for each in ended] == [0, 1, 0, 1, None, None, None, None]
     assert str(ended[-1]) == "not started"
 
 
 def test_lines_of_two_jobs_never_mix():
     lines = []
-    run_processes([functools.partial(speak, index) for index in range(4)], [{}, {}], print_line=lines.append)
+    run_jobs([functools.partial(speak, index) for index in range(4)], [{}, {}], print_line=lines.append)
     assert sorted(lines) == [f"job {index} says one line " for index in range(4)]
 
 
 def test_no_state_is_left_for_the_next_job():
-    assert [each.exit_code for each in run_processes([remember] * 3, [{}])] == [0, 0, 0]
+    assert [each.exit_code for each in run_jobs([remember] * 3, [{}])] == [0, 0, 0]
 
 
-def test_whatever_happens_to_a_cell_the_others_finish(faulty):
+def test_whatever_happens_to_a_cell_the_others_finish(faulty, capsys):
     """Killed (as by the kernel when memory is short), an exception, no memory, a loss that is no number."""
     words = ["train", "-m", "sweep=s", *faulty]
-    done = forethought(*words, "objective.fault=killed,raises,memory,infinite,none", "seed=0,1")
-    assert done.returncode == 1, done.stderr
-
-    states = {cell.name: cell for cell in sweep_status(Path("multirun/s"))}
-    last = done.stdout[done.stdout.index("2 of 10 cells finished") :]
+    assert run([*words, "objective.fault=killed,raises,memory,infinite,none", "seed=0"]) == 1
+    out = capsys.readouterr().out
+    assert [f"[{k}/5]" in out for k in range(1, 6)] == [True] * 5
+    last = out[out.index("1 of 5 cells finished") :]
+    cells = {cell.name.split("-")[5]: cell for cell in sweep_status(Path("multirun/s"))}
     for fault, reason in {
         "killed": "its process was killed by SIGKILL: out of memory",
         "raises": "ValueError: no luck",
         "memory": "RuntimeError",
         "infinite": "FloatingPointError: the training loss became",
     }.items():
-        failed = [cell for name, cell in states.items() if f"-{fault}-" in name]
-        assert len(failed) == 2
-        for cell in failed:
-            assert cell.state == "failed"
-            assert cell.detail.startswith(reason)
-            assert cell.name in last
-            assert reason in last
-            assert fault != "memory" or "can't allocate memory" in cell.detail
-            assert "\n" not in cell.detail
-    assert [cell.state for name, cell in states.items() if "-none-" in name] == ["finished"] * 2
-    again = forethought(*words, "objective.fault=killed,none", "seed=0")
-    assert "1 finished before, 1 to run" in again.stdout
+        cell = cells.pop(fault)
+        assert cell.state == "failed"
+        assert cell.detail.startswith(reason)
+        assert f"{cell.name}: {cell.detail}" in last
+        assert fault != "memory" or "can't allocate memory" in cell.detail
+        assert "\n" not in cell.detail
+    assert [cell.state for cell in cells.values()] == ["finished"]
+    run([*words, "objective.fault=killed,none", "seed=0"])
+    assert "2 cells, 1 finished before, 1 to run" in capsys.readouterr().out
 
 
 def test_a_sweep_can_be_told_to_stop_after_failures(faulty):
-    options = ["hydra.launcher.workers=1", "hydra.launcher.stop_after=2"]
-    words = ["train", "-m", "sweep=s", *faulty, "objective.fault=raises", "seed=range(6)"]
-    assert forethought(*words, *options).returncode == 1
+    options = ["hydra.launcher.workers=1", "hydra.launcher.stop_after=1"]
+    assert run(["train", "-m", "sweep=s", *faulty, "objective.fault=raises", "seed=range(4)", *options]) == 1
     states = [cell.state for cell in sweep_status(Path("multirun/s"))]
-    assert states == ["failed"] * 2 + ["waiting"] * 4
+    assert states == ["failed"] + ["waiting"] * 3
 
 
 @pytest.mark.parametrize(

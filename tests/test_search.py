@@ -16,8 +16,8 @@ SEARCH = ["train", "-m", *TINY, "hydra/launcher=basic", "sweep=s", "hydra/sweepe
 
 
 def test_the_space_of_a_search(workplace):
-    """`a,b` and `range` are choices, `interval` is a range of floats or, between integers, of integers."""
-    words = ["optimizer.lr=tag(log,interval(1e-4,1e-2))", "model.layers=interval(1,3)", "seed=range(3)"]
+    """`a,b` and `range` are choices, `interval` is a range of floats, by `int` of integers."""
+    words = ["optimizer.lr=tag(log,interval(1e-4,1e-2))", "model.layers=int(interval(1,3))", "seed=range(3)"]
     words += ["task.reverse=false,true", "max_steps=5", "optimizer.weight_decay=interval(0,0.5)"]
     assert Composer(words, True).search_space() == {
         "optimizer.lr": ("FloatDistribution", {"low": 1e-4, "high": 1e-2, "log": True}),
@@ -59,9 +59,9 @@ def test_a_search_over_groups_values_and_intervals(workplace, capsys):
     Path("mine/experiment").mkdir(parents=True)
     Path("mine/experiment/find.yaml").write_text(
         "# @package _global_\nhydra:\n  sweeper:\n    params:\n"
-        "      objective: next_token,multi_token\n      objective.horizon: interval(1,3)\n"
+        "      objective: next_token,multi_token\n      objective.horizon: int(interval(1,3))\n"
     )
-    words = [*SEARCH, "--config-dir=mine", "+experiment=smoke"][:-1]
+    words = [*SEARCH, "--config-dir=mine"]
     words[words.index("experiment=smoke")] = "experiment=find"
     words += ["max_steps=2", "evaluation.test_samples=16", "evaluation.validation_samples=16"]
     words += ["optimizer.lr=tag(log,interval(1e-4,1e-2))", "hydra.sweeper.n_trials=6", "hydra.sweeper.sampler.seed=3"]

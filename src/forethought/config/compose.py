@@ -28,6 +28,9 @@ from forethought.config_folder import config_folder
 from forethought.errors import InputError
 from forethought.sweeps import NOT_IDENTITY, Cell, cell_name
 
+# Our launcher replaces Hydra's of the same name on purpose.
+warnings.filterwarnings("ignore", r"\s*'hydra/launcher/basic' is validated")
+
 CONFIG_NAME = "config"
 _OPEN = ("trainer", "callbacks")  # nodes that take keys which their YAML file does not list
 
@@ -156,8 +159,8 @@ class Composer:
     def search_space(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """Return the distribution to search for each swept key: its name in Optuna, and its arguments.
 
-        `a,b` is categorical, `range(…)` a grid of numbers, `interval(…)` an interval of floats, or of
-        integers if both ends are; `tag(log, …)` makes an interval logarithmic.
+        `a,b` and `range(…)` are categorical, `interval(…)` is an interval of floats and `int(interval(…))` of
+        integers; `tag(log, …)` makes an interval logarithmic.
 
         Raises:
             InputError: a choice of a swept group does not compose, or no choice has one of the keys.
@@ -251,10 +254,7 @@ class Composer:
             if files not in self._bases:
                 hydra = [_word(o) for o in self._hydra if not (self._searched and _is_searchpath(o))]
                 words = [*self._searched, *hydra, *files]
-                with warnings.catch_warnings():
-                    # Our launcher replaces Hydra's of the same name on purpose.
-                    warnings.filterwarnings("ignore", r"\s*'hydra/launcher/basic' is validated")
-                    composed = compose(self.config_name, words, return_hydra_config=True)
+                composed = compose(self.config_name, words, return_hydra_config=True)
                 OmegaConf.set_readonly(composed.hydra, False)
                 composed.hydra.runtime.cwd = os.getcwd()
                 if composed.hydra.job.chdir:
