@@ -6,6 +6,7 @@ import itertools
 import os
 import pickle
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -83,8 +84,8 @@ class Composer:
 
     def _parse(self, words: Sequence[str]) -> list[Override]:
         for word in words:
-            if not word.strip():
-                raise InputError(f"{word!r}: cannot be read; expected KEY=VALUE")
+            if not word.partition("=")[0].strip():
+                raise InputError(f"{word if word.strip() else repr(word)}: cannot be read; expected KEY=VALUE")
         try:
             return OverridesParser.create(self._loader).parse_overrides(list(words))
         except HydraException as error:
@@ -99,10 +100,7 @@ class Composer:
         """
         words = [o for o in self._own if not o.is_sweep_override()]
         swept = self._swept_groups(self._own)
-        config = self._compose([o for o in words if o.key_or_group.split(".")[0] not in swept])
-        if config.hydra.job.chdir:
-            raise InputError("hydra.job.chdir=true: not supported; paths are relative to the current folder")
-        return config
+        return self._compose([o for o in words if o.key_or_group.split(".")[0] not in swept])
 
     @property
     def launcher(self) -> dict[str, Any]:
@@ -132,9 +130,7 @@ class Composer:
             InputError: one of them does not compose.
         """
         if not self.is_sweep:
-            for override in filter(Override.is_sweep_override, self._own):
-                raise InputError(f"{_word(override)}: several values; use one, or -m for a sweep over them")
-            return [self._cell(self._own)]
+            return [self._cell(_single_values(self._own))]
         overrides = self.swept()
         with _explained():
             values = [[*_values(override)] for override in overrides]
@@ -176,8 +172,12 @@ class Composer:
         return [_word(o) for o in self.swept() if not o.is_sweep_override()]
 
     def cell(self, words: Sequence[str]) -> Cell:
-        """Compose one cell of a sweep from words without commas."""
-        return self._cell(self._parse(words))
+        """Compose one cell of a sweep.
+
+        Raises:
+            InputError: it does not compose, or a word has several values.
+        """
+        return self._cell(_single_values(self._parse(words)))
 
     def _cell(self, overrides: list[Override], absent: _AbsentKeys | None = None) -> Cell:
         config = self._compose(overrides, absent)
@@ -225,7 +225,12 @@ class Composer:
         with _explained(lambda: self._explain_choice(overrides)):
             if files not in self._bases:
                 words = [*self._searched, *(_word(o) for o in self._hydra), *files]
-                composed = compose(self.config_name, words, return_hydra_config=True)
+                with warnings.catch_warnings():
+                    # Hydra has a launcher `basic` of its own, and warns that ours replaces it.
+                    warnings.filterwarnings("ignore", "(?s).*validated against ConfigStore schema")
+                    composed = compose(self.config_name, words, return_hydra_config=True)
+                if composed.hydra.job.chdir:
+                    raise InputError("hydra.job.chdir=true: not supported; use paths from the current folder")
                 OmegaConf.set_readonly(composed.hydra, False)
                 composed.hydra.runtime.cwd = os.getcwd()
                 self._bases[files] = pickle.dumps(composed)
@@ -313,18 +318,26 @@ def _word(override: Override) -> str:
     return str(override.input_line)
 
 
+def _single_values(overrides: list[Override]) -> list[Override]:
+    for override in filter(Override.is_sweep_override, overrides):
+        raise InputError(f"{_word(override)}: several values; use one, or -m for a sweep over them")
+    return overrides
+
+
 def _values(override: Override) -> Iterator[str]:
     """Yield KEY=VALUE for each value of an override."""
     key = _word(override).partition("=")[0]
     if not override.is_sweep_override():
         yield _word(override)
         return
+    if isinstance(override.value(), IntervalSweep):
+        raise InputError(f"{_word(override)}: requires hydra/sweeper=optuna; a grid takes values, as in 1,2,3")
     try:
         values = [*override.sweep_string_iterator()]
     except (ValueError, TypeError, HydraException) as error:
         raise InputError(f"{_word(override)}: {error}; expected values, such as 1,2,3") from None
     if not values:
-        raise InputError(f"{_word(override)}: names no cell; expected at least one value")
+        raise InputError(f"{_word(override)}: no values; use at least one")
     yield from (f"{key}={value}" for value in values)
 
 
