@@ -23,7 +23,7 @@ class Impossible(InputError):
 
 
 def expected_one_of(accepted: Iterable[str], given: str = "") -> str:
-    """Return `expected one of a, b, c`, and a hint if a name, or a word of one, is spelt almost as `given`."""
+    """Return `expected one of a, b, c`, and a hint if a name or its part is spelt almost as `given`."""
     names = list(accepted)
     words = {word: name for name in reversed(names) for word in (*name.split("_"), name)}
     close = get_close_matches(given, words, n=1)

@@ -85,7 +85,8 @@ class Composer:
     def _parse(self, words: Sequence[str]) -> list[Override]:
         for word in words:
             if not word.partition("=")[0].strip():
-                raise InputError(f"{word if word.strip() else repr(word)}: cannot be read; expected KEY=VALUE")
+                shown = word if word.strip() else repr(word)
+                raise InputError(f"{shown}: cannot be read; expected KEY=VALUE")
         try:
             return OverridesParser.create(self._loader).parse_overrides(list(words))
         except HydraException as error:
@@ -331,7 +332,7 @@ def _values(override: Override) -> Iterator[str]:
         yield _word(override)
         return
     if isinstance(override.value(), IntervalSweep):
-        raise InputError(f"{_word(override)}: requires hydra/sweeper=optuna; a grid takes values, as in 1,2,3")
+        raise InputError(f"{_word(override)}: requires hydra/sweeper=optuna; use values, as in 1,2,3")
     try:
         values = [*override.sweep_string_iterator()]
     except (ValueError, TypeError, HydraException) as error:

@@ -187,7 +187,7 @@ def _build_callbacks(config: Config) -> list[pl.Callback]:
     entries = config.get("callbacks") or {}
     for name, entry in entries.items():
         if not isinstance(entry, dict):
-            raise InputError(f"callbacks.{name}={entry}: expected a node, such as callbacks.{name}._target_=package.Class")
+            raise InputError(f"callbacks.{name}={entry}: expected callbacks.{name}._target_=package.Class")
     return [construct(entries, name, base=BASES["callbacks"], prefix="callbacks.") for name in entries]
 
 
@@ -215,7 +215,9 @@ def construct(
         if _is_ours(kind):
             raise
         said = " ".join(str(error).split())
-        raise InputError(f"{prefix}{group}: {kind.__name__} rejects its options ({said}); change them") from None
+        raise InputError(
+            f"{prefix}{group}: {kind.__name__} rejects its options ({said}); change them"
+        ) from None
 
 
 def _refuse_unknown(
