@@ -50,7 +50,7 @@ def explain_validation(error: ValidationError, prefix: str) -> InputError:
     accepted = " or ".join(dict.fromkeys(map(_accepted, complaints)))
     is_range = any(complaint["type"] in _RANGES for complaint in complaints)
     wrong = "out of range; use" if is_range else "expected"
-    return InputError(f"{key}={_as_typed(first['input'])}: {wrong} {accepted}")
+    return InputError(f"{key}={as_typed(first['input'])}: {wrong} {accepted}")
 
 
 _RANGES = {
@@ -80,6 +80,6 @@ def _accepted(complaint: dict[str, Any]) -> str:
     return str(complaint["msg"]).removeprefix("Input should be ")
 
 
-def _as_typed(value: Any) -> str:
+def as_typed(value: Any) -> str:
     """Write a value as on the command line."""
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

@@ -31,7 +31,7 @@ from forethought.sweeps.source import hash_source
 from forethought.tasks import Data, Task, TaskData, derive_seed
 from forethought.training.checkpoint import check_weights, checkpoint_of, load_model_weights, read_checkpoint
 from forethought.training.settings import EvaluationSettings, Settings, check_trainer_options
-from forethought.validation import explain_validation
+from forethought.validation import as_typed, explain_validation
 
 Config = dict[str, Any]
 
@@ -187,7 +187,9 @@ def _build_callbacks(config: Config) -> list[pl.Callback]:
     entries = config.get("callbacks") or {}
     for name, entry in entries.items():
         if not isinstance(entry, dict):
-            raise InputError(f"callbacks.{name}={entry}: expected callbacks.{name}._target_=package.Class")
+            raise InputError(
+                f"callbacks.{name}={as_typed(entry)}: expected callbacks.{name}._target_=package.Class"
+            )
     return [construct(entries, name, base=BASES["callbacks"], prefix="callbacks.") for name in entries]
 
 
@@ -229,7 +231,7 @@ def _refuse_unknown(
     for key, value in values.items():
         if key not in known or key in given:
             accepted = [*(parameter for parameter in known if parameter not in given), *also]
-            raise InputError(f"{name}.{key}={value}: no such key; {expected_one_of(accepted, key)}")
+            raise InputError(f"{name}.{key}={as_typed(value)}: no such key; {expected_one_of(accepted, key)}")
 
 
 def _options(config: Config, group: str, prefix: str = "") -> dict[str, Any]:
@@ -241,7 +243,7 @@ def _options(config: Config, group: str, prefix: str = "") -> dict[str, Any]:
 def node(config: Config, group: str, prefix: str = "") -> dict[str, Any]:
     if not isinstance(config.get(group), dict):
         among = f"{group}=CHOICE, a file in conf/{group}, or " if group in BASES else ""
-        raise InputError(f"{prefix}{group}={config.get(group)}: expected {among}{group}.KEY=VALUE")
+        raise InputError(f"{prefix}{group}={as_typed(config.get(group))}: expected {among}{group}.KEY=VALUE")
     values: dict[str, Any] = config[group]
     return values
 
@@ -257,7 +259,7 @@ def locate(config: Config, group: str, base: type | None = None, prefix: str = "
         kind = pkgutil.resolve_name(str(target))
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
-            f"{prefix}{group}._target_={target}: cannot be imported ({error}); expected package.module.Class"
+            f"{prefix}{group}._target_={as_typed(target)}: cannot be imported ({error}); expected package.module.Class"
         ) from None
     base = base or BASES[group]
     if not (isinstance(kind, type) and issubclass(kind, base)):
