@@ -61,7 +61,8 @@ class Composer:
         # Resolve the time once a command, so that a cell is run in the folder in which it was checked.
         OmegaConf.register_new_resolver("now", lambda form: time.strftime(form, started), replace=True)
         self._loader = GlobalHydra.instance().config_loader()
-        self._is_group = cache(lambda name: bool(self._loader.get_group_options(name)))
+        # A key with a dot is no group. Hydra lists its folders anew for each question, which takes 5 ms.
+        self._is_group = cache(lambda name: "." not in name and bool(self._loader.get_group_options(name)))
         self._bases: dict[tuple[str, ...], bytes] = {}
         parsed = self._parse(list(overrides))
         self._hydra = [o for o in parsed if o.is_hydra_override()]

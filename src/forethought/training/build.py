@@ -255,18 +255,14 @@ def locate(config: Config, group: str, base: type | None = None, prefix: str = "
         InputError: it cannot be imported, or is something else.
     """
     target = node(config, group, prefix).get("_target_")
+    word = f"{prefix}{group}._target_={as_typed(target)}"
     try:
         kind = pkgutil.resolve_name(str(target))
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"{prefix}{group}._target_={as_typed(target)}: cannot be imported ({error}); expected package.module.Class"
-        ) from None
+        raise InputError(f"{word}: cannot be imported ({error}); expected package.module.Class") from None
     base = base or BASES[group]
     if not (isinstance(kind, type) and issubclass(kind, base)):
-        raise InputError(
-            f"{prefix}{group}._target_={target}: expected a class derived from "
-            f"{base.__module__}.{base.__qualname__}"
-        )
+        raise InputError(f"{word}: expected a class derived from {base.__module__}.{base.__qualname__}")
     return kind
 
 
