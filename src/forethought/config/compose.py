@@ -72,7 +72,8 @@ class Composer:
         # Resolve the time once a command, so that a cell is run in the folder in which it was checked.
         OmegaConf.register_new_resolver("now", lambda form: time.strftime(form, started), replace=True)
         self._loader = GlobalHydra.instance().config_loader()
-        self._is_group = cache(lambda name: bool(self._loader.get_group_options(name)))
+        # A key with a dot is no group. Hydra lists its folders anew for each question, which takes 5 ms.
+        self._is_group = cache(lambda name: "." not in name and bool(self._loader.get_group_options(name)))
         self._bases: dict[tuple[str, ...], bytes] = {}
         self._absent: _AbsentKeys | None = None
         parsed = self._parse(list(overrides))
@@ -101,8 +102,9 @@ class Composer:
 
     def _parse(self, words: Sequence[str]) -> list[Override]:
         for word in words:
-            if not word.strip():
-                raise InputError(f"{word!r}: cannot be read; expected KEY=VALUE")
+            if not word.partition("=")[0].strip():
+                shown = word if word.strip() else repr(word)
+                raise InputError(f"{shown}: cannot be read; expected KEY=VALUE")
         try:
             return OverridesParser.create(self._loader).parse_overrides(list(words))
         except HydraException as error:
@@ -149,9 +151,7 @@ class Composer:
             InputError: one of them does not compose.
         """
         if not self.is_sweep:
-            for override in filter(Override.is_sweep_override, self._own):
-                raise InputError(f"{_word(override)}: several values; use one, or -m for a sweep over them")
-            return [self._cell(self._own)]
+            return [self._cell(_single_values(self._own))]
         overrides = self.swept()
         with _explained():
             values = [[*_values(override)] for override in overrides]
@@ -206,8 +206,12 @@ class Composer:
         return [_word(o) for o in self.swept() if not o.is_sweep_override()]
 
     def cell(self, words: Sequence[str]) -> Cell:
-        """Compose one cell of a sweep from words without commas."""
-        return self._cell(self._parse(words))
+        """Compose one cell of a sweep.
+
+        Raises:
+            InputError: it does not compose, or a word has several values.
+        """
+        return self._cell(_single_values(self._parse(words)))
 
     def _cell(self, overrides: list[Override]) -> Cell:
         absent = self._absent
@@ -359,18 +363,26 @@ def _word(override: Override) -> str:
     return str(override.input_line)
 
 
+def _single_values(overrides: list[Override]) -> list[Override]:
+    for override in filter(Override.is_sweep_override, overrides):
+        raise InputError(f"{_word(override)}: several values; use one, or -m for a sweep over them")
+    return overrides
+
+
 def _values(override: Override) -> Iterator[str]:
     """Yield KEY=VALUE for each value of an override."""
     key = _word(override).partition("=")[0]
     if not override.is_sweep_override():
         yield _word(override)
         return
+    if isinstance(override.value(), IntervalSweep):
+        raise InputError(f"{_word(override)}: requires hydra/sweeper=optuna; use values, as in 1,2,3")
     try:
         values = [*override.sweep_string_iterator()]
     except (ValueError, TypeError, HydraException) as error:
         raise InputError(f"{_word(override)}: {error}; expected values, such as 1,2,3") from None
     if not values:
-        raise InputError(f"{_word(override)}: names no cell; expected at least one value")
+        raise InputError(f"{_word(override)}: no values; use at least one")
     yield from (f"{key}={value}" for value in values)
 
 
