@@ -28,7 +28,7 @@ def room_of(path):
 
 
 def imports_of(path):
-    """Return the modules that a file imports, also inside functions, without those for type checkers alone."""
+    """Return the modules that a file imports, also in functions, but not for type checkers alone."""
     skipped = {
         id(node)
         for block in ast.walk(TREES[path])
