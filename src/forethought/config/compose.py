@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -21,13 +22,21 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from forethought.config.explain import explain_hydra
+from forethought.config.explain import HIDDEN, explain_hydra
 from forethought.config.folder import config_folder
 from forethought.config.overrides import quote
-from forethought.errors import InputError
+from forethought.errors import InputError, expected_one_of
 from forethought.sweeps import NOT_IDENTITY, Cell, cell_name
 
 CONFIG_NAME = "config"
+_OF_HYDRA = (
+    "hydra.run",
+    "hydra.sweep",
+    "hydra.sweeper",
+    "hydra.launcher",
+    "hydra.searchpath",
+    "hydra.job.chdir",
+)
 _OPEN = ("trainer", "callbacks")  # nodes that take keys which their YAML file does not list
 
 
@@ -57,6 +66,9 @@ class Composer:
         started = time.localtime()
         GlobalHydra.instance().clear()
         initialize_config_dir(str(config_folder()), version_base="1.3")
+        for path in (config_folder() / "hydra").glob("*/*.yaml"):
+            # Hydra and its plugins store nodes under the names of these files, and would mix the two.
+            ConfigStore.instance().repo["hydra"].get(path.parent.name, {}).pop(path.name, None)
         # Resolve the time once a command, so that a cell is run in the folder in which it was checked.
         OmegaConf.register_new_resolver("now", lambda form: time.strftime(form, started), replace=True)
         self._loader = GlobalHydra.instance().config_loader()
@@ -66,6 +78,12 @@ class Composer:
         self._hydra = [o for o in parsed if o.is_hydra_override()]
         self._own = [o for o in parsed if not o.is_hydra_override()]
         self._searched = self._search_path(config_dir)
+        for override in self._hydra:
+            if not override.key_or_group.replace("/", ".").startswith(_OF_HYDRA):
+                raise InputError(
+                    f"{_word(override)}: not supported, as Forethought runs cells itself; expected one of "
+                    f"{', '.join(_OF_HYDRA)}"
+                )
 
     def _search_path(self, config_dir: str | None) -> list[str]:
         """Turn --config-dir into an entry of `hydra.searchpath`, which Hydra's API offers."""
@@ -99,10 +117,7 @@ class Composer:
         """
         words = [o for o in self._own if not o.is_sweep_override()]
         swept = self._swept_groups(self._own)
-        config = self._compose([o for o in words if o.key_or_group.split(".")[0] not in swept])
-        if config.hydra.job.chdir:
-            raise InputError("hydra.job.chdir=true: not supported; paths are relative to the current folder")
-        return config
+        return self._compose([o for o in words if o.key_or_group.split(".")[0] not in swept])
 
     @property
     def launcher(self) -> dict[str, Any]:
@@ -183,9 +198,11 @@ class Composer:
         config = self._compose(overrides, absent)
         used = [o for o in overrides if absent is None or not absent.skips(config, o.key_or_group)]
         node = config.hydra
+        if node.job.chdir:
+            raise InputError("hydra.job.chdir=true: not supported; paths are relative to the current folder")
         choices = {str(group): str(node.runtime.choices[group]) for group in node.runtime.choices}
         choices = {group: choice for group, choice in choices.items() if "hydra" not in group}
-        with _explained():
+        with _explained(), _as_hydra_config(config):
             name = cell_name(_plain(config, NOT_IDENTITY), choices)
             node.runtime.output_dir = str(self._folder_of(config, name))
             values = _plain(config)
@@ -230,7 +247,6 @@ class Composer:
                 composed.hydra.runtime.cwd = os.getcwd()
                 self._bases[files] = pickle.dumps(composed)
             config: DictConfig = pickle.loads(self._bases[files])
-            HydraConfig.instance().cfg = config  # type: ignore[assignment]  # for `${hydra:…}` in user configs
             for override in overrides:
                 if not self._sets_value(override):
                     continue
@@ -269,38 +285,35 @@ class _AbsentKeys:
 
     def __init__(self, groups: set[str]) -> None:
         self.groups = groups
-        self.errors: dict[str, OmegaConfBaseException] = {}
         self.choices: dict[str, set[str]] = {}
+        self.accepted: dict[str, set[str]] = {}
         self.applied: set[str] = set()
 
     def skips(self, config: DictConfig, key: str) -> bool:
-        group = key.split(".")[0]
-        return group in self.groups and "." in key and not _has(config, key)
+        return key.split(".")[0] in self.groups and "." in key and not _has(config, key)
 
     def lacks(self, config: DictConfig, key: str) -> bool:
+        """Note whether this config has the key. Return True if not."""
         if not self.skips(config, key):
             self.applied.add(key)
             return False
-        group = key.split(".")[0]
+        group, parent = key.split(".")[0], OmegaConf.select(config, key.rpartition(".")[0])
         self.choices.setdefault(key, set()).add(str(config.hydra.runtime.choices[group]))
-        try:
-            OmegaConf.update(config, key, None)
-        except OmegaConfBaseException as error:
-            self.errors.setdefault(key, error)
+        keys = {str(name) for name in parent or () if name not in HIDDEN}
+        self.accepted.setdefault(key, set()).update(keys)
         return True
 
     def refuse_keys_that_none_has(self) -> None:
-        """
+        """Check that every key applies to some choice.
+
         Raises:
             InputError: a key that none of the swept choices has; the message names them.
         """
-        for key, choices in self.choices.items():
-            if key not in self.applied:
-                group = key.split(".")[0]
-                raise InputError(
-                    f"{key}: no such key in {group}={','.join(sorted(choices))}; "
-                    f"{str(explain_hydra(self.errors[key])).partition('; ')[2]}"
-                )
+        for key in self.choices.keys() - self.applied:
+            group, last = key.split(".")[0], key.rpartition(".")[2]
+            choices = ",".join(sorted(self.choices[key]))
+            accepted = expected_one_of(sorted(self.accepted[key]), last)
+            raise InputError(f"{key}: no such key in {group}={choices}; {accepted}")
 
 
 def _has(config: DictConfig, key: str) -> bool:
@@ -363,6 +376,16 @@ def _each_once(cells: list[Cell]) -> list[Cell]:
                 "sweep=NAME for each"
             )
     return list(unique.values())
+
+
+@contextmanager
+def _as_hydra_config(config: DictConfig) -> Iterator[None]:
+    """Resolve `${hydra:…}` by this config in the block alone: Lightning's DDP looks there, too."""
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = None
 
 
 @contextmanager

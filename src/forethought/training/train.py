@@ -162,5 +162,6 @@ class _EachRank(pl.Callback):
 
 def quieten_lightning() -> None:
     """Silence Lightning's advice and remarks on its own insides. Its import resets its loggers."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for package in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(package).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
