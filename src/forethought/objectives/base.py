@@ -122,7 +122,8 @@ class Objective(pl.LightningModule, ABC):
             value = self.trainer.strategy.reduce(loss.detach(), reduce_op="mean").item()
             if not math.isfinite(value):
                 raise FloatingPointError(f"the training loss became {value} by step {step}")
-            self.log("train/loss", value, prog_bar=True, logger=False)
+            # A tensor of the CPU: Lightning reads the metrics of its bar after every step, and would wait.
+            self.log("train/loss", torch.tensor(value), prog_bar=True, logger=False)
             # Not through `log`: after a resume between two epochs, Lightning logs one step too late.
             for logger in self.loggers:
                 logger.log_metrics({"train/loss": value}, step)

@@ -74,7 +74,9 @@ class OptimizerFactory:
                 optimizer = self.kind([p for p in module.parameters() if p.requires_grad], **self.options)
         except (TypeError, ValueError, RuntimeError) as error:
             said = " ".join(str(error).split())
-            raise InputError(f"optimizer: {self.kind.__name__} rejects its options: {said}") from None
+            raise InputError(
+                f"optimizer: {self.kind.__name__} rejects its options ({said}); change them"
+            ) from None
         return optimizer
 
     def _decay_groups(self, module: nn.Module) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from forethought.results import (
     read_stretches,
     write_atomically,
 )
-from forethought.sweeps import CELL_FILE, Cell, Locked, defer_signals, lock
+from forethought.sweeps import CELL_FILE, Cell, Locked, defer_signals, lock, read_cell
 from forethought.training.build import Run, build, source_hashes
 from forethought.training.provenance import describe_stretch, summary_of_host
 from forethought.training.train import Session
@@ -107,13 +107,20 @@ def _join(cell: Cell) -> None:
     sys.exit(0)
 
 
+def refuse_folder_of_another(cell: Cell) -> None:
+    """
+    Raises:
+        InputError: the folder of the cell holds another run, and `force` is false.
+    """
+    earlier = None if cell.config.get("force") else read_cell(cell.folder)
+    if earlier is not None and earlier.name != cell.name:
+        raise InputError(f"{cell.folder}: holds the run {earlier.name}; use another folder, or force=true")
+
+
 def _prepare(cell: Cell, force: bool) -> None:
     """Remove leftovers of an earlier attempt, and write down how the cell is composed."""
     folder = cell.folder
-    if (folder / CELL_FILE).exists():
-        earlier = Cell.from_json((folder / CELL_FILE).read_text())
-        if earlier.name != cell.name and not force:
-            raise InputError(f"{folder}: holds the run {earlier.name}; use another folder, or force=true")
+    refuse_folder_of_another(cell)
     (folder / RESULTS_FILE).unlink(missing_ok=True)
     if force:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
