@@ -126,6 +126,8 @@ def test_resuming_is_exact(tmp_path, words):
         assert read_results(folder).status == {"crash": "failed"}.get(how, "interrupted")
         folder = folder.rename(tmp_path / f"stopped-{number + 1}")
     train(folder, *words)
+    (folder / "results.json").unlink()  # killed before it wrote them
+    train(folder, *words)
     assert outcome(folder) == outcome(tmp_path / "calm")
 
 
