@@ -1,4 +1,4 @@
-"""Command-line words become cells: as Hydra composes them, each once, with one compose for each choice of files."""
+"""Command-line words become cells: as Hydra composes them, each once, and quickly."""
 
 import ast
 import os
@@ -72,7 +72,7 @@ def test_cells_that_differ_in_values_alone_share_what_hydra_composed(workplace):
     for words in (["seed=1", "task.degree=3"], ["seed=1", "model=lstm"]):
         steps.append(composer.cell(["experiment=e", *words]).config["max_steps"])
     assert steps == [5, 5, 7]
-    assert composer.cell(["experiment=e", "seed=1"]).config["seed"] == 1, "no value stays from an earlier cell"
+    assert composer.cell(["experiment=e"]).config["task"]["degree"] == 2
 
 
 CARD = [
@@ -149,7 +149,10 @@ def test_each_cell_once_and_a_key_where_its_choice_has_it(words, count):
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        ("objective=next_token,multi_token objective.horizn=2,3", ["objective.horizn", "multi_token,next_token"]),
+        (
+            "objective=next_token,multi_token objective.horizn=2,3",
+            ["objective.horizn", "multi_token,next_token"],
+        ),
         ("objective=next_token objective.horizon=2,3", ["objective.horizon"]),
         ("objective=next_token,multi_token task.horizon=2", ["task.horizon", "degree"]),
         ("hardware=cpu,gpu", ["hardware=cpu", "hardware=gpu", "sweep=NAME"]),
@@ -169,7 +172,9 @@ def test_a_sweep_that_cannot_be_composed_is_one_line(workplace, capsys, words, p
     assert os.listdir() == []
 
 
-@pytest.mark.parametrize("words", [["hydra.job.chdir=true"], ["hydra.run.dir="], [""], [" "], ["seed=1,2"], ["="]])
+@pytest.mark.parametrize(
+    "words", [["hydra.job.chdir=true"], ["hydra.run.dir="], [""], [" "], ["seed=1,2"], ["="]]
+)
 def test_a_single_run_that_cannot_be_composed_is_one_line(workplace, capsys, words):
     assert run(["train", *TINY, *words]) == 2
     error = capsys.readouterr().err
@@ -183,7 +188,9 @@ def test_a_config_dir_goes_together_with_a_search_path(workplace, order):
     """Each has a choice of its own; a relative --config-dir is kept as an absolute one."""
     for folder, name in (("one", "a"), ("two", "b")):
         Path(folder, "objective").mkdir(parents=True)
-        Path(folder, "objective", f"{name}.yaml").write_text("# x\n_target_: forethought.objectives.NextToken\n")
+        Path(folder, "objective", f"{name}.yaml").write_text(
+            "# x\n_target_: forethought.objectives.NextToken\n"
+        )
     words = ["objective=a,b", f"hydra.searchpath=[file://{workplace}/two]"][::order]
     cells = composed(*words, config_dir="one")
     assert sorted(cell.choices["objective"] for cell in cells) == ["a", "b"]

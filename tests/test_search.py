@@ -31,7 +31,12 @@ def test_the_space_of_a_search(workplace):
 def test_a_search_tells_what_came_out_and_goes_on(workplace, capsys):
     """Of a failed trial, too; a second call runs what is missing to n_trials and remembers the first."""
     optuna = pytest.importorskip("optuna")
-    words = [*SEARCH, "optimized_metric=train/loss", "hydra.sweeper.direction=minimize", "hydra.sweeper.n_jobs=1"]
+    words = [
+        *SEARCH,
+        "optimized_metric=train/loss",
+        "hydra.sweeper.direction=minimize",
+        "hydra.sweeper.n_jobs=1",
+    ]
     words += ["optimizer.lr=1e-3,1e30", "optimizer.clip_norm=null", "seed=range(1000)"]
     # Of the first three trials one has a learning rate of 1e30.
     assert run([*words, "hydra.sweeper.n_trials=3", "hydra.sweeper.sampler.seed=0"]) == 1
@@ -64,7 +69,11 @@ def test_a_search_over_groups_values_and_intervals(workplace, capsys):
     words = [*SEARCH, "--config-dir=mine"]
     words[words.index("experiment=smoke")] = "experiment=find"
     words += ["max_steps=2", "evaluation.test_samples=16", "evaluation.validation_samples=16"]
-    words += ["optimizer.lr=tag(log,interval(1e-4,1e-2))", "hydra.sweeper.n_trials=6", "hydra.sweeper.sampler.seed=3"]
+    words += [
+        "optimizer.lr=tag(log,interval(1e-4,1e-2))",
+        "hydra.sweeper.n_trials=6",
+        "hydra.sweeper.sampler.seed=3",
+    ]
     assert run(words) == 0
     study = optuna.load_study(study_name="s", storage="sqlite:///multirun/s/optuna.db")
     assert {trial.params["objective"] for trial in study.trials} == {"next_token", "multi_token"}

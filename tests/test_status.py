@@ -15,7 +15,15 @@ from reports import CURVES, make_run
 
 from forethought.cli.main import run
 from forethought.results import Stretch, add_stretch, write_curves
-from forethought.sweeps import CELL_FILE, Cell, CellStatus, add_to_grid, lock, sweep_seconds_left, sweep_status
+from forethought.sweeps import (
+    CELL_FILE,
+    Cell,
+    CellStatus,
+    add_to_grid,
+    lock,
+    sweep_seconds_left,
+    sweep_status,
+)
 
 S = Path("s")
 
@@ -88,7 +96,10 @@ def test_time_left_of_a_run_and_of_its_sweep(workplace, capsys):
         cell_file.write_text("{}")
         assert run(["status", "s/early"]) == 0
         out = capsys.readouterr().out.splitlines()
-        assert out == ["running      early  step 200 of 1000, 7 min left", "1 cells: 1 running, about 7 min left"]
+        assert out == [
+            "running      early  step 200 of 1000, 7 min left",
+            "1 cells: 1 running, about 7 min left",
+        ]
     assert run(["status", "s"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("2 interrupted, 1 waiting")
     assert run(["status", "s/done"]) == 0

@@ -207,9 +207,7 @@ class Composer:
                     f"sweep one experiment at a time, or use {ignored[0]}=VALUES"
                 )
             overrides = [
-                o
-                for o in overrides
-                if not (self._sets_value(o) and absent.skips(config, o.key_or_group))
+                o for o in overrides if not (self._sets_value(o) and absent.skips(config, o.key_or_group))
             ]
         choices = {str(group): str(node.runtime.choices[group]) for group in node.runtime.choices}
         choices = {group: choice for group, choice in choices.items() if "hydra" not in group}

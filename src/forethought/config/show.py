@@ -10,7 +10,9 @@ from forethought.config_folder import config_folder
 def show() -> None:
     """Let Hydra print what `sys.argv` asks of it."""
     GlobalHydra.instance().clear()
-    main = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(_run_nothing)
+    main = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(
+        _run_nothing
+    )
     try:
         main()
     except SystemExit as done:  # after --hydra-help
