@@ -60,10 +60,11 @@ def make_plan(cells: list[Cell], runs_here: bool = True) -> Plan:
                 plan.edited[cell.name] = edited
             continue
         # Imported here, as finished cells are skipped without torch.
-        from forethought.training import check
+        from forethought.training import check, refuse_folder_of_another
 
         try:
             check(cell.config if runs_here else _on_any_machine(cell.config), cell)
+            refuse_folder_of_another(cell)
             plan.waiting.append(cell)
         except Impossible as error:
             plan.impossible[cell.name] = str(error)

@@ -6,7 +6,6 @@ import itertools
 import os
 import pickle
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,16 +22,21 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from forethought.config.explain import explain_hydra
+from forethought.config.explain import HIDDEN, explain_hydra
 from forethought.config.overrides import quote
 from forethought.config_folder import config_folder
-from forethought.errors import InputError
+from forethought.errors import InputError, expected_one_of
 from forethought.sweeps import NOT_IDENTITY, Cell, cell_name
 
-# Our launcher replaces Hydra's of the same name on purpose.
-warnings.filterwarnings("ignore", r"\s*'hydra/launcher/basic' is validated")
-
 CONFIG_NAME = "config"
+_OF_HYDRA = (
+    "hydra.run",
+    "hydra.sweep",
+    "hydra.sweeper",
+    "hydra.launcher",
+    "hydra.searchpath",
+    "hydra.job.chdir",
+)
 _OPEN = ("trainer", "callbacks")  # nodes that take keys which their YAML file does not list
 
 
@@ -61,16 +66,26 @@ class Composer:
         started = time.localtime()
         GlobalHydra.instance().clear()
         initialize_config_dir(str(config_folder()), version_base="1.3")
+        for path in (config_folder() / "hydra").glob("*/*.yaml"):
+            # Hydra and its plugins store nodes under the names of these files, and would mix the two.
+            ConfigStore.instance().repo["hydra"].get(path.parent.name, {}).pop(path.name, None)
         # Resolve the time once a command, so that a cell is run in the folder in which it was checked.
         OmegaConf.register_new_resolver("now", lambda form: time.strftime(form, started), replace=True)
         self._loader = GlobalHydra.instance().config_loader()
-        self._is_group = cache(lambda name: bool(self._loader.get_group_options(name)))
+        # A key with a dot is no group. Hydra lists its folders anew for each question, which takes 5 ms.
+        self._is_group = cache(lambda name: "." not in name and bool(self._loader.get_group_options(name)))
         self._bases: dict[tuple[str, ...], bytes] = {}
         self._absent: _AbsentKeys | None = None
         parsed = self._parse(list(overrides))
         self._hydra = [o for o in parsed if o.is_hydra_override()]
         self._own = [o for o in parsed if not o.is_hydra_override()]
         self._searched = self._search_path(config_dir)
+        for override in self._hydra:
+            if not override.key_or_group.replace("/", ".").startswith(_OF_HYDRA):
+                raise InputError(
+                    f"{_word(override)}: not supported, as Forethought runs cells itself; expected one of "
+                    f"{', '.join(_OF_HYDRA)}"
+                )
 
     def _search_path(self, config_dir: str | None) -> list[str]:
         """Turn --config-dir into an entry of `hydra.searchpath`, which Hydra's API offers."""
@@ -87,8 +102,9 @@ class Composer:
 
     def _parse(self, words: Sequence[str]) -> list[Override]:
         for word in words:
-            if not word.strip():
-                raise InputError(f"{word!r}: cannot be read; expected KEY=VALUE")
+            if not word.partition("=")[0].strip():
+                shown = word if word.strip() else repr(word)
+                raise InputError(f"{shown}: cannot be read; expected KEY=VALUE")
         try:
             return OverridesParser.create(self._loader).parse_overrides(list(words))
         except HydraException as error:
@@ -135,9 +151,7 @@ class Composer:
             InputError: one of them does not compose.
         """
         if not self.is_sweep:
-            for override in filter(Override.is_sweep_override, self._own):
-                raise InputError(f"{_word(override)}: several values; use one, or -m for a sweep over them")
-            return [self._cell(self._own)]
+            return [self._cell(_single_values(self._own))]
         overrides = self.swept()
         with _explained():
             values = [[*_values(override)] for override in overrides]
@@ -192,8 +206,12 @@ class Composer:
         return [_word(o) for o in self.swept() if not o.is_sweep_override()]
 
     def cell(self, words: Sequence[str]) -> Cell:
-        """Compose one cell of a sweep from words without commas."""
-        return self._cell(self._parse(words))
+        """Compose one cell of a sweep.
+
+        Raises:
+            InputError: it does not compose, or a word has several values.
+        """
+        return self._cell(_single_values(self._parse(words)))
 
     def _cell(self, overrides: list[Override]) -> Cell:
         absent = self._absent
@@ -211,7 +229,7 @@ class Composer:
             ]
         choices = {str(group): str(node.runtime.choices[group]) for group in node.runtime.choices}
         choices = {group: choice for group, choice in choices.items() if "hydra" not in group}
-        with _explained():
+        with _explained(), _as_hydra_config(config):
             name = cell_name(_plain(config, NOT_IDENTITY), choices)
             node.runtime.output_dir = str(self._folder_of(config, name))
             values = _plain(config)
@@ -259,7 +277,6 @@ class Composer:
                     raise InputError("hydra.job.chdir=true: not supported; paths are relative to this folder")
                 self._bases[files] = pickle.dumps(composed)
             config: DictConfig = pickle.loads(self._bases[files])
-            HydraConfig.instance().cfg = config  # type: ignore[assignment]  # for `${hydra:…}` in user configs
             for override in overrides:
                 if not self._sets_value(override):
                     continue
@@ -301,38 +318,35 @@ class _AbsentKeys:
 
     def __init__(self, groups: set[str]) -> None:
         self.groups = groups
-        self.errors: dict[str, OmegaConfBaseException] = {}
         self.choices: dict[str, set[str]] = {}
+        self.accepted: dict[str, set[str]] = {}
         self.applied: set[str] = set()
 
     def skips(self, config: DictConfig, key: str) -> bool:
-        group = key.split(".")[0]
-        return group in self.groups and "." in key and not _has(config, key)
+        return key.split(".")[0] in self.groups and "." in key and not _has(config, key)
 
     def lacks(self, config: DictConfig, key: str) -> bool:
+        """Note whether this config has the key. Return True if not."""
         if not self.skips(config, key):
             self.applied.add(key)
             return False
-        group = key.split(".")[0]
+        group, parent = key.split(".")[0], OmegaConf.select(config, key.rpartition(".")[0])
         self.choices.setdefault(key, set()).add(str(config.hydra.runtime.choices[group]))
-        try:
-            OmegaConf.update(config, key, None)
-        except OmegaConfBaseException as error:
-            self.errors.setdefault(key, error)
+        keys = {str(name) for name in parent or () if name not in HIDDEN}
+        self.accepted.setdefault(key, set()).update(keys)
         return True
 
     def refuse_keys_that_none_has(self) -> None:
-        """
+        """Check that every key applies to some choice.
+
         Raises:
             InputError: a key that none of the swept choices has; the message names them.
         """
-        for key, choices in self.choices.items():
-            if key not in self.applied:
-                group = key.split(".")[0]
-                raise InputError(
-                    f"{key}: no such key in {group}={','.join(sorted(choices))}; "
-                    f"{str(explain_hydra(self.errors[key])).partition('; ')[2]}"
-                )
+        for key in self.choices.keys() - self.applied:
+            group, last = key.split(".")[0], key.rpartition(".")[2]
+            choices = ",".join(sorted(self.choices[key]))
+            accepted = expected_one_of(sorted(self.accepted[key]), last)
+            raise InputError(f"{key}: no such key in {group}={choices}; {accepted}")
 
 
 def _has(config: DictConfig, key: str) -> bool:
@@ -349,18 +363,26 @@ def _word(override: Override) -> str:
     return str(override.input_line)
 
 
+def _single_values(overrides: list[Override]) -> list[Override]:
+    for override in filter(Override.is_sweep_override, overrides):
+        raise InputError(f"{_word(override)}: several values; use one, or -m for a sweep over them")
+    return overrides
+
+
 def _values(override: Override) -> Iterator[str]:
     """Yield KEY=VALUE for each value of an override."""
     key = _word(override).partition("=")[0]
     if not override.is_sweep_override():
         yield _word(override)
         return
+    if isinstance(override.value(), IntervalSweep):
+        raise InputError(f"{_word(override)}: requires hydra/sweeper=optuna; use values, as in 1,2,3")
     try:
         values = [*override.sweep_string_iterator()]
     except (ValueError, TypeError, HydraException) as error:
         raise InputError(f"{_word(override)}: {error}; expected values, such as 1,2,3") from None
     if not values:
-        raise InputError(f"{_word(override)}: names no cell; expected at least one value")
+        raise InputError(f"{_word(override)}: no values; use at least one")
     yield from (f"{key}={value}" for value in values)
 
 
@@ -399,6 +421,16 @@ def _each_once(cells: list[Cell]) -> list[Cell]:
                 "sweep=NAME for each"
             )
     return list(unique.values())
+
+
+@contextmanager
+def _as_hydra_config(config: DictConfig) -> Iterator[None]:
+    """Resolve `${hydra:…}` by this config in the block alone: Lightning's DDP looks there, too."""
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = None
 
 
 @contextmanager
