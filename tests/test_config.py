@@ -1,4 +1,4 @@
-"""Command-line words become cells: as Hydra composes them, each once, with one compose for each choice of files."""
+"""Command-line words become cells: as Hydra composes them, each once, and quickly."""
 
 import ast
 import os
@@ -72,9 +72,7 @@ def test_cells_that_differ_in_values_alone_share_what_hydra_composed(workplace):
     for words in (["seed=1", "task.degree=3"], ["seed=1", "model=lstm"]):
         steps.append(composer.cell(["experiment=e", *words]).config["max_steps"])
     assert steps == [5, 5, 7]
-    assert composer.cell(["experiment=e", "seed=1"]).config["seed"] == 1, (
-        "no value stays from an earlier cell"
-    )
+    assert composer.cell(["experiment=e"]).config["task"]["degree"] == 2
 
 
 CARD = [
