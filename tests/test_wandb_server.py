@@ -133,7 +133,7 @@ def test_results_are_on_disk_before_anything_is_published(server, monkeypatch):
 
 @pytest.mark.slow
 def test_the_sessions_of_an_offline_run_are_synced_as_one(server):
-    words = [*ONLINE, "logger.mode=offline", "max_steps=30", "optimizer.lr=1.0"]  # the loss rises
+    words = [*ONLINE, "logger.mode=offline", "max_steps=30", "optimizer.lr=10.0"]  # the loss rises
     assert run([*words, *fault(20, "SIGTERM")]) == 143
     assert run(words) == 0
     folder = folder_of_run()
