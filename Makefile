@@ -46,7 +46,7 @@ test-slow: install # kills, launchers, notebooks, two processes
 test-all: install
 	$(BIN)/pytest -n 2 --dist worksteal -m ""
 
-bench: install # some fifteen minutes of an idle machine
+bench: install # forethought train against a plain loop, and more: twenty minutes of an idle machine
 	$(BIN)/python benchmarks/bench.py
 
 lint: install

@@ -1,4 +1,4 @@
-"""What the benchmarks share: loops that take turns, and how a measurement is written down."""
+"""Loops that take turns, and the form of a written measurement."""
 
 from __future__ import annotations
 
@@ -23,22 +23,25 @@ class Section:
 
 
 def take_turns(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call, `rounds` times each, in turns: a noisy moment hits all of them."""
+    """Return the seconds of each call, `rounds` times each, in turns: a noisy moment hits all of them.
+
+    A call that returns a float has timed itself.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, call in contestants.items():
             began = time.perf_counter()
-            call()
+            own = call()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(own if isinstance(own, float) else time.perf_counter() - began)
     return seconds
 
 
 def ratios(slow: Sequence[float], fast: Sequence[float]) -> tuple[float, float, float]:
-    """Median, least and most of how many times faster, round against round."""
-    found = sorted(a / b for a, b in zip(slow, fast, strict=True))
-    return statistics.median(found), found[0], found[-1]
+    """Return the median, least and most of slow / fast, round by round."""
+    quotients = sorted(a / b for a, b in zip(slow, fast, strict=True))
+    return statistics.median(quotients), quotients[0], quotients[-1]
 
 
 def spread(values: tuple[float, float, float], digits: int = 2) -> str:
@@ -47,6 +50,6 @@ def spread(values: tuple[float, float, float], digits: int = 2) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """In Markdown."""
+    """Return a table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

@@ -1,4 +1,4 @@
-"""The training loop that everyone writes first: what the others are compared with."""
+"""The training loop that everyone writes first, as the baseline."""
 
 from __future__ import annotations
 

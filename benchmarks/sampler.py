@@ -14,10 +14,10 @@ SIZES = [(2, 5, 50), (5, 5, 50), (7, 7, 100)]
 COUNTS, ROUNDS = (64, 8192), 15
 
 
-def measure() -> Section:
+def measure(tiny: bool = False) -> Section:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     before = torch.get_num_threads()
-    rows, figures = [], {}
+    rows, figures, rounds = [], {}, 1 if tiny else ROUNDS
     for threads in sorted({1, len(os.sched_getaffinity(0))}):
         torch.set_num_threads(threads)
         calls = {}
@@ -29,7 +29,7 @@ def measure() -> Section:
                     count, Draws(0, device=device)
                 )
         take_turns(calls, 2)
-        for (name, count), seconds in take_turns(calls, ROUNDS).items():
+        for (name, count), seconds in take_turns(calls, rounds).items():
             rates = [count / duration for duration in seconds]
             median = statistics.median(rates)
             rows.append([name, count, threads, spread((median, min(rates), max(rates)), 0)])
@@ -38,11 +38,7 @@ def measure() -> Section:
     torch.set_num_threads(before)
     return Section(
         "The path-star sampler",
-        f"On {device}; median of {ROUNDS} interleaved calls (least to most).",
+        f"On {device}; median of {rounds} interleaved calls (least to most).",
         table(["graph", "graphs per call", "threads", "graphs per second"], rows),
         figures,
     )
-
-
-if __name__ == "__main__":
-    print(measure().table)

@@ -1,4 +1,4 @@
-"""What a command costs before it begins, and what a cell of a sweep costs beside its training."""
+"""Seconds of a command before it begins, and of a cell of a sweep beside its training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from forethought.results import read_results
 
 COMMAND = [sys.executable, "-m", "forethought"]
 TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "hydra.launcher.workers=1"]
-FEW, MANY, ROUNDS = 3, 15, 3
 
 
 def seconds_of(words: list[str], folder: str) -> float:
@@ -26,14 +25,14 @@ def seconds_of(words: list[str], folder: str) -> float:
 
 
 def sweep_seconds(cells: int, folder: str, name: str) -> tuple[float, float]:
-    """Of a whole sweep on one worker, and of its cells' training alone."""
+    """Return the seconds of a whole sweep on one worker, and of its cells' training alone."""
     whole = seconds_of(["train", "-m", f"sweep={name}", f"seed=range({cells})", *TINY], folder)
     trained = sum(read_results(path).wall_seconds for path in Path(folder, "multirun", name).glob("*-s*"))
     return whole, trained
 
 
 def copy_cells(folder: Path, count: int) -> None:
-    """A finished sweep of `count` cells, from one finished cell."""
+    """Make a finished sweep of `count` cells from one finished cell."""
     (cell,) = (folder / "multirun" / "one").glob("*-s*")
     text, big = (cell / "results.json").read_text(), folder / "multirun" / "big"
     (words,) = json.loads((cell.parent / "grid.json").read_text()).values()
@@ -44,17 +43,18 @@ def copy_cells(folder: Path, count: int) -> None:
     (big / "grid.json").write_text(json.dumps(dict.fromkeys(names, words)))
 
 
-def measure() -> Section:
+def measure(tiny: bool = False) -> Section:
+    few_cells, many_cells, rounds = (1, 2, 1) if tiny else (3, 15, 3)
     with tempfile.TemporaryDirectory() as folder:
-        helped = [seconds_of(["--help"], folder) for _ in range(2 * ROUNDS + 1)]
+        helped = [seconds_of(["--help"], folder) for _ in range(2 * rounds - 1)]
         each = []
-        for turn in range(ROUNDS):
-            few, trained_few = sweep_seconds(FEW, folder, f"few{turn}")
-            many, trained_many = sweep_seconds(MANY, folder, f"many{turn}")
-            each.append(((many - trained_many) - (few - trained_few)) / (MANY - FEW))
+        for turn in range(rounds):
+            few, trained_few = sweep_seconds(few_cells, folder, f"few{turn}")
+            many, trained_many = sweep_seconds(many_cells, folder, f"many{turn}")
+            each.append(((many - trained_many) - (few - trained_few)) / (many_cells - few_cells))
         sweep_seconds(1, folder, "one")
         copy_cells(Path(folder), 1000)
-        status = [seconds_of(["status", "multirun/big"], folder) for _ in range(2 * ROUNDS + 1)]
+        status = [seconds_of(["status", "multirun/big"], folder) for _ in range(2 * rounds - 1)]
     figures = {
         "cell_overhead_seconds": round(statistics.median(each), 3),
         "help_seconds": round(statistics.median(helped), 3),
@@ -67,13 +67,9 @@ def measure() -> Section:
     ]
     return Section(
         "Starting up",
-        f"Processes begun anew; medians. The last: sweeps of {FEW} and of {MANY} tiny cells on one worker of "
-        "the pool, their difference less `wall_seconds`; it holds composing, starting the process, building, "
-        "testing and writing.",
+        f"A new process each time; medians. The last: sweeps of {few_cells} and of {many_cells} tiny cells "
+        "on one worker of the pool, their difference less `wall_seconds`; it holds composing, starting the "
+        "process, building, testing and writing.",
         table(["", "seconds"], rows),
         figures,
     )
-
-
-if __name__ == "__main__":
-    print(measure().table)

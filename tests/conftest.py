@@ -50,15 +50,13 @@ def gpt2_checkpoint(tmp_path_factory):
 
 
 @pytest.fixture
-def needed(request):
-    """Overrides without which a choice of model has nothing to begin from."""
+def needed_options(request):
+    """Model options without which a choice of model cannot be built."""
 
-    def overrides(model):
-        if model != "pretrained":
-            return []
-        return [f"model.name={request.getfixturevalue('gpt2_checkpoint')}"]
+    def options(model):
+        return {"name": request.getfixturevalue("gpt2_checkpoint")} if model == "pretrained" else {}
 
-    return overrides
+    return options
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """An accelerator for machines that have none: a device with the CPU's arithmetic and CUDA's rules.
 
-Its tensors do not meet the CPU's, every wait for it is noted, and a graph captured on it replays kernels, not
-Python. What it cannot show: speed, autocast, several streams, and CUDA's own kernels.
+Its tensors cannot be mixed with the CPU's, and every device sync is noted. It does not show speed, autocast,
+several streams, or CUDA's own kernels.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 from lightning.pytorch.accelerators import Accelerator
@@ -58,7 +58,10 @@ class There(torch.Tensor):
         return self.to("cpu").tolist()
 
     def __reduce_ex__(self, protocol):
-        return self.here.detach().clone().__reduce_ex__(protocol)  # checkpoints are read to the CPU
+        return self.here.detach().clone().__reduce_ex__(protocol)  # checkpoints are loaded to the CPU
+
+    def __format__(self, spec):
+        return format(self.item(), spec)
 
     def __repr__(self):
         return f"There({self.here})"
@@ -68,20 +71,18 @@ class Elsewhere(TorchDispatchMode):
     """Computes on the device.
 
     Raises (in the kernel that does it):
-        RuntimeError: tensors of the device meet tensors of the CPU; or a capture waits for it.
+        RuntimeError: tensors of the device are mixed with tensors of the CPU.
     """
 
     def __init__(self):
         super().__init__()
         self.waits = []
         """Kernels for which a host would have to wait for a real device."""
-        self.graph = None
-        """The one that is being captured."""
 
     def __enter__(self):
         self._lifted = torch._C._only_lift_cpu_tensors()
-        torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(…, device=…) would not come by here
-        self._threads = torch.autograd.set_multithreading_enabled(False)  # others would not know of this mode
+        torch._C._set_only_lift_cpu_tensors(True)  # otherwise torch.tensor(…, device=…) bypasses this mode
+        self._threads = torch.autograd.set_multithreading_enabled(False)  # modes are local to a thread
         self._threads.__enter__()
         return super().__enter__()
 
@@ -93,25 +94,21 @@ class Elsewhere(TorchDispatchMode):
     def __torch_dispatch__(self, kernel, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         flat, form = tree_flatten((args, kwargs))
-        tensors = [each for each in flat if isinstance(each, torch.Tensor)]
-        there = any(isinstance(each, There) for each in tensors)
+        tensors = [value for value in flat if isinstance(value, torch.Tensor)]
+        there = any(isinstance(tensor, There) for tensor in tensors)
         asked = kwargs.get("device")
         stays = there if asked is None else torch.device(asked).type == DEVICE.type
         if not (there or stays):
             return kernel(*args, **kwargs)
-        strays = [each for each in tensors if not isinstance(each, There)]
+        strays = [tensor for tensor in tensors if not isinstance(tensor, There)]
         copies = kernel in (aten._to_copy.default, aten.copy_.default)
-        if not copies and there and any(each.ndim for each in strays):
+        if not copies and there and any(tensor.ndim for tensor in strays):
             raise RuntimeError(f"{kernel}: {DEVICE} meets cpu")
         if _reads(kernel, args) or (copies and (strays or not stays)):
             self.waits.append(str(kernel))
-            if self.graph is not None:
-                raise RuntimeError(f"{kernel}: not permitted when stream is capturing")
-        own = tree_unflatten([_here(each) for each in flat], form)
+        own_args, own_kwargs = tree_unflatten([_here(value) for value in flat], form)
         with torch.inference_mode(False):  # so that a view of a plain tensor is a plain one
-            out = kernel(*own[0], **own[1])
-            if self.graph is not None:
-                self.graph.record(kernel, own, out)
+            out = kernel(*own_args, **own_kwargs)
             if not stays:
                 return out
             wrapped = tree_map_only(torch.Tensor, There, out)
@@ -123,7 +120,7 @@ _CURIOUS = {"aten::multinomial", "aten::isin.Tensor_Tensor"}
 
 
 def _reads(kernel, args):
-    """Whether the host must know values to go on."""
+    """Return True if the host must know values to go on."""
     if kernel.name() in _CURIOUS:
         return True
     if kernel in (aten.index.Tensor, aten.index_put.default, aten.index_put_.default):
@@ -134,49 +131,7 @@ def _reads(kernel, args):
 def _here(value):
     if isinstance(value, There):
         return value.here
-    if isinstance(value, torch.Tensor):
-        return value.clone()  # a number of the host's: a graph keeps the one that it was captured with
     return torch.device("cpu") if isinstance(value, torch.device) else value
-
-
-class Graph:
-    """Stands for `torch.cuda.CUDAGraph`: kernels and the memory that they read and write."""
-
-    def __init__(self):
-        self.kernels, self.memory = [], {}
-
-    def record(self, kernel, arguments, out):
-        self.kernels.append((kernel, arguments, out))
-        read = {_place(each) for each in _tensors(arguments)}
-        for each in _tensors(out):
-            if _place(each) not in read:
-                self.memory[_place(each)] = each
-
-    def forget(self):
-        """What was computed while it was captured, CUDA has never computed."""
-        for each in self.memory.values():
-            each.fill_(torch.nan if each.is_floating_point() else 0)
-
-    @torch.inference_mode(False)
-    @torch.no_grad()
-    def replay(self):
-        for kernel, (args, kwargs), out in self.kernels:
-            for old, new in zip(_tensors(out), _tensors(kernel(*args, **kwargs)), strict=True):
-                if _place(old) != _place(new):
-                    old.copy_(new)
-
-
-def _tensors(tree):
-    return [each for each in tree_flatten(tree)[0] if isinstance(each, torch.Tensor)]
-
-
-def _place(tensor):
-    return tensor.untyped_storage().data_ptr()
-
-
-class _Stream:
-    def wait_stream(self, other):
-        pass
 
 
 class _Accelerator(Accelerator):
@@ -199,55 +154,24 @@ class _Accelerator(Accelerator):
     def get_parallel_devices(devices):
         return [DEVICE] * devices
 
-    @staticmethod
-    def auto_device_count():
-        return 1
-
-    @staticmethod
-    def is_available():
-        return True
-
-    @staticmethod
-    def name():
-        return "elsewhere"
+    auto_device_count = staticmethod(lambda: 1)
+    is_available = staticmethod(lambda: True)
+    name = staticmethod(lambda: "elsewhere")
 
 
 @contextmanager
 def gpu(monkeypatch):
-    """Runs train on the device as if it were a CUDA GPU."""
+    """Runs with `hardware=gpu` train on the device."""
     arguments = Hardware.trainer_arguments
 
-    device = Elsewhere()
+    def trainer_arguments(hardware, precision):
+        there = {"accelerator": _Accelerator(), "strategy": SingleDeviceStrategy(DEVICE)}
+        return arguments(hardware, precision) | (there if hardware.on_gpu else {})
 
-    @contextmanager
-    def capture(graph):
-        device.graph = graph
-        try:
-            yield
-        finally:
-            device.graph = None
-        graph.forget()
-
-    with monkeypatch.context() as patch, device:
+    with monkeypatch.context() as patch, Elsewhere() as device:
         patch.setattr(Hardware, "on_gpu", property(lambda hardware: hardware.accelerator != "cpu"))
         patch.setattr(Hardware, "device", property(lambda hardware: DEVICE if hardware.on_gpu else "cpu"))
-        patch.setattr(
-            Hardware,
-            "trainer_arguments",
-            lambda hardware: {
-                **arguments(hardware),
-                **(
-                    {"accelerator": _Accelerator(), "strategy": SingleDeviceStrategy(DEVICE)}
-                    if hardware.on_gpu
-                    else {}
-                ),
-            },
-        )
+        patch.setattr(Hardware, "trainer_arguments", trainer_arguments)
         patch.setattr(torch.cuda, "device_count", lambda: 1)
         patch.setattr(torch.cuda, "get_device_name", lambda: "elsewhere")
-        patch.setattr(torch.cuda, "CUDAGraph", Graph)
-        patch.setattr(torch.cuda, "graph", capture)
-        patch.setattr(torch.cuda, "Stream", _Stream)
-        patch.setattr(torch.cuda, "current_stream", _Stream)
-        patch.setattr(torch.cuda, "stream", nullcontext)
         yield device

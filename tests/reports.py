@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from forethought.report import load, write_report
+from forethought.report import load_sweep, write_report
 from forethought.results import Example, Results, write_curves
 
 STAR = {"edges": [["5", "2"], ["2", "8"], ["5", "9"], ["9", "3"]], "start": "5", "goal": "8"}
@@ -102,4 +102,4 @@ def make_repairs() -> list[Results]:
 
 def build_report(folder: Path, **axes: str) -> Path:
     """Write a report as the command line does. Return the path of the page."""
-    return write_report(load(folder, **axes), folder)
+    return write_report(load_sweep(folder, **axes), folder)

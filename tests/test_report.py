@@ -14,7 +14,7 @@ from reports import STAR, build_report, make_failed, make_repairs, make_run, sav
 from rich.console import Console
 
 from forethought.errors import InputError
-from forethought.report import load, print_table, wilson
+from forethought.report import load_sweep, print_table, wilson
 from forethought.report.findings import describe_group
 from forethought.report.groups import group_runs
 from forethought.report.myopia import describe_myopia_gaps
@@ -32,7 +32,7 @@ def list_labels(runs: Sequence[Results]) -> list[str]:
 
 def render_table(runs: Path | Sequence[Results], width: int = 100) -> str:
     console = Console(width=width, file=io.StringIO(), record=True)
-    print_table(load(runs) if isinstance(runs, Path) else group_runs(runs), console)
+    print_table(load_sweep(runs) if isinstance(runs, Path) else group_runs(runs), console)
     return console.export_text()
 
 

@@ -1,70 +1,101 @@
-"""A room imports only rooms below it."""
+"""Layers of the source: a room imports only rooms below, no circles, one meaning for each public name."""
 
 import ast
+from collections import defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "forethought"
-ROOMS = ["cli", "run", "sweep", "report", "evaluation", "objectives", "models", "tasks", "results"]
-CIRCULAR = {"cli"}  # compose and launchers import each other.
+ROOMS = [
+    *("cli", "launchers", "config", "training", "loggers", "report", "sweeps", "hardware", "objectives"),
+    *("optimizers", "models", "evaluation", "tasks", "results"),
+]
+TREES = {path: ast.parse(path.read_text()) for path in SOURCE.rglob("*.py")}
+NAMES = {
+    ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in TREES
+}
+PROTOCOLS = {
+    "cli": {"add_arguments", "run"},  # each command
+    "report": {"CAPTION", "TITLE", "draw"},  # each plot
+}
 
 
-def imported(path):
-    """Rooms that a file imports, also inside its functions."""
-    for found in ast.walk(ast.parse(path.read_text())):
-        names = [found.module] if isinstance(found, ast.ImportFrom) else []
-        names += [alias.name for alias in found.names] if isinstance(found, ast.Import) else []
-        for name in filter(None, names):
-            first, *rest = name.split(".")
-            if first == "forethought" and rest and rest[0] in ROOMS:
-                yield rest[0]
+def room_of(path):
+    return path.relative_to(SOURCE).parts[0]
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_rooms_below(room):
-    above = ROOMS[: ROOMS.index(room)]
-    for path in (SOURCE / room).rglob("*.py"):
-        assert not set(above) & set(imported(path)), path
-
-
-def modules_of(room):
-    """Return the file of each module in a room."""
-    return {
-        ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__"): path
-        for path in (SOURCE / room).rglob("*.py")
+def imports_of(path):
+    """Return the modules that a file imports, also in functions, but not for type checkers alone."""
+    skipped = {
+        id(node)
+        for block in ast.walk(TREES[path])
+        if isinstance(block, ast.If) and getattr(block.test, "id", "") == "TYPE_CHECKING"
+        for node in ast.walk(block)
     }
-
-
-def imported_modules(path, modules):
-    """Return those of the modules that a file imports, including imports inside functions."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(TREES[path]):
+        if id(node) in skipped:
+            continue
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: relative import"
-            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & modules.keys()
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & NAMES.keys()
             # A name that is not a submodule is defined in the package itself.
             names |= submodules | ({node.module} if len(submodules) < len(node.names) else set())
-    return names & modules.keys()
+    return names
 
 
-@pytest.mark.parametrize("room", sorted(set(ROOMS) - CIRCULAR))
-def test_modules_of_a_room_import_each_other_without_a_circle(room):
-    modules = modules_of(room)
-    TopologicalSorter({name: imported_modules(path, modules) for name, path in modules.items()}).prepare()
+def files_that_import(package):
+    return {path for path in TREES if any(f"{name}.".startswith(f"{package}.") for name in imports_of(path))}
 
 
-def test_only_cli_and_run_see_hydra():
-    for path in SOURCE.rglob("*.py"):
-        if path.relative_to(SOURCE).parts[0] not in ("cli", "run"):
-            assert "import hydra" not in path.read_text(), path
-            assert "from hydra" not in path.read_text(), path
+def test_every_folder_is_a_room():
+    assert {room_of(path) for path in TREES if path.parent != SOURCE} == {*ROOMS}
 
 
-def test_reports_never_see_torch():
-    for path in (SOURCE / "report").rglob("*.py"):
-        assert "import torch" not in path.read_text(), path
-        assert "from torch" not in path.read_text(), path
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_rooms_below(room):
+    above = {name: files_that_import(f"forethought.{name}") for name in ROOMS[: ROOMS.index(room)]}
+    for name, files in above.items():
+        assert not [path for path in files if room_of(path) == room], name
+
+
+def test_modules_import_each_other_without_a_circle():
+    TopologicalSorter({name: imports_of(path) & NAMES.keys() for name, path in NAMES.items()}).prepare()
+
+
+@pytest.mark.parametrize(
+    ("package", "rooms"),
+    [
+        ("hydra", {"config"}),
+        ("hydra._internal", set()),
+        ("omegaconf", {"config", "training"}),
+    ],
+)
+def test_only_some_rooms_import(package, rooms):
+    assert {room_of(path) for path in files_that_import(package)} == rooms
+
+
+@pytest.mark.parametrize("room", ["cli", "config", "report", "results", "sweeps"])
+def test_rooms_of_quick_commands_import_torch_in_no_module(room):
+    for path in TREES:
+        if room_of(path) == room:
+            assert "torch" not in {name.split(".")[0] for name in imports_of(path)}, path
+
+
+def test_a_public_name_is_defined_once():
+    """Functions, classes and constants of all files, but those that every file of a kind must define."""
+    definitions = defaultdict(set)
+    for path, tree in TREES.items():
+        for node in tree.body:
+            names = {node.name} if isinstance(node, ast.FunctionDef | ast.ClassDef) else set()
+            targets = getattr(node, "targets", [getattr(node, "target", None)])
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+            for name in names - PROTOCOLS.get(room_of(path), set()) - {"log"}:
+                if not name.startswith("_"):
+                    definitions[name].add(str(path.relative_to(SOURCE)))
+    assert {name: files for name, files in definitions.items() if len(files) > 1} == {}

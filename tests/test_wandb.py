@@ -11,7 +11,7 @@ from wandb_server import fault
 from forethought.cli.main import run
 from forethought.loggers.wandb import logged_in
 from forethought.loggers.wandb_media import sweep_media
-from forethought.report import load
+from forethought.report import load_sweep
 from forethought.results import read_curves, read_results
 
 TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "logger=wandb"]
@@ -111,7 +111,7 @@ def test_an_offline_sweep_read_back(workplace, capsys):
 def test_numbers_stay_numbers_in_the_table_of_cells(workplace):
     assert run(BASIC) == 0
     sweep = Path("multirun/s")
-    table = sweep_media(load(sweep), sweep)["cells"]
+    table = sweep_media(load_sweep(sweep), sweep)["cells"]
     row = dict(zip(table.columns, table.data[0], strict=True))
     results = read_results(next(Path("multirun/s").glob("path*")))
     assert row["test/accuracy"] == results.metrics["test/accuracy"]

@@ -224,10 +224,9 @@ def _print_plan(plan: Plan, with_estimate: bool) -> None:
     for cell in plan.waiting:
         print(f"would run   {cell.name}")
     plan.print_edits()
-    count = len(plan.cells) + len(plan.impossible)
     print(
-        f"{count} cells: {len(plan.finished)} finished, {len(plan.waiting)} to run, "
-        f"{len(plan.impossible)} impossible"
+        f"{len(plan.cells)} cells: {len(plan.finished)} finished, {len(plan.waiting)} to run; "
+        f"and {len(plan.impossible)} impossible"
     )
     if plan.waiting and with_estimate:
         from forethought.training.probe import seconds_of_cells

@@ -22,10 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from forethought.report import load, print_table, write_report
+    from forethought.report import load_sweep, print_table, write_report
 
     axes = {axis: getattr(options, axis) for axis in ("x", "y", "hue", "metric")}
-    sweep = load(options.folder, options.where, **axes)
+    sweep = load_sweep(options.folder, options.where, **axes)
     page = write_report(sweep, options.folder)
     print_table(sweep)
     print(f"report: {page}")

@@ -6,7 +6,6 @@ import itertools
 import os
 import pickle
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,13 +22,21 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from forethought.config.explain import explain_hydra
-from forethought.config.folder import config_folder
+from forethought.config.explain import HIDDEN, explain_hydra
 from forethought.config.overrides import quote
-from forethought.errors import InputError
+from forethought.config_folder import config_folder
+from forethought.errors import InputError, expected_one_of
 from forethought.sweeps import NOT_IDENTITY, Cell, cell_name
 
 CONFIG_NAME = "config"
+_OF_HYDRA = (
+    "hydra.run",
+    "hydra.sweep",
+    "hydra.sweeper",
+    "hydra.launcher",
+    "hydra.searchpath",
+    "hydra.job.chdir",
+)
 _OPEN = ("trainer", "callbacks")  # nodes that take keys which their YAML file does not list
 
 
@@ -58,16 +66,26 @@ class Composer:
         started = time.localtime()
         GlobalHydra.instance().clear()
         initialize_config_dir(str(config_folder()), version_base="1.3")
+        for path in (config_folder() / "hydra").glob("*/*.yaml"):
+            # Hydra and its plugins store nodes under the names of these files, and would mix the two.
+            ConfigStore.instance().repo["hydra"].get(path.parent.name, {}).pop(path.name, None)
         # Resolve the time once a command, so that a cell is run in the folder in which it was checked.
         OmegaConf.register_new_resolver("now", lambda form: time.strftime(form, started), replace=True)
         self._loader = GlobalHydra.instance().config_loader()
         # A key with a dot is no group. Hydra lists its folders anew for each question, which takes 5 ms.
         self._is_group = cache(lambda name: "." not in name and bool(self._loader.get_group_options(name)))
         self._bases: dict[tuple[str, ...], bytes] = {}
+        self._absent: _AbsentKeys | None = None
         parsed = self._parse(list(overrides))
         self._hydra = [o for o in parsed if o.is_hydra_override()]
         self._own = [o for o in parsed if not o.is_hydra_override()]
         self._searched = self._search_path(config_dir)
+        for override in self._hydra:
+            if not override.key_or_group.replace("/", ".").startswith(_OF_HYDRA):
+                raise InputError(
+                    f"{_word(override)}: not supported, as Forethought runs cells itself; expected one of "
+                    f"{', '.join(_OF_HYDRA)}"
+                )
 
     def _search_path(self, config_dir: str | None) -> list[str]:
         """Turn --config-dir into an entry of `hydra.searchpath`, which Hydra's API offers."""
@@ -78,8 +96,7 @@ class Composer:
             raise InputError(f"--config-dir={config_dir}: no such folder")
         self.flags.append(f"--config-dir={folder}")
         entries = [f"file://{folder}"]
-        for override in [o for o in self._hydra if o.key_or_group == "hydra.searchpath"]:
-            self._hydra.remove(override)
+        for override in filter(_is_searchpath, self._hydra):
             entries += [str(entry) for entry in override.value()]  # type: ignore[union-attr]
         return [f"hydra.searchpath=[{','.join(map(quote, entries))}]"]
 
@@ -95,14 +112,17 @@ class Composer:
 
     @cached_property
     def shared(self) -> DictConfig:
-        """The config that all cells of a sweep share, with Hydra's node. Values of swept groups are absent.
+        """The config that all cells of a sweep share, with Hydra's node and the default of each swept key.
 
         Raises:
             InputError: it does not compose.
         """
         words = [o for o in self._own if not o.is_sweep_override()]
-        swept = self._swept_groups(self._own)
-        return self._compose([o for o in words if o.key_or_group.split(".")[0] not in swept])
+        # A key of a group that only an experiment sweeps may be missing here.
+        config = self._compose(words, _AbsentKeys({o.key_or_group.split(".")[0] for o in words}))
+        if self.is_sweep and self.folder is not None:
+            config.hydra.sweep.dir = str(self.folder)
+        return config
 
     @property
     def launcher(self) -> dict[str, Any]:
@@ -117,8 +137,7 @@ class Composer:
 
     @property
     def sweep_folder(self) -> Path:
-        folder = self.folder or Path(str(self.shared.hydra.sweep.dir))
-        return folder
+        return Path(str(self.shared.hydra.sweep.dir))
 
     def _resolved(self, node: Any) -> dict[str, Any]:
         with _explained():
@@ -136,10 +155,9 @@ class Composer:
         overrides = self.swept()
         with _explained():
             values = [[*_values(override)] for override in overrides]
-        absent = _AbsentKeys(self._swept_groups(overrides))
-        words = [self._parse(combination) for combination in itertools.product(*values)]
-        cells = [self._cell(combination, absent) for combination in words]
-        absent.refuse_keys_that_none_has()
+        self._absent = _AbsentKeys(self._swept_groups(overrides))
+        cells = [self.cell(combination) for combination in itertools.product(*values)]
+        self._absent.refuse_keys_that_none_has()
         sweeps = sorted({str(cell.folder.parent) for cell in cells})
         if len(sweeps) > 1:
             raise InputError(f"sweep: cells would lie in {', '.join(sweeps)}; use one folder")
@@ -155,11 +173,25 @@ class Composer:
     def search_space(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """Return the distribution to search for each swept key: its name in Optuna, and its arguments.
 
-        `a,b` is categorical, `range(…)` a grid of numbers, `interval(…)` an interval of floats, or of
-        integers if both ends are; `tag(log, …)` makes an interval logarithmic.
+        `a,b` and `range(…)` are categorical, `interval(…)` is an interval of floats and `int(interval(…))` of
+        integers; `tag(log, …)` makes an interval logarithmic.
+
+        Raises:
+            InputError: a choice of a swept group does not compose, or no choice has one of the keys.
         """
+        overrides = self.swept()
+        self._absent = _AbsentKeys(self._swept_groups(overrides))
+        values = [
+            [*_values(o)]
+            if o.key_or_group in self._absent.groups or not o.is_sweep_override()
+            else [f"{o.key_or_group}=null"]
+            for o in overrides
+        ]
+        for words in itertools.product(*values):
+            self._compose(self._parse(words), self._absent)
+        self._absent.refuse_keys_that_none_has()
         space: dict[str, tuple[str, dict[str, Any]]] = {}
-        for override in filter(Override.is_sweep_override, self.swept()):
+        for override in filter(Override.is_sweep_override, overrides):
             sweep, key = override.value(), override.key_or_group
             if isinstance(sweep, IntervalSweep):
                 whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
@@ -181,17 +213,27 @@ class Composer:
         """
         return self._cell(_single_values(self._parse(words)))
 
-    def _cell(self, overrides: list[Override], absent: _AbsentKeys | None = None) -> Cell:
+    def _cell(self, overrides: list[Override]) -> Cell:
+        absent = self._absent
         config = self._compose(overrides, absent)
-        used = [o for o in overrides if absent is None or not absent.skips(config, o.key_or_group)]
         node = config.hydra
+        if absent is not None:
+            keys = {o.key_or_group for o in overrides}
+            if ignored := [key for key in node.sweeper.get("params") or () if key not in keys]:
+                raise InputError(
+                    f"experiment={node.runtime.choices.experiment}: sweeps {', '.join(ignored)} itself; "
+                    f"sweep one experiment at a time, or use {ignored[0]}=VALUES"
+                )
+            overrides = [
+                o for o in overrides if not (self._sets_value(o) and absent.skips(config, o.key_or_group))
+            ]
         choices = {str(group): str(node.runtime.choices[group]) for group in node.runtime.choices}
         choices = {group: choice for group, choice in choices.items() if "hydra" not in group}
-        with _explained():
+        with _explained(), _as_hydra_config(config):
             name = cell_name(_plain(config, NOT_IDENTITY), choices)
             node.runtime.output_dir = str(self._folder_of(config, name))
             values = _plain(config)
-        own = [_word(o) for o in used]
+        own = [_word(o) for o in overrides]
         hydra_words = [_word(o) for o in self._hydra if o.key_or_group not in _FOLDERS]
         return Cell(
             name=name,
@@ -226,30 +268,30 @@ class Composer:
         files = tuple(_word(o) for o in overrides if not self._sets_value(o))
         with _explained(lambda: self._explain_choice(overrides)):
             if files not in self._bases:
-                words = [*self._searched, *(_word(o) for o in self._hydra), *files]
-                with warnings.catch_warnings():
-                    # Hydra has a launcher `basic` of its own, and warns that ours replaces it.
-                    warnings.filterwarnings("ignore", "(?s).*validated against ConfigStore schema")
-                    composed = compose(self.config_name, words, return_hydra_config=True)
-                if composed.hydra.job.chdir:
-                    raise InputError("hydra.job.chdir=true: not supported; use paths from the current folder")
+                hydra = [_word(o) for o in self._hydra if not (self._searched and _is_searchpath(o))]
+                words = [*self._searched, *hydra, *files]
+                composed = compose(self.config_name, words, return_hydra_config=True)
                 OmegaConf.set_readonly(composed.hydra, False)
                 composed.hydra.runtime.cwd = os.getcwd()
+                if composed.hydra.job.chdir:
+                    raise InputError("hydra.job.chdir=true: not supported; paths are relative to this folder")
                 self._bases[files] = pickle.dumps(composed)
             config: DictConfig = pickle.loads(self._bases[files])
-            HydraConfig.instance().cfg = config  # type: ignore[assignment]  # for `${hydra:…}` in user configs
             for override in overrides:
                 if not self._sets_value(override):
                     continue
                 key, value = override.key_or_group, override.value()
-                if absent is not None and absent.lacks(config, key):
+                is_new = override.is_force_add()
+                if not is_new and absent is not None and absent.lacks(config, key):
                     continue
-                OmegaConf.update(config, key, value, merge=True, force_add=key.split(".")[0] in _OPEN)
+                is_new |= key.split(".")[0] in _OPEN
+                OmegaConf.update(config, key, value, merge=True, force_add=is_new)
         return config
 
     def _sets_value(self, override: Override) -> bool:
         """Tell values from choices of files, by Hydra's rule for what it applies after composing."""
-        if override.type is not OverrideType.CHANGE or override.package is not None:
+        changes = (OverrideType.CHANGE, OverrideType.FORCE_ADD)
+        if override.type not in changes or override.package is not None:
             return False
         return isinstance(override.value(), dict) or not self._is_group(override.key_or_group)
 
@@ -276,44 +318,45 @@ class _AbsentKeys:
 
     def __init__(self, groups: set[str]) -> None:
         self.groups = groups
-        self.errors: dict[str, OmegaConfBaseException] = {}
         self.choices: dict[str, set[str]] = {}
+        self.accepted: dict[str, set[str]] = {}
         self.applied: set[str] = set()
 
     def skips(self, config: DictConfig, key: str) -> bool:
-        group = key.split(".")[0]
-        return group in self.groups and "." in key and not _has(config, key)
+        return key.split(".")[0] in self.groups and "." in key and not _has(config, key)
 
     def lacks(self, config: DictConfig, key: str) -> bool:
+        """Note whether this config has the key. Return True if not."""
         if not self.skips(config, key):
             self.applied.add(key)
             return False
-        group = key.split(".")[0]
+        group, parent = key.split(".")[0], OmegaConf.select(config, key.rpartition(".")[0])
         self.choices.setdefault(key, set()).add(str(config.hydra.runtime.choices[group]))
-        try:
-            OmegaConf.update(config, key, None)
-        except OmegaConfBaseException as error:
-            self.errors.setdefault(key, error)
+        keys = {str(name) for name in parent or () if name not in HIDDEN}
+        self.accepted.setdefault(key, set()).update(keys)
         return True
 
     def refuse_keys_that_none_has(self) -> None:
-        """
+        """Check that every key applies to some choice.
+
         Raises:
             InputError: a key that none of the swept choices has; the message names them.
         """
-        for key, choices in self.choices.items():
-            if key not in self.applied:
-                group = key.split(".")[0]
-                raise InputError(
-                    f"{key}: no such key in {group}={','.join(sorted(choices))}; "
-                    f"{str(explain_hydra(self.errors[key])).partition('; ')[2]}"
-                )
+        for key in self.choices.keys() - self.applied:
+            group, last = key.split(".")[0], key.rpartition(".")[2]
+            choices = ",".join(sorted(self.choices[key]))
+            accepted = expected_one_of(sorted(self.accepted[key]), last)
+            raise InputError(f"{key}: no such key in {group}={choices}; {accepted}")
 
 
 def _has(config: DictConfig, key: str) -> bool:
     parent, _, last = key.rpartition(".")
     node = OmegaConf.select(config, parent)
     return OmegaConf.is_dict(node) and last in list(node)  # a missing value (???) counts as a key
+
+
+def _is_searchpath(override: Override) -> bool:
+    return bool(override.key_or_group == "hydra.searchpath")
 
 
 def _word(override: Override) -> str:
@@ -378,6 +421,16 @@ def _each_once(cells: list[Cell]) -> list[Cell]:
                 "sweep=NAME for each"
             )
     return list(unique.values())
+
+
+@contextmanager
+def _as_hydra_config(config: DictConfig) -> Iterator[None]:
+    """Resolve `${hydra:…}` by this config in the block alone: Lightning's DDP looks there, too."""
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = None
 
 
 @contextmanager

@@ -7,6 +7,9 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from forethought.errors import InputError, expected_one_of
 
+HIDDEN = ("_target_", "_convert_", "label", "hydra")
+"""Keys that are not offered in messages."""
+
 _SEVERAL = r"\1: several values; use one, or -m for a sweep over them"
 
 # What Hydra 1.3 says, and what we say instead.
@@ -16,7 +19,7 @@ _WORDINGS = {
     r"Could not append to config. An item is already at '(.*)'.": r"+\1: exists already; use \1=… without +",
     r"Could not delete from config. '(.*)' does not exist.": r"~\1: no such key",
     r"Multiple values for (\S+?)\. .*": r"+\1: is chosen already; use \1=CHOICE without +",
-    r"Could not override '(\S+)'\..*": r"\1: no such group; expected GROUP=CHOICE",
+    r"Could not override '(\S*)'\..*": r"\1: no such group; expected GROUP=CHOICE",
     r".*Missing mandatory value: (\S+)": r"\1=???: missing; use \1=VALUE",
 }
 
@@ -39,8 +42,7 @@ def explain_hydra(error: Exception) -> InputError:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
         parent, _, key = (cause.full_key or str(cause.key)).rpartition(".")
-        hidden = ("_target_", "_convert_", "label", "hydra")
-        siblings = [str(name) for name in (cause.parent_node or ()) if name not in hidden]
+        siblings = [str(name) for name in (cause.parent_node or ()) if name not in HIDDEN]
         path = ".".join(filter(None, [parent, key]))
         return InputError(f"{path}: no such key; {expected_one_of(siblings, key)}")
     said = str(error).splitlines()[0]

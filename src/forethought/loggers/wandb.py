@@ -170,9 +170,9 @@ class WandB(Logger):
 
     def _report(self, name: str, folder: Path) -> None:
         from forethought.loggers.wandb_media import sweep_media
-        from forethought.report import load, write_report
+        from forethought.report import load_sweep, write_report
 
-        sweep = load(folder)
+        sweep = load_sweep(folder)
         write_report(sweep, folder)
         run = self._start(folder / "report", id=f"{name}-summary", group=name, job_type="summary")
         with _finishing(run):

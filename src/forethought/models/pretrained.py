@@ -220,15 +220,15 @@ def load_language_model(name: str) -> Any:
     auto = transformers.AutoModelForCausalLM
     if torch.get_default_device().type != "meta":
         # Without adapter_kwargs, every load asks the hub for adapters of that name.
-        return load(auto, name, dtype=torch.float32, adapter_kwargs={"local_files_only": True})
-    config = load(transformers.AutoConfig, name)
+        return load_pretrained(auto, name, dtype=torch.float32, adapter_kwargs={"local_files_only": True})
+    config = load_pretrained(transformers.AutoConfig, name)
     try:
         return auto.from_config(config, dtype=torch.float32)
     except ValueError as error:
         raise loading_error(name, error) from None
 
 
-def load(auto: Any, name: str, **options: Any) -> Any:
+def load_pretrained(auto: Any, name: str, **options: Any) -> Any:
     """Load from a folder or the hub's local cache; if that fails, from the hub.
 
     Raises:
@@ -278,7 +278,7 @@ def native_ids(name: str, token_names: tuple[str, ...] | None) -> list[int]:
     """
     if token_names is None:
         raise InputError("model.vocabulary=native: requires token_names, the texts of the task's tokens")
-    tokenizer = load(import_transformers(name).AutoTokenizer, name)
+    tokenizer = load_pretrained(import_transformers(name).AutoTokenizer, name)
     vocabulary = tokenizer.get_vocab()
     ids = []
     for text in token_names:

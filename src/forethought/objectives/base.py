@@ -6,7 +6,7 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
@@ -35,6 +35,8 @@ class Objective(pl.LightningModule, ABC):
         make_optimizer: called as `make_optimizer(objective, max_steps)` by `configure_optimizers`; AdamW
             unless replaced.
         evaluation_temperature: temperature of decoding in validation and test; 0 is greedy.
+        steps: optimiser steps before the current one, for losses that change by the step; None outside a
+            Trainer.
 
     Raises:
         Impossible: the objective does not support the model's attention mask.
@@ -55,6 +57,7 @@ class Objective(pl.LightningModule, ABC):
         self.task = task
         self.make_optimizer: Callable[[nn.Module, int], Any] = OptimizerFactory()
         self.evaluation_temperature = 0.0
+        self.steps: int | None = None
         if model.mask not in self.masks:
             raise Impossible(
                 f"model.mask={model.mask}: not supported by {type(self).__name__}; "
@@ -95,6 +98,7 @@ class Objective(pl.LightningModule, ABC):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Make noise inside the loss a function of (seed, step) too, so that resuming is exact."""
+        self.steps = self.global_step
         seed = getattr(self.trainer.datamodule, "seed", None)
         if seed is not None:
             # Ranks of a DDP run read other rows, and so draw other noise.
@@ -113,14 +117,16 @@ class Objective(pl.LightningModule, ABC):
             FloatingPointError: the loss is NaN or infinite at a step that is logged.
         """
         loss = self.loss(batch)
-        step = self.trainer.global_step + 1
+        step = self.global_step + 1
         if step % self.trainer.log_every_n_steps == 0:
-            if not math.isfinite(loss.item()):
-                raise FloatingPointError(f"the training loss became {loss.item()} by step {step}")
-            self.log("train/loss", loss.detach().double(), prog_bar=True, logger=False)
+            value = self.trainer.strategy.reduce(loss.detach(), reduce_op="mean").item()
+            if not math.isfinite(value):
+                raise FloatingPointError(f"the training loss became {value} by step {step}")
+            # A tensor of the CPU: Lightning reads the metrics of its bar after every step, and would wait.
+            self.log("train/loss", torch.tensor(value), prog_bar=True, logger=False)
             # Not through `log`: after a resume between two epochs, Lightning logs one step too late.
             for logger in self.loggers:
-                logger.log_metrics({"train/loss": loss.item()}, step)
+                logger.log_metrics({"train/loss": value}, step)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -131,7 +137,7 @@ class Objective(pl.LightningModule, ABC):
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/…`, and the learning rate at the same step."""
-        metrics = self._diagnosis.compute(self._sum_over_ranks)
+        metrics = self._conclude_diagnosis()
         shown = {f"val/{name}": value for name, value in metrics.items() if "chance" not in name}
         if self.trainer.state.fn == "fit":
             shown["train/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
@@ -145,12 +151,13 @@ class Objective(pl.LightningModule, ABC):
         self._diagnosis.update(batch)
 
     def on_test_epoch_end(self) -> None:
-        metrics = self._diagnosis.compute(self._sum_over_ranks)
+        metrics = self._conclude_diagnosis()
         self._log_exactly({f"test/{name}": value for name, value in metrics.items()})
 
-    def _sum_over_ranks(self, tensor: Tensor) -> Tensor:
-        reduced: Tensor = self.trainer.strategy.reduce(tensor, reduce_op="sum")
-        return reduced
+    def _conclude_diagnosis(self) -> dict[str, float]:
+        metrics = self._diagnosis.compute(partial(self.trainer.strategy.reduce, reduce_op="sum"))
+        del self._diagnosis  # its accumulators have no place in copies of the objective
+        return metrics
 
     def _log_exactly(self, metrics: dict[str, float], on_bar: Sequence[str] = ()) -> None:
         """Log in float64: Lightning's default of float32 would turn .95 into .94999999."""

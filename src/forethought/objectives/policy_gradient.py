@@ -61,7 +61,6 @@ class PolicyGradient(NextToken):
         self.samples, self.temperature = samples, temperature
         self.advantage, self.clip, self.refresh = advantage, clip, refresh
         self.frozen = NextToken(copy.deepcopy(model), task).requires_grad_(False) if refresh > 1 else None
-        self.steps = 0
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         policy = self.sampling_policy()
@@ -75,20 +74,12 @@ class PolicyGradient(NextToken):
         return -torch.minimum(ratio * advantage, clipped * advantage).mean()
 
     def sampling_policy(self) -> NextToken:
-        """Return π_old for this training step, and count the step."""
+        """Return π_old for the current step; outside a Trainer every step is fresh."""
         if self.frozen is None:
             return self
-        if self.training:
-            if self.steps % self.refresh == 0:
-                self.frozen.model.load_state_dict(self.model.state_dict())
-            self.steps += 1
+        if self.training and (self.steps or 0) % self.refresh == 0:
+            self.frozen.model.load_state_dict(self.model.state_dict())
         return self.frozen
-
-    def get_extra_state(self) -> int:
-        return self.steps  # In the checkpoint, so that a resumed run refreshes at the same steps.
-
-    def set_extra_state(self, state: int) -> None:
-        self.steps = state
 
     def advantages(self, reward: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
         if self.advantage == "leave_one_out":

@@ -28,7 +28,7 @@ class ScheduledSampling(NextToken):
         target          y_1  y_2  y_3  y_4  y_5  …      always the true ones
 
     ε grows linearly from 0 over the first `growth_steps` steps of a run and then stays at
-    `final_probability`, its value without a trainer. Decoded token by token.
+    `final_probability`, its value outside a Trainer. Decoded token by token.
 
     Of the two published versions this is the parallel one, two passes at any length: ŷ_i is drawn
     after the true prefix, not after a mixed one.
@@ -55,9 +55,9 @@ class ScheduledSampling(NextToken):
     @property
     def probability(self) -> float:
         """ε at the current step."""
-        if self._trainer is None:
+        if self.steps is None:
             return self.final_probability
-        return self.final_probability * min(1.0, self.trainer.global_step / self.growth_steps)
+        return self.final_probability * min(1.0, self.steps / self.growth_steps)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         with torch.no_grad():

@@ -7,7 +7,7 @@ from forethought.report.where import select_runs
 from forethought.results import collect
 
 
-def load(folder: Path, where: str | None = None, **axes: str | None) -> Sweep:
+def load_sweep(folder: Path, where: str | None = None, **axes: str | None) -> Sweep:
     """Load the runs of a sweep or a single run, restricted to those that match the filter `where`.
 
     Args:

@@ -117,7 +117,7 @@ def build(config: Config, cell: Cell | None = None) -> Run:
         hardware=hardware,
         hardware_reason=reason,
         logger=_build_logger(config, cell),
-        callbacks=[*clipping, *_build_callbacks(config)],
+        callbacks=[*_build_callbacks(config), *clipping],  # as in Lightning, hooks see whole gradients
         trainer_options=trainer_options,
     )
 

@@ -35,7 +35,7 @@ class Session:
 
     Args:
         run: the built run.
-        folder: receives checkpoints/ and metrics.csv.
+        folder: receives checkpoints/ and metrics.csv; created if missing.
         own_process_group: True in a process of a launcher: the surrounding Slurm or torchrun variables
             then describe the launcher's job and not this run.
         progress: `bar`, `lines` or `none`.
@@ -48,6 +48,7 @@ class Session:
         self, run: Run, folder: Path, own_process_group: bool = False, progress: str = "none"
     ) -> None:
         quieten_lightning()
+        folder.mkdir(parents=True, exist_ok=True)
         self.run, self.settings = run, run.settings
         run.hardware.limit_threads()
         self.checkpoint = folder / "checkpoints" / "last.ckpt"
@@ -162,5 +163,6 @@ class _EachRank(pl.Callback):
 
 def quieten_lightning() -> None:
     """Silence Lightning's advice and remarks on its own insides. Its import resets its loggers."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for package in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(package).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
