@@ -1,4 +1,4 @@
-"""`forethought dashboard`: what it writes to W&B, and what it says where something is missing."""
+"""`forethought dashboard`: the workspace that it writes to W&B, and its errors."""
 
 import json
 import sys
@@ -53,17 +53,16 @@ def test_the_workspace_shows_what_the_runs_have(server, capsys):
 
 def test_what_is_missing_is_said_in_one_line(server, capsys, monkeypatch):
     assert run([*CELL, "logger=csv", "hydra/launcher=basic"]) == 0
-    assert (
-        complaint(capsys)
-        == "forethought: multirun/s: has no runs in W&B; expected a sweep or run with logger=wandb"
-    )
+    line = complaint(capsys)
+    assert "multirun/s: " in line
+    assert "logger=wandb" in line
     assert run([*OFFLINE, "seed=1"]) == 0
     with monkeypatch.context() as patched:
         patched.setitem(sys.modules, "wandb_workspaces", None)
-        assert complaint(capsys).endswith("expected pip install 'forethought[dashboard]'")
+        assert complaint(capsys).endswith("pip install 'forethought[dashboard]'")
     pytest.importorskip("wandb_workspaces", reason="needs the extra [dashboard]")
     server.fault, server.fault_after = 403, ""  # the answer to the first look
-    assert "refuses: " in complaint(capsys)
+    assert "rejects" in complaint(capsys)
     server.fault, server.fault_after = 500, None
     assert "does not answer" in complaint(capsys)
     monkeypatch.delenv("WANDB_API_KEY")

@@ -1,4 +1,4 @@
-"""W&B online, against a server of our own that can fail in all the ways of a real one."""
+"""W&B online, against a server of our own that fails in the ways of a real one."""
 
 import json
 import os
@@ -9,28 +9,15 @@ from pathlib import Path
 
 import pytest
 import wandb
+from helpers import forethought
 from wandb_file import items, records
+from wandb_server import fault
 
 from forethought.cli.main import run
 from forethought.results import read_curves, read_results
-from forethought.training.callbacks import Progress
 
 TINY = ["experiment=smoke", "model.layers=1", "model.width=16"]
 ONLINE = ["train", *TINY, "logger=wandb", "logger.finish_timeout=2"]
-
-KILLED = """
-import os
-from forethought.cli.main import main
-from forethought.training.callbacks import Progress
-
-def save(self, trainer, improved, plain=Progress._save):
-    plain(self, trainer, improved)
-    os.kill(os.getpid(), 9)
-
-Progress._save = save
-main()
-"""
-"""A program that is killed after its first checkpoint."""
 
 
 def folder_of_run():
@@ -39,7 +26,7 @@ def folder_of_run():
 
 
 def training_losses(history):
-    """By step, in the order of arrival."""
+    """Return (step, loss) in the order of arrival."""
     return [(row["trainer/global_step"], row["train/loss"]) for row in history if "train/loss" in row]
 
 
@@ -74,7 +61,7 @@ FAULTS = {"500": 500, "slow": 30.0, "silent": 3600.0, "refused": 403}
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_server_that_fails_in_mid_run_changes_nothing(server, monkeypatch, capsys, fault):
-    """It accepts the run, and from then on is out of order."""
+    """The server accepts the run, and is out of order from then on."""
     monkeypatch.setattr(wandb.Api, "_HTTP_TIMEOUT", 2)  # for the table of answers; 19 otherwise
     assert run(["train", *TINY, "hydra.run.dir=plain"]) == 0
     capsys.readouterr()
@@ -84,7 +71,7 @@ def test_a_server_that_fails_in_mid_run_changes_nothing(server, monkeypatch, cap
     assert time.monotonic() - began < 25
     folder = folder_of_run()
     online, plain = (read_results(path).model_dump() for path in (folder, Path("plain")))
-    for unlike in ("config", "choices", "overrides", "wall_seconds"):
+    for unlike in ("config", "choices", "overrides", "wall_seconds", "stretches"):
         del online[unlike], plain[unlike]
     assert online == plain
 
@@ -113,10 +100,10 @@ def test_a_server_that_fails_in_mid_run_changes_nothing(server, monkeypatch, cap
 
 
 @pytest.mark.slow
-def test_a_killed_run_is_the_same_one_when_it_goes_on(server):
+def test_a_killed_run_is_the_same_one_when_it_resumes(server, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     words = [*ONLINE[1:], "max_steps=30"]
-    done = subprocess.run([sys.executable, "-c", KILLED, "train", *words], check=False)
-    assert done.returncode == -9
+    assert forethought("train", *words, *fault(11, "SIGKILL")).returncode == -9
     folder = folder_of_run()
     assert training_losses(server.runs[folder.name]["history"]) == []  # W&B sends every 15 s
     assert run(["train", *words]) == 0
@@ -128,23 +115,26 @@ def test_a_killed_run_is_the_same_one_when_it_goes_on(server):
 
 
 @pytest.mark.slow
-def test_the_sessions_of_an_offline_run_are_synced_as_one(server, monkeypatch):
-    words = [
-        *ONLINE,
-        "logger.mode=offline",
-        "max_steps=30",
-        "eval_every=20",
-        "optimizer.lr=1.0",
-    ]  # the loss rises
-    plain_save = Progress._save
+def test_results_are_on_disk_before_anything_is_published(server, monkeypatch):
+    """A server that hangs delays the end of a run by a minute; if the run is killed then, it is finished."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    server.fault, server.fault_after = 3600.0, "UpsertBucket"
+    command = [sys.executable, "-m", "forethought", *ONLINE[:-1], "hydra.run.dir=run"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not Path("run/results.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(1)
+        assert process.poll() is None
+        process.kill()
+    assert read_results(Path("run")).status == "finished"
+    assert server.runs[read_results(Path("run")).cell]["history"] == []
 
-    def interrupted_save(progress, trainer, improved):
-        plain_save(progress, trainer, improved)
-        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Progress, "_save", interrupted_save)
-        assert run(words) == 130
+@pytest.mark.slow
+def test_the_sessions_of_an_offline_run_are_synced_as_one(server):
+    words = [*ONLINE, "logger.mode=offline", "max_steps=30", "optimizer.lr=10.0"]  # the loss rises
+    assert run([*words, *fault(20, "SIGTERM")]) == 143
     assert run(words) == 0
     folder = folder_of_run()
     sessions = list(folder.glob("wandb/offline-run-*"))
@@ -160,8 +150,7 @@ def test_the_sessions_of_an_offline_run_are_synced_as_one(server, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_sweep_looks_for_its_server_once(server, monkeypatch, capsys):
-    monkeypatch.setattr("forethought.run.wandb_logger._PROBE", 1.0)
+def test_a_sweep_looks_for_its_server_once(server, capsys):
     server.fault = 3600.0
     assert run([*ONLINE, "-m", "sweep=s", "hydra/launcher=basic", "seed=0,1"]) == 0
     assert len(server.asked) == 1
@@ -178,21 +167,8 @@ def test_a_server_that_is_away_costs_the_run_nothing(server, monkeypatch, capsys
     assert read_results(folder_of_run()).status == "finished"
 
 
-def test_a_service_that_dies_in_mid_run_changes_nothing(server, monkeypatch, capsys):
-    plain_save = Progress._save
-
-    def save_and_kill(progress, trainer, improved):
-        plain_save(progress, trainer, improved)
-        children = subprocess.run(
-            ["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        for pid, name in map(str.split, children):
-            if name == "wandb-core":
-                os.kill(int(pid), 9)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Progress, "_save", save_and_kill)
-        assert run(ONLINE) == 0
+def test_a_service_that_dies_in_mid_run_changes_nothing(server, capsys):
+    assert run([*ONLINE, *fault(11, "service")]) == 0
     assert read_results(folder_of_run()).status == "finished"
     assert "wandb sync outputs/" in capsys.readouterr().out
     assert run([*ONLINE, "seed=1"]) == 0  # the next in this process

@@ -1,15 +1,43 @@
-"""As much of a W&B server as its client asks for, on this machine, and with the faults of a real one."""
+"""A W&B server with the operations that its client uses, and faults for it and for the run."""
 
 import gzip
 import json
+import os
 import re
+import signal
+import subprocess
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import lightning.pytorch as pl
+
+
+class Fault(pl.Callback):
+    """Send a signal to this process before batch `at`; `service`: SIGKILL to its W&B service."""
+
+    def __init__(self, at: int, how: str):
+        self.at, self.how = at, how
+
+    def on_train_batch_start(self, trainer, *_):
+        if trainer.fit_loop.epoch_loop.total_batch_idx + 1 != self.at:
+            return
+        if self.how != "service":
+            os.kill(os.getpid(), signal.Signals[self.how])
+            return
+        command = ["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="]
+        for line in subprocess.check_output(command, text=True).splitlines():
+            pid, name = line.split()
+            if name == "wandb-core":
+                os.kill(int(pid), signal.SIGKILL)
+
+
+def fault(at, how):
+    return [f"callbacks.x.{word}" for word in ("_target_=wandb_server.Fault", f"at={at}", f"how={how}")]
+
 
 class Server:
-    """Keeps what clients send.
+    """Keep what clients send.
 
     Attributes:
         runs: by id, the fields of the run and, as they arrived, its `history`, `summary` and `exitcode`.
@@ -26,7 +54,7 @@ class Server:
         self.released = threading.Event()  # ends all waiting
 
     def answer(self, method, path, body):
-        """(status code, content) of an answer."""
+        """Return the status code and the content of an answer."""
         operation = path.rsplit("/", 1)[-1]
         if path == "/graphql" and method == "POST":
             operation = re.search(r"(?:query|mutation)\s+(\w+)", json.loads(body)["query"])[1]
@@ -120,12 +148,12 @@ class _Listener(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request, client_address):
-        """Clients that hang up are part of the game."""
+        """Do nothing: clients may hang up."""
 
 
 @contextmanager
 def serving():
-    """A server that listens at `url`."""
+    """Run a server that listens at `url`."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -185,7 +185,7 @@ class WandB(Logger):
                 entity=self.entity,
                 id=id,
                 name=id,
-                dir=folder,
+                dir=folder.absolute(),  # its service may have another current folder
                 mode=mode,
                 resume="allow",  # also offline: `wandb sync` then joins the sessions of a run
                 reinit="create_new",
