@@ -5,13 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from omegaconf import OmegaConf
 
+from forethought.config import Composer
 from forethought.models import GPT
+from forethought.results import read_results
 from forethought.sweeps import sweep_status
 from forethought.tasks import Addition, Draws, PathStar
 
@@ -178,3 +181,36 @@ def states_once_settled(sweep):
 def heeds_ctrl_c():
     """For `preexec_fn`: tests started in the background, and all that they start, would ignore it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def tiny(folder, *words):
+    """Compose a run of seconds in a folder."""
+    return Composer([*TINY, *words], folder=Path(folder)).cells()[0]
+
+
+def last_checkpoint(folder):
+    return torch.load(Path(folder, "checkpoints", "last.ckpt"), weights_only=True)
+
+
+def outcome(folder):
+    """Return everything of a run that its config determines, to the bit: weights, curves and metrics."""
+    results, folder = read_results(Path(folder)), Path(folder)
+    assert results.status == "finished", results.reason
+    weights = [tensor.tolist() for tensor in last_checkpoint(folder)["state_dict"].values()]
+    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["global_step"]
+    numbers = results.metrics, results.steps, results.steps_to_solve, results.samples_seen
+    return *numbers, best, weights, (folder / "metrics.csv").read_text()
+
+
+def left_over(group, seconds=10):
+    """Return the processes of a process group that have not ended after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has just ended
+                state, _, of_group = stat.read_text().rpartition(")")[2].split()[:3]
+                found += [stat.parent.name] * (int(of_group) == group and state != "Z")
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)

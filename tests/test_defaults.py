@@ -6,9 +6,13 @@ import pkgutil
 
 import pytest
 from helpers import CONF, choices
+from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
-GROUPS = ["model"]
+from forethought.optimizers import OptimizerFactory
+from forethought.training.settings import EvaluationSettings, Settings
+
+GROUPS = ["task", "model", "objective", "optimizer", "hardware"]
 
 
 def read_choice(group, name):
@@ -23,8 +27,8 @@ def defaults_of(target):
     parameters = inspect.signature(target).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     for field in dataclasses.fields(target) if dataclasses.is_dataclass(target) else ():
-        if field.default_factory is not dataclasses.MISSING:
-            defaults[field.name] = field.default_factory()
+        if factory := getattr(field.default, "default_factory", None):  # pydantic's
+            defaults[field.name] = factory()
     return {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
 
 
@@ -42,5 +46,15 @@ def test_yaml_values_are_the_constructors_defaults(group, name):
     values = OmegaConf.to_container(read_choice(group, name), resolve=False)
     target = pkgutil.resolve_name(values.pop("_target_"))
     values.pop("label", None)
-    defaults = defaults_of(target)
+    defaults = defaults_of(getattr(target, "for_module", target))
+    if group == "optimizer":
+        ours = defaults_of(OptimizerFactory)
+        defaults |= ours | (ours["options"] if target is ours["kind"] else {})
     assert {key: defaults.get(key, "no default") for key in values} == values
+
+
+def test_root_values_are_the_defaults_of_the_settings():
+    values = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"), resolve=False)
+    defaults = {**defaults_of(Settings), "evaluation": dataclasses.asdict(EvaluationSettings())}
+    assert {key: values[key] for key in defaults} == defaults
+    assert values["trainer"] == {"accumulate_grad_batches": Trainer().accumulate_grad_batches}

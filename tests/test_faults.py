@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from faulty import limit_files
 from helpers import states_once_settled
-from test_wrong_input import CHECKPOINTS, TINY, spoil
+from test_wrong_input import TINY, spoil
 
 from forethought.cli.main import run
-from forethought.results import read_results, write_atomically
+from forethought.results import read_results
 from forethought.sweeps import sweep_status
-from forethought.training.callbacks import Progress
 
 CELLS = 12
 KILLS = 20
@@ -29,11 +29,13 @@ SWEEP = [
 
 
 def left_behind(sweep):
-    """Of every cell, results.json without the time it took, and the curves."""
+    """Return results.json without its stretches, and the curves, of every cell."""
     found = {}
     for path in sorted(Path(sweep).glob("*/results.json")):
         results = json.loads(path.read_text())
-        results.pop("wall_seconds")
+        for key in ("wall_seconds", "stretches", "overrides"):
+            del results[key]
+        del results["config"]["callbacks"]
         found[path.parent.name] = results, (path.parent / "metrics.csv").read_text()
     return found
 
@@ -122,65 +124,39 @@ def calm(workplace, capsys):
     return left_behind("calm")["run"]
 
 
-def resumes_as_if_nothing_had_happened(calm):
-    assert run(["resume", "here/run"]) == 0
+@pytest.mark.parametrize(
+    ("number", "room", "reached"),
+    [(2, 0, 0), (3, 8000, 10)],
+    ids=["between the best and the last", "half-way through a checkpoint"],
+)
+def test_a_full_disk_costs_no_earlier_checkpoint(calm, capsys, number, room, reached):
+    """The run says why it ended, and later resumes."""
+    fault = f"callbacks={{full:{{_target_:faulty.FullDisk,number:{number},room:{room}}}}}"
+    assert run([*RUN, fault, "hydra.run.dir=here/run"]) == 1
+    assert "failed: OSError: [Errno 27] File too large\n" in capsys.readouterr().err
+    assert read_results(Path("here/run")).status == "failed"
+    last = Path("here/run/checkpoints/last.ckpt")
+    assert (step_of(last) if last.exists() else 0) == reached
+    assert not list(Path("here/run/checkpoints").glob(".*"))
+    assert run([*RUN, "hydra.run.dir=here/run"]) == 0
     assert left_behind("here")["run"] == calm
     for name in ("last.ckpt", "best.ckpt"):
         assert step_of(f"here/run/checkpoints/{name}") == step_of(f"calm/run/checkpoints/{name}")
 
 
-def test_a_disk_that_is_full_half_way_through_a_checkpoint(calm, monkeypatch, capsys):
-    """The second one: the first is intact, the run says why it ended, and later goes on."""
-    plain = Progress._save
-
-    def with_little_room(self, trainer, improved):
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        if trainer.global_step == 20:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))
-        try:
-            plain(self, trainer, improved)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Progress, "_save", with_little_room)
-        assert run([*RUN, "hydra.run.dir=here/run"]) == 1
-    assert "failed: OSError: [Errno 27] File too large\n" in capsys.readouterr().err
-    assert read_results(Path("here/run")).status == "failed"
-    assert step_of("here/run/checkpoints/last.ckpt") == 10
-    assert {path.name for path in Path("here/run/checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
-    resumes_as_if_nothing_had_happened(calm)
-
-
-def test_a_disk_that_is_full_between_the_best_checkpoint_and_the_last(calm, monkeypatch, capsys):
-    def full(path, content):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("forethought.run.progress.write_atomically", full)
-        assert run([*RUN, "hydra.run.dir=here/run"]) == 1
-    assert "failed: OSError: [Errno 28] No space left on device\n" in capsys.readouterr().err
-    resumes_as_if_nothing_had_happened(calm)
-
-
-def test_a_disk_without_room_for_any_result(workplace, monkeypatch, capsys):
+def test_a_disk_without_room_for_any_result(workplace, capsys):
     """The sweep ends as it should, says why, and another time finishes what it had trained."""
-    words = ["train", "-m", *TINY.split(), "sweep=s", "seed=0,1", "hydra/launcher=basic"]
-
-    def full(path, content):
-        if path.name == "results.json":
-            raise OSError(28, "No space left on device")
-        write_atomically(path, content)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("forethought.run.cell.write_atomically", full)
-        assert run(words) == 1
+    words = ["train", "-m", *TINY.split(), "sweep=s", "hydra/launcher=basic"]
+    try:
+        assert run([*words, "callbacks={full:{_target_:faulty.FullDisk}}"]) == 1
+    finally:
+        limit_files(resource.RLIM_INFINITY)
     captured = capsys.readouterr()
-    assert "multirun/s: 0 of 2 cells finished" in captured.out
-    for cell in sweep_status(Path("multirun/s")):
-        assert cell.state == "interrupted"
-        assert f"{cell.name}: OSError: [Errno 28] No space left on device; not written down" in captured.err
-        assert f"interrupted: {cell.name}: step 20" in captured.out
+    assert "multirun/s: 0 of 1 cells finished" in captured.out
+    (cell,) = sweep_status(Path("multirun/s"))
+    assert cell.state == "interrupted"
+    assert f"{cell.name}: OSError: [Errno 27] File too large; results.json not written" in captured.err
+    assert f"interrupted: {cell.name}: step 20" in captured.out
     assert "Traceback" not in captured.err
     assert run(words) == 0
 
@@ -190,22 +166,18 @@ def test_a_damaged_checkpoint_costs_only_its_cell(workplace, capsys):
     words = ["train", "-m", *TINY.split(), "sweep=s", "seed=0,1", "hydra/launcher=basic"]
     assert run(words) == 0
     calm = left_behind("multirun/s")
-    broken, whole = (Path("multirun/s", name) for name in calm)
+    broken, _ = (Path("multirun/s", name) for name in calm)
     last = broken / "checkpoints" / "last.ckpt"
     saved = last.read_bytes()
-    for how in CHECKPOINTS.keys() - {"missing"}:
-        for cell in (broken, whole):
-            (cell / "results.json").unlink()
+    for how in ("cut", "hidden_code", "larger"):  # test_wrong_input.py has more
+        (broken / "results.json").unlink(missing_ok=True)
         spoil(last, how)
         capsys.readouterr()
         assert run(["resume", "multirun/s"]) == 1
         out = capsys.readouterr().out
         assert "1 of 2 cells finished" in out
-        line = CHECKPOINTS["larger"] if how == "larger" else CHECKPOINTS["empty"]
         assert f"failed: {broken.name}: {last.resolve()}: " in out
-        assert line in read_results(broken).reason
         assert not Path("trapped").exists()
-        last.rmdir() if how == "folder" else last.unlink()
         last.write_bytes(saved)
     (broken / "results.json").unlink()
     last.unlink()

@@ -1,9 +1,8 @@
-"""What `auto` in `hardware` stands for."""
+"""Choices that `auto` in `hardware` makes."""
 
 from pathlib import Path
 
 import pytest
-import torch
 from helpers import forethought
 from torch import nn
 
@@ -11,32 +10,19 @@ from forethought.hardware import Hardware
 from forethought.results import read_curves
 
 
-def fit(tokens=1000, steps=1000, width=64, replicas=1, **given):
-    values = {"accelerator": "cpu", "devices": 1, "precision": "auto", "compile": "auto", "threads": "auto"}
+def fit(tokens=1000, steps=1000, width=64, **given):
     model = nn.Linear(1000, 1000, bias=False)  # a million parameters
     model.width = width
-    return Hardware(**{**values, **given}).fitted(model, tokens, steps, replicas)
+    return Hardware(**{"accelerator": "cpu", **given}).fitted(model, tokens, steps)
 
 
 @pytest.fixture(autouse=True)
-def machine(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+def cores(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "6")
 
 
-def test_precision_is_bf16_where_amx_meets_a_wide_model(monkeypatch):
-    assert fit(width=64)[0].precision == "bf16"
-    assert fit(width=32)[0].precision == "fp32"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    fitted, why = fit(width=64)
-    assert fitted.precision == "fp32"
-    assert "no AMX" in why
-
-
-def test_a_model_without_a_width_is_left_alone():
-    values = {"accelerator": "cpu", "devices": 1, "precision": "auto", "compile": "auto", "threads": 1}
-    fitted, _ = Hardware(**values).fitted(nn.Linear(3, 3), 10**9, 10**9)
-    assert (fitted.precision, fitted.compile) == ("fp32", False)
+def test_a_model_without_a_width_is_not_compiled():
+    assert not Hardware(accelerator="cpu", threads=1).fitted(nn.Linear(3, 3), 10**9, 10**9)[0].compile
 
 
 def test_a_long_run_is_compiled():
@@ -54,14 +40,8 @@ def test_heavy_steps_take_the_cores_that_are_this_process_s_own(monkeypatch):
     assert fit(tokens=1000)[0].threads == 4
 
 
-def test_replicas_count_as_arithmetic_and_are_not_compiled():
-    fitted, why = fit(tokens=500, steps=10**6, replicas=2)
-    assert (fitted.precision, fitted.compile, fitted.threads) == ("bf16", False, 6)
-    assert "not compiled (replicas=2)" in why
-
-
-def test_what_is_given_stays_as_it_is():
-    given = {"precision": "fp32", "compile": True, "threads": 2}
+def test_given_values_stay_as_they_are():
+    given = {"compile": True, "threads": 2}
     fitted, why = fit(tokens=10_000, **given)
     assert {name: getattr(fitted, name) for name in given} == given
     assert why == ""
@@ -69,9 +49,7 @@ def test_what_is_given_stays_as_it_is():
 
 
 def test_every_choice_says_why():
-    assert fit(width=32)[1] == (
-        "fp32 (AMX, model.width=32), not compiled (6e+12 FLOP in all), 6 thread(s) (6e+09 FLOP a step)"
-    )
+    assert fit(width=32)[1] == "not compiled (6e+12 FLOP in all), 6 thread(s) (6e+09 FLOP a step)"
 
 
 @pytest.mark.slow
@@ -80,7 +58,7 @@ def test_a_compiled_model_trains_as_a_plain_one(workplace, precision, tolerance)
     """In processes without the checks of shapes that tests have, which the compiler cannot follow."""
     curves = []
     for compiled in ("true", "false"):
-        words = ["hardware=cpu", f"hardware.precision={precision}", f"hardware.compile={compiled}"]
+        words = ["hardware=cpu", f"precision={precision}", f"hardware.compile={compiled}"]
         done = forethought(
             "train", "experiment=smoke", "model.width=64", *words, f"hydra.run.dir=compiled-{compiled}"
         )

@@ -9,39 +9,16 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import TINY, forethought, heeds_ctrl_c, states_once_settled
+from helpers import TINY, heeds_ctrl_c, states_once_settled
+from jobs import die, remember, speak, write
 
 from forethought.cli.main import run
+from forethought.launchers.processes import run_processes
 from forethought.results import read_results
-from forethought.sweeps import run_jobs, sweep_status
+from forethought.sweeps import sweep_status
 
-# Jobs are functions of this module, which a process from the server imports.
-
-
-def write(folder, index, seconds=0.0, code=0):
-    begun = time.time()
-    time.sleep(seconds)
-    (Path(folder) / f"{index}").write_text(f"{begun} {time.time()} {os.environ.get('SLOT')} {os.getpid()}")
-    return code
-
-
-def speak(index):
-    print(f"job {index}", end=" ")
-    for word in ("says", "one", "line"):
-        print(word, end=" ", flush=False)
-        time.sleep(0.02)
-    print()
-    return 0
-
-
-def die(sign):
-    os.kill(os.getpid(), sign)
-
-
-def remember():
-    """1 if a job before this one has been here."""
-    remember.before = getattr(remember, "before", -1) + 1
-    return remember.before
+# The server of the pool imports this module once; without it every job would import torch.
+run_jobs = functools.partial(run_processes, preload=["forethought.launchers.work", "jobs"])
 
 
 def test_never_more_processes_than_slots_and_each_has_its_own(tmp_path):
@@ -74,12 +51,12 @@ def test_stops_after_so_many_failures(tmp_path):
     jobs = [functools.partial(write, tmp_path, index, code=index % 2) for index in range(8)]
     ended = run_jobs(jobs, [{}], stop_after=2)
     assert [each.exit_code for each in ended] == [0, 1, 0, 1, None, None, None, None]
-    assert str(ended[-1]) == "not begun"
+    assert str(ended[-1]) == "not started"
 
 
 def test_lines_of_two_jobs_never_mix():
     lines = []
-    run_jobs([functools.partial(speak, index) for index in range(4)], [{}, {}], say=lines.append)
+    run_jobs([functools.partial(speak, index) for index in range(4)], [{}, {}], print_line=lines.append)
     assert sorted(lines) == [f"job {index} says one line " for index in range(4)]
 
 
@@ -87,52 +64,53 @@ def test_no_state_is_left_for_the_next_job():
     assert [each.exit_code for each in run_jobs([remember] * 3, [{}])] == [0, 0, 0]
 
 
-def test_whatever_happens_to_a_cell_the_others_finish(faulty):
+def test_whatever_happens_to_a_cell_the_others_finish(faulty, capsys):
     """Killed (as by the kernel when memory is short), an exception, no memory, a loss that is no number."""
     words = ["train", "-m", "sweep=s", *faulty]
-    done = forethought(*words, "objective.fault=killed,raises,memory,infinite,none", "seed=0,1")
-    assert done.returncode == 1, done.stderr
-
-    states = {cell.name: cell for cell in sweep_status(Path("multirun/s"))}
-    last = done.stdout[done.stdout.index("2 of 10 cells finished") :]
+    assert run([*words, "objective.fault=killed,raises,memory,infinite,none", "seed=0"]) == 1
+    out = capsys.readouterr().out
+    assert [f"[{k}/5]" in out for k in range(1, 6)] == [True] * 5
+    last = out[out.index("1 of 5 cells finished") :]
+    cells = {cell.name.split("-")[5]: cell for cell in sweep_status(Path("multirun/s"))}
     for fault, reason in {
         "killed": "its process was killed by SIGKILL: out of memory",
         "raises": "ValueError: no luck",
         "memory": "RuntimeError",
         "infinite": "FloatingPointError: the training loss became",
     }.items():
-        failed = [cell for name, cell in states.items() if f"-{fault}-" in name]
-        assert len(failed) == 2
-        for cell in failed:
-            assert cell.state == "failed"
-            assert cell.detail.startswith(reason)
-            assert cell.name in last
-            assert reason in last
-            assert fault != "memory" or "can't allocate memory" in cell.detail
-            assert "\n" not in cell.detail
-    assert [cell.state for name, cell in states.items() if "-none-" in name] == ["finished"] * 2
-    again = forethought(*words, "objective.fault=killed,none", "seed=0")
-    assert "1 finished before, 1 to run" in again.stdout
+        cell = cells.pop(fault)
+        assert cell.state == "failed"
+        assert cell.detail.startswith(reason)
+        assert f"{cell.name}: {cell.detail}" in last
+        assert fault != "memory" or "can't allocate memory" in cell.detail
+        assert "\n" not in cell.detail
+    assert [cell.state for cell in cells.values()] == ["finished"]
+    run([*words, "objective.fault=killed,none", "seed=0"])
+    assert "2 cells, 1 finished before, 1 to run" in capsys.readouterr().out
 
 
 def test_a_sweep_can_be_told_to_stop_after_failures(faulty):
-    options = ["hydra.launcher.workers=1", "hydra.launcher.stop_after=2"]
-    words = ["train", "-m", "sweep=s", *faulty, "objective.fault=raises", "seed=range(6)"]
-    assert forethought(*words, *options).returncode == 1
+    options = ["hydra.launcher.workers=1", "hydra.launcher.stop_after=1"]
+    assert run(["train", "-m", "sweep=s", *faulty, "objective.fault=raises", "seed=range(4)", *options]) == 1
     states = [cell.state for cell in sweep_status(Path("multirun/s"))]
-    assert states == ["failed"] * 2 + ["waiting"] * 4
+    assert states == ["failed"] + ["waiting"] * 3
 
 
-def test_a_wrong_number_of_workers_is_one_line(workplace, capsys):
-    for option, accepted in {
-        "workers=0": "greater than 0",
-        "stop_after=-1": "greater than 0",
-        "workers=two": "a valid integer",
-        "workers=1.5": "a valid integer",
-    }.items():
-        assert run(["train", "-m", *TINY, f"hydra.launcher.{option}", "sweep=s"]) == 2
-        assert f"hydra.launcher.{option}: expected {accepted}" in capsys.readouterr().err
-        assert not Path("multirun").exists()
+@pytest.mark.parametrize(
+    ("option", "accepted"),
+    [
+        ("workers=0", "greater than 0"),
+        ("stop_after=-1", "greater than 0"),
+        ("workers=two", "valid integer"),
+        ("wokers=2", "workers"),
+    ],
+)
+def test_a_wrong_option_is_one_line(workplace, capsys, option, accepted):
+    assert run(["train", "-m", *TINY, f"hydra.launcher.{option}", "sweep=s"]) == 2
+    error = capsys.readouterr().err
+    assert f"hydra.launcher.{option.partition('=')[0]}" in error
+    assert accepted in error
+    assert not Path("multirun").exists()
 
 
 @pytest.mark.slow
@@ -157,6 +135,6 @@ def test_cells_end_with_their_sweep(workplace, sign):
     assert process.returncode == (-signal.SIGKILL if sign == signal.SIGKILL else 130)
     assert sorted(states_once_settled(folder)) == ["interrupted"] * 2 + ["waiting"]
     if sign == signal.SIGINT:
-        assert b"the same command goes on" in error
+        assert b"the same command resumes" in error
         assert b"Traceback" not in error
         assert len([path for path in folder.glob("*/results.json") if read_results(path.parent)]) == 2

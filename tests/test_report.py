@@ -308,7 +308,7 @@ def test_report_of_a_single_run(tmp_path: Path) -> None:
 def test_broken_curves_are_an_input_error(tmp_path: Path) -> None:
     folder = save_runs(tmp_path, [make_run()])
     (next(folder.iterdir()) / "metrics.csv").write_text("step,val/accuracy\n250,oops\n")
-    with pytest.raises(InputError, match=r"metrics\.csv: no learning curves"):
+    with pytest.raises(InputError, match=r"metrics\.csv: corrupt, no learning curves"):
         build_report(folder)
 
 

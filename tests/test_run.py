@@ -2,42 +2,35 @@
 
 import csv
 import json
-import math
 import os
 import shutil
-import subprocess
-import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY
-from torch.multiprocessing import ProcessRaisedException
+from helpers import TINY, last_checkpoint, outcome, tiny
 
 from forethought.cli.main import run
-from forethought.config import Composer
-from forethought.errors import InputError
-from forethought.evaluation import diagnose
 from forethought.results import read_results
-from forethought.tasks import Draws, PathStar, derive_seed, held_out
-from forethought.training import build, load_run, train
-from forethought.training.callbacks import Progress
-from forethought.training.run import _reason
-from forethought.training.train import begin
+from forethought.sweeps import raise_on_signal
+from forethought.sweeps.source import hash_source
+from forethought.tasks import Draws, PathStar, held_out
+from forethought.training import build, load, run_cell
 
 SMOKE = [*TINY, "task.num_nodes=7"]
 
 
-def config(*overrides):
-    return Composer([*SMOKE, *overrides]).cells()[0].config
+def train(folder, *words):
+    results = run_cell(tiny(folder, *words))
+    assert results.status == "finished", results.reason
+    return results
 
 
-def weights(folder):
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-
-
-def figures(outcome):
-    return {**outcome.metrics, "steps": outcome.steps, "steps_to_solve": outcome.steps_to_solve}
+def train_with_fault(folder, at, how, *words):
+    """Train until something happens after batch `at`."""
+    with raise_on_signal(), suppress(KeyboardInterrupt):
+        run_cell(tiny(folder, *words, f"callbacks={{fault:{{_target_:faulty.Fault,at:{at},how:{how}}}}}"))
 
 
 def test_what_a_run_leaves_behind(workplace, capsys):
@@ -51,7 +44,7 @@ def test_what_a_run_leaves_behind(workplace, capsys):
     assert results.samples_seen == 20 * 16
     assert results.config["task"]["num_nodes"] == 7
     assert results.choices["objective"] == "next_token"
-    assert set(results.versions) == {"python", "torch", "lightning", "forethought"}
+    assert {"forethought.objectives.next_token", "forethought.tasks.path_star"} < set(results.sources)
     shares = [value for name, value in results.metrics.items() if name.startswith("test/error_")]
     assert results.metrics["test/accuracy"] + sum(shares) == pytest.approx(1)
     with open(folder / "metrics.csv", newline="") as file:
@@ -62,8 +55,21 @@ def test_what_a_run_leaves_behind(workplace, capsys):
     for name in ("last.ckpt", "best.ckpt"):
         torch.load(folder / "checkpoints" / name, weights_only=True)
     assert results.cell in (folder / "run.log").read_text()
-    for name in ("config.yaml", "overrides.yaml"):
+    for name in ("config.yaml", "overrides.yaml", "cell.json"):
         assert (folder / ".hydra" / name).is_file()
+
+
+def test_results_tell_every_stretch(tmp_path):
+    train_with_fault(tmp_path, 7, "SIGTERM")
+    stretches = train(tmp_path).stretches
+    assert [(stretch.first_step, stretch.last_step) for stretch in stretches] == [(0, 20), (7, 20)]
+    for stretch in stretches:
+        assert set(stretch.versions) == {"python", "torch", "lightning", "forethought"}
+        assert "fp32" in stretch.device
+        assert stretch.dirty in (True, False)
+        assert len(stretch.commit) == 40
+        for fact in ("command", "host", "date", "cpu", "instructions"):
+            assert getattr(stretch, fact), fact
 
 
 def test_running_it_again_runs_nothing(workplace, capsys):
@@ -75,141 +81,146 @@ def test_running_it_again_runs_nothing(workplace, capsys):
     assert (folder / "results.json").stat().st_mtime_ns == before
 
 
-def test_a_loaded_run_is_the_trained_one(workplace):
-    run(["train", *SMOKE])
-    (folder,) = Path("outputs").iterdir()
-    objective, settings = load_run(folder)
-    assert settings["seed"] == 0
-    for name, tensor in objective.state_dict().items():
-        assert torch.equal(tensor, weights(folder)[name])
+def test_precision_is_part_of_the_identity_and_hardware_is_not():
+    words = ["precision=fp32", "precision=bf16", "hardware=cpu", "hardware.threads=2"]
+    fp32, bf16, *others = [tiny(".", word).name for word in words]
+    assert fp32 != bf16
+    assert set(others) == {fp32}
 
 
-class Stop(Exception):
-    pass
+def test_the_objective_of_a_folder_is_the_trained_one(tmp_path):
+    train(tmp_path)
+    weights = last_checkpoint(tmp_path)["state_dict"]
+    for name, tensor in load(tmp_path).state_dict().items():
+        assert torch.equal(tensor, weights[name])
+
+
+STOPS = [
+    (1, "SIGTERM"),
+    (7, "crash"),
+    (7, "SIGUSR1"),
+    (10, "SIGUSR2"),
+    (11, "crash"),
+    (13, "SIGTERM"),
+    (20, "crash"),
+]
 
 
 @pytest.mark.parametrize(
-    "changed",
-    ["objective=next_token", "objective=teacherless", "objective=masked_next_token", "optimizer=muon"],
+    "words",
+    [
+        [],
+        ["optimizer=muon", "optimizer.schedule=cosine"],
+        ["objective=masked_next_token", "task.train_samples=40"],
+        ["trainer.accumulate_grad_batches=2"],
+        ["max_steps=25", "evaluation.temperature=1.0", "task=addition", "task.digits=1"],
+    ],
+    ids=" ".join,
 )
-@pytest.mark.parametrize("stop", [1, 7, 10, 13, 20])
-def test_resuming_is_exact(tmp_path, monkeypatch, stop, changed):
-    """Stopped after any step, then resumed: weights and every figure bit for bit those of a calm run."""
-    settings = config(changed, "task.train_samples=40")
-    calm = train(settings, tmp_path / "calm")
+def test_resuming_is_exact(tmp_path, words):
+    """Stopped again and again, in epochs, between them and at the end, and moved each time."""
+    train(tmp_path / "calm", *words)
+    folder = tmp_path / "stopped-0"
+    for number, (at, how) in enumerate(STOPS):
+        train_with_fault(folder, at, how, *words)
+        assert read_results(folder).status == {"crash": "failed"}.get(how, "interrupted")
+        folder = folder.rename(tmp_path / f"stopped-{number + 1}")
+    train(folder, *words)
+    assert outcome(folder) == outcome(tmp_path / "calm")
 
-    plain = Progress.on_train_batch_end
 
-    def stopping(self, trainer, *arguments):
-        plain(self, trainer, *arguments)
-        if trainer.global_step == stop:
-            raise Stop
+@pytest.mark.parametrize("steps", [20, 25])
+def test_a_run_goes_on_beyond_its_end(workplace, steps):
+    """As if the longer run had been asked for at once, but for one more evaluation at the earlier end."""
+    assert run(["train", *TINY, f"max_steps={steps}", "hydra.run.dir=short"]) == 0
+    assert run(["resume", "short", "max_steps=40"]) == 0
+    (longer,) = Path().glob("short-*")
+    train("long", "max_steps=40")
+    *resumed, curves = outcome(longer)
+    *at_once, expected = outcome("long")
+    assert resumed == at_once
+    rows = curves.splitlines()
+    assert [row for row in rows if not row.startswith("25,") or steps == 20] == [
+        row for row in expected.splitlines() if not row.startswith("25,") or steps == 20
+    ]
+    assert read_results(Path("short")).steps == steps
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Progress, "on_train_batch_end", stopping)
-        with pytest.raises(Stop):
-            train(settings, tmp_path / "stopped")
-    resumed = train(settings, tmp_path / "stopped")
-    assert figures(resumed) == figures(calm)
-    assert (tmp_path / "calm" / "metrics.csv").read_text() == (
-        tmp_path / "stopped" / "metrics.csv"
-    ).read_text()
-    for name, tensor in weights(tmp_path / "calm").items():
-        assert torch.equal(tensor, weights(tmp_path / "stopped")[name]), name
+
+def test_a_checkpoint_of_the_older_form_is_read(tmp_path):
+    """Forethought 0.1 kept its state, with the curves, in a callback named `Progress`."""
+    train(tmp_path / "calm")
+    train_with_fault(tmp_path / "old", 13, "SIGTERM")
+    path = tmp_path / "old" / "checkpoints" / "last.ckpt"
+    checkpoint = last_checkpoint(tmp_path / "old")
+    seconds = checkpoint.pop("forethought")["seconds"]
+    progress = {"rows": [{"step": 5}], "steps_to_solve": 4, "best_accuracy": 0.5, "seconds": seconds}
+    torch.save({**checkpoint, "callbacks": {"Progress": progress}}, path)
+    results = train(tmp_path / "old", "stop_when_solved=true")
+    calm = read_results(tmp_path / "calm")
+    assert (results.steps, results.steps_to_solve) == (13, 4)  # solved, and so not trained on
+    assert calm.steps_to_solve is None
+    torch.save({**checkpoint, "callbacks": {"Progress": {**progress, "steps_to_solve": None}}}, path)
+    (tmp_path / "old" / "results.json").unlink()
+    assert train(tmp_path / "old").metrics == calm.metrics
+
+
+@pytest.mark.parametrize("error", ["crash", "ctrl-c"])
+def test_results_are_on_disk_before_they_are_published(tmp_path, error):
+    """Whatever `publish` of a logger does, the run has finished."""
+    with suppress(KeyboardInterrupt):
+        run_cell(tiny(tmp_path, "+logger.error=" + error, "logger._target_=faulty.Unlucky"))
+    assert read_results(tmp_path).status == "finished"
+    assert (tmp_path / "published.json").read_text() == (tmp_path / "results.json").read_text()
 
 
 def test_mixed_precision_trains_and_clips(tmp_path):
-    settings = config("hardware.precision=bf16", "optimizer.clip_norm=1e-9", "optimizer.weight_decay=0")
-    outcome = train(settings, tmp_path)
-    assert outcome.steps == 20
+    words = ["precision=bf16", "optimizer.clip_norm=1e-9", "optimizer.weight_decay=0"]
+    results = train(tmp_path, *words)
+    assert results.steps == 20
+    assert "bf16" in results.device
     # AdamW divides by the gradient's own size, unless that is below its epsilon of 1e-8: clipping shows.
-    start = build(settings).objective.state_dict()
-    moved = max((weights(tmp_path)[name] - start[name]).abs().max().item() for name in start)
-    assert 0 < moved < 20 * 2e-4 / 2
+    start = build(results.config).objective.state_dict()
+    weights = last_checkpoint(tmp_path)["state_dict"]
+    assert 0 < max((weights[name] - start[name]).abs().max().item() for name in start) < 20 * 2e-4 / 2
 
 
-@pytest.mark.slow
-def test_compiled_training_is_eager_training(workplace):
-    """In processes of their own: the run-time type checks of the tests cannot be compiled."""
-    for flag, folder in (("false", "eager"), ("true", "compiled")):
-        words = [*SMOKE, f"hardware.compile={flag}", f"hydra.run.dir={folder}"]
-        subprocess.run([sys.executable, "-m", "forethought", "train", *words], check=True)
-    for name, tensor in weights(Path("eager")).items():
-        torch.testing.assert_close(tensor, weights(Path("compiled"))[name], atol=1e-5, rtol=1e-3)
-
-
-@pytest.mark.slow
-def test_two_processes_train_what_one_trains(tmp_path):
-    """DDP over gloo: each has half of every batch, so all but the order of a sum is the same."""
-    one, two = (train(config("hardware=cpu", f"hardware.devices={n}"), tmp_path / str(n)) for n in (1, 2))
-    assert one.samples_seen == two.samples_seen
-    for name, tensor in weights(tmp_path / "1").items():
-        torch.testing.assert_close(tensor, weights(tmp_path / "2")[name], atol=1e-6, rtol=1e-4)
-
-
-def test_seeds_differ_and_repeat(tmp_path):
-    first, again, other = (
-        figures(train(config(f"seed={seed}"), tmp_path / name))
-        for name, seed in (("a", 3), ("b", 3), ("c", 4))
-    )
-    assert first == again
-    assert first["test/decision_margin"] != other["test/decision_margin"]
+def test_other_seeds_are_other_runs(tmp_path):
+    for seed in (3, 4):
+        train(tmp_path / str(seed), f"seed={seed}")
+    *_, weights, curves = outcome(tmp_path / "3")
+    *_, other_weights, other_curves = outcome(tmp_path / "4")
+    assert weights != other_weights
+    assert curves != other_curves
 
 
 def test_a_solved_run_stops_and_is_not_trained_on(tmp_path):
-    """With a threshold that anything passes, training ends at the first evaluation."""
-    words = ["solve_threshold=1e-9", "task=addition", "task.digits=1", "max_steps=2000"]
-    settings = Composer([*TINY, *words]).cells()[0].config
-    outcome = train(settings, tmp_path)
-    assert outcome.steps == outcome.steps_to_solve < 2000
-    assert train(settings, tmp_path).steps == outcome.steps
-
-
-def test_reaching_the_threshold_is_solving(tmp_path):
-    calm = train(config("task.path_length=2", "max_steps=100"), tmp_path / "calm")
+    """At the first evaluation whose accuracy reaches the threshold, also if it equals the threshold."""
+    words = ["task.path_length=2", "task.num_nodes=7", "optimizer.lr=3e-3", "max_steps=60"]
+    assert train(tmp_path / "calm", *words).steps_to_solve is None
     with open(tmp_path / "calm" / "metrics.csv", newline="") as file:
         rows = [(int(r["step"]), float(r["val/accuracy"])) for r in csv.DictReader(file) if r["val/accuracy"]]
     best = max(accuracy for _, accuracy in rows)
-    assert best > 0
+    assert 0 < best < 0.95
     first = min(step for step, accuracy in rows if accuracy == best)
-    exact = config("task.path_length=2", "max_steps=100", f"solve_threshold={best!r}")
-    assert train(exact, tmp_path / "exact").steps_to_solve == first
-    assert calm.steps_to_solve is None
-
-
-def test_noise_is_a_function_of_seed_and_step(tmp_path):
-    progress = begin(config("seed=3"), tmp_path).progress
-    progress.seed_noise(7)
-    drawn = torch.rand(4)
-    torch.manual_seed(derive_seed(3, "noise", 7))
-    assert drawn.equal(torch.rand(4))
-
-
-def test_sampled_answers_resume_exactly_too(tmp_path):
-    settings = config("evaluation.temperature=1.0")
-    calm = train(settings, tmp_path)
-    assert figures(train(settings, tmp_path)) == figures(calm)
-
-
-def test_curves_lost_between_checkpoint_and_file_come_back(tmp_path):
-    train(config(), tmp_path)
-    curves = (tmp_path / "metrics.csv").read_text()
-    (tmp_path / "metrics.csv").unlink()
-    train(config(), tmp_path)
-    assert (tmp_path / "metrics.csv").read_text() == curves
+    words += [f"solve_threshold={best!r}"]
+    for _ in range(2):
+        results = train(tmp_path / "exact", *words)
+        assert results.steps == results.steps_to_solve == first
+        (tmp_path / "exact" / "results.json").unlink()
+    results = train(tmp_path / "on", *words, "stop_when_solved=false")
+    assert (results.steps, results.steps_to_solve) == (60, first)
 
 
 def test_fewer_fixed_rows_than_a_batch_are_counted_as_they_are(tmp_path):
-    assert train(config("task.train_samples=5"), tmp_path).samples_seen == 20 * 5
+    assert train(tmp_path, "task.train_samples=5").samples_seen == 20 * 5
 
 
 @pytest.mark.parametrize("place", ["moved", "b,=é x", "it's"])
 def test_a_single_run_resumes_wherever_it_lies(workplace, capsys, place):
-    assert run(["train", *SMOKE]) == 0
-    (folder,) = Path("outputs").iterdir()
-    results = read_results(folder)
-    (folder / "results.json").unlink()
-    shutil.move(folder, place)
+    assert run(["train", *SMOKE, "hydra.run.dir=run"]) == 0
+    results = read_results(Path("run"))
+    Path("run", "results.json").unlink()
+    shutil.move("run", place)
     os.mkdir("elsewhere")
     os.chdir("elsewhere")
     assert run(["resume", f"../{place}"]) == 0
@@ -217,93 +228,91 @@ def test_a_single_run_resumes_wherever_it_lies(workplace, capsys, place):
     assert os.listdir() == []
 
 
-def test_training_starts_from_another_runs_weights(workplace):
-    run(["train", *SMOKE])
-    (folder,) = Path("outputs").iterdir()
-    started = config(f"init_from={folder}", "optimizer.lr=1e-30", "objective=teacherless")
-    train(started, Path("next"))
-    for name, tensor in weights(folder).items():
-        torch.testing.assert_close(tensor, weights(Path("next"))[name], atol=1e-6, rtol=0)
-
-
-def test_init_from_another_size_is_refused(workplace, capsys):
-    run(["train", *SMOKE])
-    (folder,) = Path("outputs").iterdir()
-    capsys.readouterr()
-    assert run(["train", *SMOKE, f"init_from={folder}", "model.layers=2"]) == 2
-    assert "expected a run of the same task size and model" in capsys.readouterr().err
-    assert list(Path("outputs").iterdir()) == [folder]
-
-
-def test_a_failed_run_says_so(workplace, capsys):
-    assert run(["train", *SMOKE, "optimizer.lr=1e30", "optimizer.clip_norm=null"]) == 1
+def test_training_starts_from_another_runs_weights(workplace, capsys):
+    train("first")
+    train("next", "init_from=first", "optimizer.lr=1e-30", "objective=teacherless")
+    for name, tensor in last_checkpoint("first")["state_dict"].items():
+        torch.testing.assert_close(tensor, last_checkpoint("next")["state_dict"][name], atol=1e-6, rtol=0)
+    assert run(["train", *TINY, "init_from=first", "model.layers=2", "hydra.run.dir=larger"]) == 2
     error = capsys.readouterr().err
-    assert "the training loss became nan" in error
-    (folder,) = Path("outputs").iterdir()
-    assert read_results(folder).status == "failed"
-    assert "Traceback" in (folder / "run.log").read_text()
+    assert "init_from" in error or "first" in error
+    assert "model.blocks.1" in error or "blocks.1" in error
+    assert not Path("larger").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (
+            ["optimizer.lr=1e30", "optimizer.clip_norm=null"],
+            "FloatingPointError: the training loss became nan",
+        ),
+        # The last update may have gone astray after the last loss that was read.
+        (["callbacks={f:{_target_:faulty.Fault,at:20,how:astray}}"], "FloatingPointError: test/"),
+        (["callbacks={f:{_target_:faulty.Fault,at:3}}"], "RuntimeError: crash\n"),
+    ],
+)
+def test_a_failed_run_says_so(workplace, capsys, words, reason):
+    assert run(["train", *SMOKE, *words, "hydra.run.dir=run"]) == 1
+    assert f"failed: {reason}" in capsys.readouterr().err
+    results = read_results(Path("run"))
+    assert results.status == "failed"
+    assert results.reason.startswith(reason.strip())
+    assert "Traceback" in Path("run", "run.log").read_text()
 
 
 def test_evaluating_on_other_data(workplace, capsys):
-    run(["train", *SMOKE, "model.positions=rotary"])
-    (folder,) = Path("outputs").iterdir()
+    folder = Path("run")
+    run(["train", *SMOKE, "model.positions=rotary", "hydra.run.dir=run"])
     capsys.readouterr()
     trained = read_results(folder).metrics
     task = PathStar(degree=2, path_length=4, num_nodes=7)
     rows = task.sample(400, Draws(0))
     lines = [task.text(p, a) for p, a in zip(rows.prompt, rows.answer, strict=True)]
     Path("graphs.txt").write_text("\n".join(lines) + "\n")
-    assert run(["evaluate", str(folder)]) == 0
+    assert run(["evaluate", "run"]) == 0
     (path,) = (folder / "evaluations").iterdir()
     assert json.loads(path.read_text())["metrics"] == trained
     assert "100.0% of them held out" in capsys.readouterr().out
-    assert run(["evaluate", str(folder), "task.path_length=3", "evaluation.temperature=1.0"]) == 0
+    assert run(["evaluate", "run", "task.path_length=3", "evaluation.temperature=1.0"]) == 0
     assert len(list((folder / "evaluations").iterdir())) == 2
     capsys.readouterr()
-    assert run(["evaluate", str(folder), "task.test_file=graphs.txt"]) == 0
+    assert run(["evaluate", "run", "task.test_file=graphs.txt"]) == 0
     share = held_out(task, rows).double().mean().item()
     assert f"400 rows, {share:.1%} of them held out" in capsys.readouterr().out
     assert 0.05 < share < 0.25
-    for words, message in (
-        (["task.num_nodes=20"], "not the 11 that"),
-        (["task.dgree=3"], "no such key"),
-        (["task.degree=x"], "valid integer"),
-        (["model.layers=3"], "expected KEY=VALUE with a key under"),
-        (["task.test_file=none.txt"], "No such file"),
+    for word, key in (
+        ("task.num_nodes=20", "task.num_nodes"),
+        ("task.dgree=3", "task.dgree"),
+        ("task.degree=x", "task.degree=x"),
+        ("model.layers=3", "model.layers"),
+        ("task.test_file=none.txt", "none.txt"),
     ):
-        assert run(["evaluate", str(folder), *words]) == 2
+        assert run(["evaluate", "run", word]) == 2
         error = capsys.readouterr().err
-        assert message in error
+        assert key in error
         assert len(error.splitlines()) == 1
     assert len(list((folder / "evaluations").iterdir())) == 3
 
 
-def test_a_test_that_ends_in_no_number_is_a_failure(workplace, monkeypatch, capsys):
-    """The last update may have gone astray after the last loss that was looked at."""
+def test_an_edited_objective_is_said(workplace, monkeypatch, capsys):
+    """A run with other source code is not run again by itself."""
+    source = Path("my_objective.py")
+    source.write_text("from forethought.objectives import NextToken\nclass Mine(NextToken):\n    pass\n")
+    monkeypatch.syspath_prepend(".")
+    words = ["train", *TINY, "objective._target_=my_objective.Mine", "hydra.run.dir=run"]
 
-    def astray(*rest):
-        return {**diagnose(*rest), "forced_loss": math.nan}
+    def again(*more):
+        hash_source.cache_clear()  # as in a process of its own
+        assert run([*words, *more]) == 0
+        return capsys.readouterr().out
 
-    monkeypatch.setattr(sys.modules["forethought.training.train"], "diagnose", astray)
-    assert run(["train", *SMOKE, "hydra.run.dir=run"]) == 1
-    assert "FloatingPointError: test/forced_loss became nan" in capsys.readouterr().err
-    assert read_results(Path("run")).status == "failed"
-
-
-def test_the_reason_of_a_process_that_raised():
-    told = "\n\n-- Process 1 terminated with the following error:\nTraceback (most recent call last):\n  x\n"
-    assert _reason(ProcessRaisedException(f"{told}ValueError: no luck\n", 1, 2)) == "ValueError: no luck"
-    assert _reason(ValueError("no luck\nand more")) == "ValueError: no luck"
-    assert _reason(InputError("seed=x: expected 1")) == "seed=x: expected 1"
-
-
-def test_each_process_of_a_ddp_run_has_noise_of_its_own(tmp_path):
-    parts = build(config())
-    progress = Progress(parts.settings, parts.task.sample(1, Draws(0)), tmp_path, None)
-
-    def noise(*place):
-        progress.seed_noise(*place)
-        return torch.rand(()).item()
-
-    assert noise(3, 0) == noise(3) == noise(3, 0)
-    assert len({noise(3, 0), noise(3, 1), noise(3, 2), noise(4, 1)}) == 4
+    assert "my_objective" not in again()
+    assert "my_objective" not in again()
+    source.write_text(source.read_text() + "# edited\n")
+    said = again()
+    assert "nothing is run again" in said
+    assert "my_objective" in said
+    assert "force=true" in said
+    assert "finished before" not in again("force=true")
+    assert "my_objective" not in again()

@@ -10,49 +10,52 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import TINY
+from helpers import heeds_ctrl_c
+from reports import CURVES, make_run
 
 from forethought.cli.main import run
-from forethought.results import read_json, write_curves
-from forethought.sweeps import CellStatus, add_to_grid, begin_session, lock, seconds_left, sweep_status
+from forethought.results import Stretch, add_stretch, write_curves
+from forethought.sweeps import (
+    CELL_FILE,
+    Cell,
+    CellStatus,
+    add_to_grid,
+    lock,
+    sweep_seconds_left,
+    sweep_status,
+)
+
+S = Path("s")
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """What a finished cell leaves in results.json and metrics.csv."""
-    folder = tmp_path_factory.mktemp("run")
-    assert run(["train", *TINY, "task.path_length=10", "task.num_nodes=19", f"hydra.run.dir={folder}"]) == 0
-    return (folder / "results.json").read_text(), (folder / "metrics.csv").read_text()
-
-
-def leave(folder, files, **changed):
-    results, curves = files
+def leave(folder, **changed):
+    """Write what a finished cell leaves in results.json and metrics.csv."""
+    results = make_run("solved").model_copy(update=changed)
     folder.mkdir(parents=True)
-    (folder / "results.json").write_text(json.dumps({**json.loads(results), **changed}))
-    (folder / "metrics.csv").write_text(curves)
+    (folder / "results.json").write_text(results.model_dump_json())
+    write_curves(folder / "metrics.csv", CURVES)
 
 
 def sweep_of(names):
-    add_to_grid(Path("s"), {name: [] for name in names})
-    return Path("s")
+    add_to_grid(S, [Cell(name, "s", {}, [], [], {}, S / name) for name in names])
+    return S
 
 
-def begun(folder, seconds_ago, first_step, last_step, curve):
-    """As of a run that has reached the last step of its curve just now."""
+def begin(folder, seconds_ago, first_step, last_step, curve):
+    """Write what a run leaves that has reached the last step of its curve just now."""
     folder.mkdir(parents=True, exist_ok=True)
-    begin_session(folder, first_step, last_step)
-    session = read_json(folder / ".session.json")
-    (folder / ".session.json").write_text(json.dumps({**session, "began": time.time() - seconds_ago}))
+    stretch = {"first_step": first_step, "last_step": last_step, "began": time.time() - seconds_ago}
+    add_stretch(folder, Stretch(**stretch, date="", host="", cpu="", device="", instructions="", versions={}))
     write_curves(folder / "metrics.csv", [{"step": step} for step in curve])
 
 
-def test_a_thousand_cells_in_under_a_second(workplace, finished):
+def test_a_thousand_cells_in_under_a_second(workplace):
     """The process from its start, on results of 20 positions; the best of three for the sake of others."""
     sweep = sweep_of(f"cell-{index}" for index in range(1000))
     for index in range(900):
-        leave(sweep / f"cell-{index}", finished)
+        leave(sweep / f"cell-{index}")
     for index in range(900, 950):
-        begun(sweep / f"cell-{index}", 10, 0, 1000, range(0, 100, 10))
+        begin(sweep / f"cell-{index}", 10, 0, 1000, range(0, 100, 10))
     code = "from forethought.cli.main import run; run(['status', 's'])\n"
     code += "import sys; print('torch' in sys.modules)"
 
@@ -67,12 +70,13 @@ def test_a_thousand_cells_in_under_a_second(workplace, finished):
     assert min(seconds() for _ in range(3)) < 1
 
 
-def test_time_left_of_a_run_and_of_its_sweep(workplace, finished, capsys):
+def test_time_left_of_a_run_and_of_its_sweep(workplace, capsys):
+    """And of a single run."""
     sweep = sweep_of(["done", "bad", "early", "late", "next"])
-    leave(sweep / "done", finished, wall_seconds=30.0)
-    leave(sweep / "bad", finished, status="failed", reason="ValueError: no luck")
-    begun(sweep / "early", 100, 0, 1000, [100, 200])  # 2 steps/s: 400 s left
-    begun(sweep / "late", 100, 500, 1000, [500, 900])  # resumed at 500; 4 steps/s: 25 s left
+    leave(sweep / "done", wall_seconds=30.0)
+    leave(sweep / "bad", status="failed", reason="ValueError: no luck")
+    begin(sweep / "early", 100, 0, 1000, [100, 200])  # 2 steps/s: 400 s left
+    begin(sweep / "late", 100, 500, 1000, [500, 900])  # resumed at 500; 4 steps/s: 25 s left
     with lock(sweep / "early"), lock(sweep / "late"):
         assert run(["status", "s"]) == 0
         out = capsys.readouterr().out.splitlines()
@@ -87,13 +91,25 @@ def test_time_left_of_a_run_and_of_its_sweep(workplace, finished, capsys):
         told = {cell["name"]: cell for cell in json.loads(capsys.readouterr().out)}
         assert told["done"]["seconds"] == 30.0
         assert told["late"]["state"] == "running"
+        cell_file = sweep / "early" / CELL_FILE
+        cell_file.parent.mkdir()
+        cell_file.write_text("{}")
+        assert run(["status", "s/early"]) == 0
+        out = capsys.readouterr().out.splitlines()
+        assert out == [
+            "running      early  step 200 of 1000, 7 min left",
+            "1 cells: 1 running, about 7 min left",
+        ]
     assert run(["status", "s"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("2 interrupted, 1 waiting")
+    assert run(["status", "s/done"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "1 cells: 1 finished"
+    assert run(["status", "s/next"]) == 2
 
 
 def test_nothing_is_said_of_a_run_that_has_no_pace_yet(workplace):
     sweep = sweep_of(["resumed", "new"])
-    begun(sweep / "resumed", 100, 500, 1000, [400, 500])
+    begin(sweep / "resumed", 100, 500, 1000, [400, 500])
     (sweep / "new").mkdir()
     with lock(sweep / "resumed"), lock(sweep / "new"):
         resumed, new = sweep_status(sweep)
@@ -105,18 +121,18 @@ def test_time_left_of_a_sweep_needs_something_to_go_by():
     done, waiting = CellStatus("a", "finished", "", 60.0), CellStatus("b", "waiting", "")
     slow, quick = CellStatus("c", "running", "", 100.0), CellStatus("d", "running", "", 20.0)
     begun = CellStatus("e", "running", "")
-    assert seconds_left([done, waiting]) is None  # nobody is at it
-    assert seconds_left([slow, waiting]) is None  # none has finished yet
-    assert seconds_left([begun]) is None
-    assert seconds_left([slow, quick]) == 100
-    assert seconds_left([done, begun]) == 60
-    assert seconds_left([done, slow, quick, waiting, waiting]) == (100 + 20 + 2 * 60) / 2
+    assert sweep_seconds_left([done, waiting]) is None  # nobody is at it
+    assert sweep_seconds_left([slow, waiting]) is None  # none has finished yet
+    assert sweep_seconds_left([begun]) is None
+    assert sweep_seconds_left([slow, quick]) == 100
+    assert sweep_seconds_left([done, begun]) == 60
+    assert sweep_seconds_left([done, slow, quick, waiting, waiting]) == (100 + 20 + 2 * 60) / 2
 
 
-def test_watching_ends_when_all_is_done(workplace, finished, capsys):
+def test_watching_ends_when_all_is_done(workplace, capsys):
     sweep = sweep_of(["a", "b"])
-    leave(sweep / "a", finished)
-    timer = threading.Timer(1, leave, (sweep / "b", finished))
+    leave(sweep / "a")
+    timer = threading.Timer(1, leave, (sweep / "b",))
     timer.start()
     assert run(["status", "s", "--watch"]) == 0
     timer.join()
@@ -126,7 +142,7 @@ def test_watching_ends_when_all_is_done(workplace, finished, capsys):
 def test_watching_a_terminal_ends_with_ctrl_c(workplace):
     """In a pseudo-terminal of a few lines: what runs is shown, though most cells do not fit."""
     sweep = sweep_of([*(f"cell-{index}" for index in range(100)), "busy"])
-    begun(sweep / "busy", 100, 0, 1000, [200])
+    begin(sweep / "busy", 100, 0, 1000, [200])
     ours, theirs = os.openpty()
     with lock(sweep / "busy"):
         process = subprocess.Popen(
@@ -134,6 +150,7 @@ def test_watching_a_terminal_ends_with_ctrl_c(workplace):
             stdout=theirs,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            preexec_fn=heeds_ctrl_c,
             env={**os.environ, "TERM": "xterm", "LINES": "10", "COLUMNS": "90"},
         )
         os.close(theirs)
@@ -149,7 +166,7 @@ def test_watching_a_terminal_ends_with_ctrl_c(workplace):
     assert b"cell-50" not in shown
 
 
-@pytest.mark.parametrize("words", ["--watch", "s --what", "s --watch --json"])
+@pytest.mark.parametrize("words", ["--watch", "s --what", "s --watch --json", "s/a", "nowhere"])
 def test_wrong_words(workplace, capsys, words):
     sweep_of(["a"])
     assert run(["status", *words.split()]) == 2

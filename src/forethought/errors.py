@@ -1,29 +1,29 @@
-"""The exceptions a user can cause, and how they name what would be accepted."""
+"""Exceptions that a user can cause."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class InputError(Exception):
-    """What the user asked for cannot be done; the message is one line and says what would be accepted.
+    """A mistake of the user. The message is one line: `key=value: what is wrong; what to do`.
 
-    The command line prints it as it is and exits with code 2. Every other exception is our own bug and
-    keeps its traceback.
+    The command line prints the message and exits with code 2. Every other exception is a bug of this
+    project and keeps its traceback.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))  # what is quoted from a file may have several
+        super().__init__(" ".join(message.splitlines()))  # a quotation from a file may have several lines
 
 
 class Impossible(InputError):
-    """Values that are fine by themselves but do not go together.
+    """Values that are accepted alone but not together.
 
-    A sweep leaves such a cell out and says why; any other `InputError` stops it before it begins.
+    A sweep skips such a cell and prints the reason. Any other `InputError` stops the sweep before it begins.
     """
 
 
 def expected_one_of(accepted: Iterable[str], given: str = "") -> str:
-    """`expected one of a, b, c`, then the one that is spelt, or has a word spelt, almost as `given`."""
+    """Return `expected one of a, b, c`, and a hint if a name or its part is spelt almost as `given`."""
     names = list(accepted)
     words = {word: name for name in reversed(names) for word in (*name.split("_"), name)}
     close = get_close_matches(given, words, n=1)

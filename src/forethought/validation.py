@@ -31,36 +31,55 @@ def validated_dataclass(cls: C) -> C:
     return dataclass(config=_STRICT, kw_only=True)(cls)  # type: ignore[return-value]
 
 
-def explain(error: ValidationError, prefix: str) -> InputError:
-    """The first complaint as one line that names the key, the value and what would be accepted."""
+def explain_validation(error: ValidationError, prefix: str) -> InputError:
+    """Return the first complaint as one line that names the key, the value and what is accepted.
+
+    Args:
+        prefix: of the key, such as `task`; empty for root keys.
+    """
     first: dict[str, Any] = dict(error.errors()[0])
-    where, complaints = first["loc"], [first]
-    if len(where) > 1 and isinstance(where[-1], str):  # one of several types, none of which fits
-        where = where[:-1]
-        complaints = [dict(other) for other in error.errors() if other["loc"][:-1] == where]
-    key = ".".join([prefix, *(str(part) for part in where)]).lstrip(".")
+    place, complaints = first["loc"], [first]
+    if len(place) > 1 and isinstance(place[-1], str):  # a union: no type of it fits
+        place = place[:-1]
+        complaints = [dict(other) for other in error.errors() if other["loc"][:-1] == place]
+    key = ".".join([prefix, *(str(part) for part in place)]).lstrip(".")
     if first["type"] == "value_error":
         return InputError(str(first["ctx"]["error"]))
     if first["type"].startswith("missing"):
-        return InputError(f"{key}: a value is needed")
-    accepted = " or ".join(map(_expected, complaints)).replace(" or expected ", " or ")
-    return InputError(f"{key}={_as_typed(first['input'])}: {accepted}")
+        return InputError(f"{key}: missing; use {key}=VALUE")
+    accepted = " or ".join(dict.fromkeys(map(_accepted, complaints)))
+    is_range = any(complaint["type"] in _RANGES for complaint in complaints)
+    wrong = "out of range; use" if is_range else "expected"
+    return InputError(f"{key}={as_typed(first['input'])}: {wrong} {accepted}")
 
 
-def _expected(complaint: dict[str, Any]) -> str:
+_RANGES = {
+    "greater_than": "a value above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "a value below {lt}",
+    "less_than_equal": "at most {le}",
+}
+_ACCEPTED = {
+    **_RANGES,
+    "bool_type": "true or false",
+    "too_short": "{min_length} values",
+    "too_long": "{max_length} values",
+    "string_too_short": "a text that is not empty",
+    "string_pattern_mismatch": "a text that matches {pattern}",
+}
+"""What is accepted, by pydantic's type of error."""
+
+
+def _accepted(complaint: dict[str, Any]) -> str:
     kind, context = complaint["type"], complaint.get("ctx", {})
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
-        return expected_one_of(choices, str(complaint["input"]))
-    if kind == "bool_type":
-        return "expected true or false"
-    if kind in ("too_short", "too_long"):
-        return f"expected {context.get('min_length', context.get('max_length'))} values"
-    if kind == "string_too_short":
-        return "expected a text that is not empty"
-    return str(complaint["msg"]).replace("Input should be ", "expected ", 1)
+        return expected_one_of(choices, str(complaint["input"])).removeprefix("expected ")
+    if kind in _ACCEPTED:
+        return _ACCEPTED[kind].format(**context)
+    return str(complaint["msg"]).removeprefix("Input should be ")
 
 
-def _as_typed(value: Any) -> str:
-    """As one would write it on the command line."""
+def as_typed(value: Any) -> str:
+    """Write a value as on the command line."""
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

@@ -60,10 +60,11 @@ def make_plan(cells: list[Cell], runs_here: bool = True) -> Plan:
                 plan.edited[cell.name] = edited
             continue
         # Imported here, as finished cells are skipped without torch.
-        from forethought.training import check
+        from forethought.training import check, refuse_folder_of_another
 
         try:
             check(cell.config if runs_here else _on_any_machine(cell.config), cell)
+            refuse_folder_of_another(cell)
             plan.waiting.append(cell)
         except Impossible as error:
             plan.impossible[cell.name] = str(error)
@@ -223,10 +224,9 @@ def _print_plan(plan: Plan, with_estimate: bool) -> None:
     for cell in plan.waiting:
         print(f"would run   {cell.name}")
     plan.print_edits()
-    count = len(plan.cells) + len(plan.impossible)
     print(
-        f"{count} cells: {len(plan.finished)} finished, {len(plan.waiting)} to run, "
-        f"{len(plan.impossible)} impossible"
+        f"{len(plan.cells)} cells: {len(plan.finished)} finished, {len(plan.waiting)} to run; "
+        f"and {len(plan.impossible)} impossible"
     )
     if plan.waiting and with_estimate:
         from forethought.training.probe import seconds_of_cells

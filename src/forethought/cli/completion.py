@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml  # type: ignore[import-untyped]
 
-from forethought.config.folder import config_folder
+from forethought.config_folder import config_folder, list_choices
 
 
 def complete_override(prefix: str, given: list[str]) -> list[str]:
@@ -16,19 +16,20 @@ def complete_override(prefix: str, given: list[str]) -> list[str]:
     folder = config_folder()
     root = yaml.safe_load((folder / "config.yaml").read_text())
     chosen = {
-        group: str(name)
+        group.removeprefix("override "): str(name)
         for entry in root["defaults"]
         if isinstance(entry, dict)
         for group, name in entry.items()
     }
     chosen |= dict(word.split("=", 1) for word in given if "=" in word)
     words: list[str] = []
-    for group in sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "hydra"):
-        words += [f"{group}={path.stem}" for path in sorted((folder / group).glob("*.yaml"))]
+    for group, choices in list_choices().items():
+        words += [f"{group}={choice}" for choice in choices]
         path = folder / group / f"{chosen.get(group, '')}.yaml"
         if group != "experiment" and path.is_file():
             keys = yaml.safe_load(path.read_text()) or {}
-            words += [f"{group}.{key}=" for key in keys if key not in ("_target_", "label", "defaults")]
+            names = [key for key in keys if key not in ("_target_", "label", "defaults")]
+            words += [f"{group.replace('/', '.')}.{name}=" for name in names]
     for key, value in root.items():
         if isinstance(value, dict) and key != "hydra":
             words += [f"{key}.{name}=" for name in value]

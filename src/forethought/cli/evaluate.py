@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides",
         nargs="*",
+        default=[],
         metavar="KEY=VALUE",
         help=f"of {', '.join(CHANGEABLE)}: task.test_file=graphs.txt, evaluation.temperature=1.0",
     )

@@ -9,7 +9,7 @@ import sys
 from importlib import import_module
 from typing import NoReturn
 
-from forethought.errors import InputError
+from forethought.errors import InputError, expected_one_of
 
 COMMANDS = {
     "train": "train and test one run, or a sweep of runs with -m",
@@ -65,6 +65,9 @@ def run(arguments: list[str]) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     completing = "_ARGCOMPLETE" in os.environ
+    first = arguments[0] if arguments else "--help"
+    if not completing and first not in {*COMMANDS, "-h", "--help", "--version"}:
+        raise InputError(f"{first}: no such command; {expected_one_of(COMMANDS, first)}")
     parser = _parser(COMMANDS if completing else {name for name in arguments[:1] if name in COMMANDS})
     if completing:
         import argcomplete
@@ -79,8 +82,6 @@ def _dispatch(arguments: list[str]) -> int:
 
         print(__version__)
         return 0
-    if options.command is None:
-        parser.error(f"{' '.join(extra)}: no such command; expected one of {', '.join(COMMANDS)}")
     # Words between flags: argparse takes the first group of positional arguments alone.
     if flags := [word for word in extra if word.startswith("-")] or (
         not hasattr(options, "overrides") and extra

@@ -19,13 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides",
         nargs="*",
+        default=[],
         metavar="KEY=VALUE",
         help="further overrides: hydra/launcher=basic, or max_steps=20000 to go on beyond the end",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    from forethought.sweeps import CELL_FILE, GRID_FILE, Cell, read_grid
+    from forethought.sweeps import GRID_FILE, read_cell, read_grid
 
     folder, further = options.folder.resolve(), options.overrides
     if (folder / GRID_FILE).is_file():
@@ -35,12 +36,9 @@ def run(options: argparse.Namespace) -> int:
         if folder.name not in grid:
             raise InputError(f"{folder}: not listed in grid.json of its sweep; pass a run or a sweep")
         return _resume_cells(folder.parent, {folder.name: grid[folder.name]}, further)
-    if not (folder / CELL_FILE).is_file():
+    cell = read_cell(folder)
+    if cell is None:
         raise InputError(f"{folder}: no run has begun here; pass the folder of a sweep or run")
-    try:
-        cell = Cell.from_json((folder / CELL_FILE).read_text())
-    except (ValueError, TypeError, OSError):
-        raise InputError(f"{folder / CELL_FILE}: corrupt; run the command of this run again") from None
     return _resume_single(folder, cell, further)
 
 
@@ -51,13 +49,15 @@ def _resume_single(folder: Path, cell: Cell, further: list[str]) -> int:
     composer = _composer([*words, *further], False, flags, folder)
     (resumed,) = composer.cells()
     if resumed.name != cell.name:
-        resumed = _continue_elsewhere(resumed, folder, cell.name)
+        resumed = _elsewhere(resumed, folder, cell.name)
+        _copy_checkpoint(resumed, folder)
     return carry_out(composer, [resumed])
 
 
 def _resume_cells(sweep: Path, grid: dict[str, list[str]], further: list[str]) -> int:
     """Resume cells. Cells that were composed with the same flags and words of Hydra go together."""
     from forethought.cli.carry_out import carry_out
+    from forethought.launchers import build_launcher
 
     alike: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for name, words in grid.items():
@@ -65,7 +65,7 @@ def _resume_cells(sweep: Path, grid: dict[str, list[str]], further: list[str]) -
         hydra = [word for word in own if word.lstrip("+~").startswith("hydra")]
         key = (*flags, "", *hydra)
         alike.setdefault(key, {})[name] = [word for word in own if word not in hydra]
-    codes = []
+    groups = []
     for key, cells in alike.items():
         split = key.index("")
         flags, hydra = [*key[:split]], [*key[split + 1 :]]
@@ -77,8 +77,14 @@ def _resume_cells(sweep: Path, grid: dict[str, list[str]], further: list[str]) -
             if cell.name != name and not changes:
                 print(f"{name}: the config files have changed since; its overrides now make {cell.name}")
             elif cell.name != name:
-                composed[name] = _continue_elsewhere(cell, sweep / name, name)
-        codes.append(carry_out(composer, list({c.name: c for c in composed.values()}.values())))
+                composed[name] = _elsewhere(cell, sweep / name, name)
+        build_launcher(composer.launcher)  # a mistake in its options is found before anything is written
+        groups.append((composer, composed))
+    codes = []
+    for composer, composed in groups:
+        for name, cell in composed.items():
+            _copy_checkpoint(cell, sweep / name)
+        codes.append(carry_out(composer, list({cell.name: cell for cell in composed.values()}.values())))
     return max(codes)
 
 
@@ -93,22 +99,29 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
     return [w for w in words if w.startswith("--")], [w for w in words if not w.startswith("--")]
 
 
-def _continue_elsewhere(cell: Cell, folder: Path, name: str) -> Cell:
-    """Start a changed cell in a folder of its own, from the checkpoint and curves of the old one.
+def _elsewhere(cell: Cell, folder: Path, name: str) -> Cell:
+    """Return a changed cell with a folder of its own: the old results stay true of the old config.
 
-    The old results stay true of the old config, so the longer run gets a name of its own.
+    Raises:
+        InputError: the cell cannot continue from the checkpoint in the old folder.
     """
     from forethought.training import check
 
     new_name = cell.name if folder.name == name else f"{folder.name}-{cell.name[-8:]}"
     target = cell.at(folder.with_name(new_name))
-    if target.folder.exists() or not (folder / "checkpoints").is_dir():
-        return target
-    check(target.config)
-    target.folder.mkdir(parents=True)
-    shutil.copytree(folder / "checkpoints", target.folder / "checkpoints")
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    if not target.folder.exists() and checkpoint.is_file():
+        check(target.config, checkpoint=checkpoint)
+    return target
+
+
+def _copy_checkpoint(cell: Cell, folder: Path) -> None:
+    """Let a changed cell start from the checkpoint and curves of the old one."""
+    if cell.folder.exists() or not (folder / "checkpoints").is_dir():
+        return
+    cell.folder.mkdir(parents=True)
+    shutil.copytree(folder / "checkpoints", cell.folder / "checkpoints")
     for file in ("metrics.csv", ".stretches.json"):
         if (folder / file).exists():
-            shutil.copy(folder / file, target.folder / file)
-    print(f"{name}: resumes as {target.folder}, from its last checkpoint")
-    return target
+            shutil.copy(folder / file, cell.folder / file)
+    print(f"{folder.name}: resumes as {cell.folder}, from its last checkpoint")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from typing import Any
 
+from forethought.config_folder import list_choices
 from forethought.errors import InputError
 
 _SHOW = ("cfg", "info", "hydra_help", "shell_completion")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _describe_groups()
     words = parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="GROUP=CHOICE or KEY=VALUE; with -m also lists"
     )
@@ -25,6 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resolve", action="store_true", help="with --cfg: resolve interpolations")
     parser.add_argument("--info", "-i", metavar="WHAT", help="print facts about Hydra, such as searchpath")
     parser.add_argument("--hydra-help", action="store_true", help="print Hydra's own help")
+
+
+def _describe_groups() -> str:
+    """List every config group with its choices, from the names of the YAML files."""
+    lines = []
+    for group, choices in list_choices().items():
+        lines += textwrap.wrap(f"{group}: {', '.join(choices)}", 100, subsequent_indent=" " * 6)
+    return "\n  ".join(["groups and their choices (--keys lists all keys too):", *lines])
 
 
 def _complete(prefix: str, parsed_args: Any, **_: Any) -> list[str]:

@@ -1,8 +1,7 @@
 """Configs: command-line words become cells, by Hydra's public API. The only room that sees Hydra."""
 
 from forethought.config.compose import Composer
-from forethought.config.folder import config_folder
 from forethought.config.overrides import apply_overrides, quote
 from forethought.config.show import show
 
-__all__ = ["Composer", "apply_overrides", "config_folder", "quote", "show"]
+__all__ = ["Composer", "apply_overrides", "quote", "show"]

@@ -23,8 +23,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from forethought.config.explain import HIDDEN, explain_hydra
-from forethought.config.folder import config_folder
 from forethought.config.overrides import quote
+from forethought.config_folder import config_folder
 from forethought.errors import InputError, expected_one_of
 from forethought.sweeps import NOT_IDENTITY, Cell, cell_name
 
@@ -72,8 +72,10 @@ class Composer:
         # Resolve the time once a command, so that a cell is run in the folder in which it was checked.
         OmegaConf.register_new_resolver("now", lambda form: time.strftime(form, started), replace=True)
         self._loader = GlobalHydra.instance().config_loader()
-        self._is_group = cache(lambda name: bool(self._loader.get_group_options(name)))
+        # A key with a dot is no group. Hydra lists its folders anew for each question, which takes 5 ms.
+        self._is_group = cache(lambda name: "." not in name and bool(self._loader.get_group_options(name)))
         self._bases: dict[tuple[str, ...], bytes] = {}
+        self._absent: _AbsentKeys | None = None
         parsed = self._parse(list(overrides))
         self._hydra = [o for o in parsed if o.is_hydra_override()]
         self._own = [o for o in parsed if not o.is_hydra_override()]
@@ -94,15 +96,15 @@ class Composer:
             raise InputError(f"--config-dir={config_dir}: no such folder")
         self.flags.append(f"--config-dir={folder}")
         entries = [f"file://{folder}"]
-        for override in [o for o in self._hydra if o.key_or_group == "hydra.searchpath"]:
-            self._hydra.remove(override)
+        for override in filter(_is_searchpath, self._hydra):
             entries += [str(entry) for entry in override.value()]  # type: ignore[union-attr]
         return [f"hydra.searchpath=[{','.join(map(quote, entries))}]"]
 
     def _parse(self, words: Sequence[str]) -> list[Override]:
         for word in words:
-            if not word.strip():
-                raise InputError(f"{word!r}: cannot be read; expected KEY=VALUE")
+            if not word.partition("=")[0].strip():
+                shown = word if word.strip() else repr(word)
+                raise InputError(f"{shown}: cannot be read; expected KEY=VALUE")
         try:
             return OverridesParser.create(self._loader).parse_overrides(list(words))
         except HydraException as error:
@@ -110,14 +112,17 @@ class Composer:
 
     @cached_property
     def shared(self) -> DictConfig:
-        """The config that all cells of a sweep share, with Hydra's node. Values of swept groups are absent.
+        """The config that all cells of a sweep share, with Hydra's node and the default of each swept key.
 
         Raises:
             InputError: it does not compose.
         """
         words = [o for o in self._own if not o.is_sweep_override()]
-        swept = self._swept_groups(self._own)
-        return self._compose([o for o in words if o.key_or_group.split(".")[0] not in swept])
+        # A key of a group that only an experiment sweeps may be missing here.
+        config = self._compose(words, _AbsentKeys({o.key_or_group.split(".")[0] for o in words}))
+        if self.is_sweep and self.folder is not None:
+            config.hydra.sweep.dir = str(self.folder)
+        return config
 
     @property
     def launcher(self) -> dict[str, Any]:
@@ -132,8 +137,7 @@ class Composer:
 
     @property
     def sweep_folder(self) -> Path:
-        folder = self.folder or Path(str(self.shared.hydra.sweep.dir))
-        return folder
+        return Path(str(self.shared.hydra.sweep.dir))
 
     def _resolved(self, node: Any) -> dict[str, Any]:
         with _explained():
@@ -147,16 +151,13 @@ class Composer:
             InputError: one of them does not compose.
         """
         if not self.is_sweep:
-            for override in filter(Override.is_sweep_override, self._own):
-                raise InputError(f"{_word(override)}: several values; use one, or -m for a sweep over them")
-            return [self._cell(self._own)]
+            return [self._cell(_single_values(self._own))]
         overrides = self.swept()
         with _explained():
             values = [[*_values(override)] for override in overrides]
-        absent = _AbsentKeys(self._swept_groups(overrides))
-        words = [self._parse(combination) for combination in itertools.product(*values)]
-        cells = [self._cell(combination, absent) for combination in words]
-        absent.refuse_keys_that_none_has()
+        self._absent = _AbsentKeys(self._swept_groups(overrides))
+        cells = [self.cell(combination) for combination in itertools.product(*values)]
+        self._absent.refuse_keys_that_none_has()
         sweeps = sorted({str(cell.folder.parent) for cell in cells})
         if len(sweeps) > 1:
             raise InputError(f"sweep: cells would lie in {', '.join(sweeps)}; use one folder")
@@ -172,11 +173,25 @@ class Composer:
     def search_space(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """Return the distribution to search for each swept key: its name in Optuna, and its arguments.
 
-        `a,b` is categorical, `range(…)` a grid of numbers, `interval(…)` an interval of floats, or of
-        integers if both ends are; `tag(log, …)` makes an interval logarithmic.
+        `a,b` and `range(…)` are categorical, `interval(…)` is an interval of floats and `int(interval(…))` of
+        integers; `tag(log, …)` makes an interval logarithmic.
+
+        Raises:
+            InputError: a choice of a swept group does not compose, or no choice has one of the keys.
         """
+        overrides = self.swept()
+        self._absent = _AbsentKeys(self._swept_groups(overrides))
+        values = [
+            [*_values(o)]
+            if o.key_or_group in self._absent.groups or not o.is_sweep_override()
+            else [f"{o.key_or_group}=null"]
+            for o in overrides
+        ]
+        for words in itertools.product(*values):
+            self._compose(self._parse(words), self._absent)
+        self._absent.refuse_keys_that_none_has()
         space: dict[str, tuple[str, dict[str, Any]]] = {}
-        for override in filter(Override.is_sweep_override, self.swept()):
+        for override in filter(Override.is_sweep_override, overrides):
             sweep, key = override.value(), override.key_or_group
             if isinstance(sweep, IntervalSweep):
                 whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
@@ -191,22 +206,34 @@ class Composer:
         return [_word(o) for o in self.swept() if not o.is_sweep_override()]
 
     def cell(self, words: Sequence[str]) -> Cell:
-        """Compose one cell of a sweep from words without commas."""
-        return self._cell(self._parse(words))
+        """Compose one cell of a sweep.
 
-    def _cell(self, overrides: list[Override], absent: _AbsentKeys | None = None) -> Cell:
+        Raises:
+            InputError: it does not compose, or a word has several values.
+        """
+        return self._cell(_single_values(self._parse(words)))
+
+    def _cell(self, overrides: list[Override]) -> Cell:
+        absent = self._absent
         config = self._compose(overrides, absent)
-        used = [o for o in overrides if absent is None or not absent.skips(config, o.key_or_group)]
         node = config.hydra
-        if node.job.chdir:
-            raise InputError("hydra.job.chdir=true: not supported; paths are relative to the current folder")
+        if absent is not None:
+            keys = {o.key_or_group for o in overrides}
+            if ignored := [key for key in node.sweeper.get("params") or () if key not in keys]:
+                raise InputError(
+                    f"experiment={node.runtime.choices.experiment}: sweeps {', '.join(ignored)} itself; "
+                    f"sweep one experiment at a time, or use {ignored[0]}=VALUES"
+                )
+            overrides = [
+                o for o in overrides if not (self._sets_value(o) and absent.skips(config, o.key_or_group))
+            ]
         choices = {str(group): str(node.runtime.choices[group]) for group in node.runtime.choices}
         choices = {group: choice for group, choice in choices.items() if "hydra" not in group}
         with _explained(), _as_hydra_config(config):
             name = cell_name(_plain(config, NOT_IDENTITY), choices)
             node.runtime.output_dir = str(self._folder_of(config, name))
             values = _plain(config)
-        own = [_word(o) for o in used]
+        own = [_word(o) for o in overrides]
         hydra_words = [_word(o) for o in self._hydra if o.key_or_group not in _FOLDERS]
         return Cell(
             name=name,
@@ -241,24 +268,30 @@ class Composer:
         files = tuple(_word(o) for o in overrides if not self._sets_value(o))
         with _explained(lambda: self._explain_choice(overrides)):
             if files not in self._bases:
-                words = [*self._searched, *(_word(o) for o in self._hydra), *files]
+                hydra = [_word(o) for o in self._hydra if not (self._searched and _is_searchpath(o))]
+                words = [*self._searched, *hydra, *files]
                 composed = compose(self.config_name, words, return_hydra_config=True)
                 OmegaConf.set_readonly(composed.hydra, False)
                 composed.hydra.runtime.cwd = os.getcwd()
+                if composed.hydra.job.chdir:
+                    raise InputError("hydra.job.chdir=true: not supported; paths are relative to this folder")
                 self._bases[files] = pickle.dumps(composed)
             config: DictConfig = pickle.loads(self._bases[files])
             for override in overrides:
                 if not self._sets_value(override):
                     continue
                 key, value = override.key_or_group, override.value()
-                if absent is not None and absent.lacks(config, key):
+                is_new = override.is_force_add()
+                if not is_new and absent is not None and absent.lacks(config, key):
                     continue
-                OmegaConf.update(config, key, value, merge=True, force_add=key.split(".")[0] in _OPEN)
+                is_new |= key.split(".")[0] in _OPEN
+                OmegaConf.update(config, key, value, merge=True, force_add=is_new)
         return config
 
     def _sets_value(self, override: Override) -> bool:
         """Tell values from choices of files, by Hydra's rule for what it applies after composing."""
-        if override.type is not OverrideType.CHANGE or override.package is not None:
+        changes = (OverrideType.CHANGE, OverrideType.FORCE_ADD)
+        if override.type not in changes or override.package is not None:
             return False
         return isinstance(override.value(), dict) or not self._is_group(override.key_or_group)
 
@@ -322,8 +355,18 @@ def _has(config: DictConfig, key: str) -> bool:
     return OmegaConf.is_dict(node) and last in list(node)  # a missing value (???) counts as a key
 
 
+def _is_searchpath(override: Override) -> bool:
+    return bool(override.key_or_group == "hydra.searchpath")
+
+
 def _word(override: Override) -> str:
     return str(override.input_line)
+
+
+def _single_values(overrides: list[Override]) -> list[Override]:
+    for override in filter(Override.is_sweep_override, overrides):
+        raise InputError(f"{_word(override)}: several values; use one, or -m for a sweep over them")
+    return overrides
 
 
 def _values(override: Override) -> Iterator[str]:
@@ -332,12 +375,14 @@ def _values(override: Override) -> Iterator[str]:
     if not override.is_sweep_override():
         yield _word(override)
         return
+    if isinstance(override.value(), IntervalSweep):
+        raise InputError(f"{_word(override)}: requires hydra/sweeper=optuna; use values, as in 1,2,3")
     try:
         values = [*override.sweep_string_iterator()]
     except (ValueError, TypeError, HydraException) as error:
         raise InputError(f"{_word(override)}: {error}; expected values, such as 1,2,3") from None
     if not values:
-        raise InputError(f"{_word(override)}: names no cell; expected at least one value")
+        raise InputError(f"{_word(override)}: no values; use at least one")
     yield from (f"{key}={value}" for value in values)
 
 

@@ -19,7 +19,7 @@ _WORDINGS = {
     r"Could not append to config. An item is already at '(.*)'.": r"+\1: exists already; use \1=… without +",
     r"Could not delete from config. '(.*)' does not exist.": r"~\1: no such key",
     r"Multiple values for (\S+?)\. .*": r"+\1: is chosen already; use \1=CHOICE without +",
-    r"Could not override '(\S+)'\..*": r"\1: no such group; expected GROUP=CHOICE",
+    r"Could not override '(\S*)'\..*": r"\1: no such group; expected GROUP=CHOICE",
     r".*Missing mandatory value: (\S+)": r"\1=???: missing; use \1=VALUE",
 }
 

@@ -4,13 +4,20 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from forethought.config.folder import config_folder
+from forethought.config_folder import config_folder
 
 
 def show() -> None:
     """Let Hydra print what `sys.argv` asks of it."""
     GlobalHydra.instance().clear()
-    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(_run_nothing)()
+    main = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(
+        _run_nothing
+    )
+    try:
+        main()
+    except SystemExit as done:  # after --hydra-help
+        if done.code:
+            raise
 
 
 def _run_nothing(config: DictConfig) -> None:

@@ -62,11 +62,11 @@ class OptunaSearch:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        study, metric = self._study(composer.sweep_folder), str(composer.shared.optimized_metric)
         distributions = {
             key: getattr(optuna.distributions, kind)(**options)
             for key, (kind, options) in composer.search_space().items()
         }
+        study, metric = self._study(composer.sweep_folder), str(composer.shared.optimized_metric)
         fixed = composer.fixed_words()
         told = sum(trial.state.is_finished() for trial in study.trials)
         left = max(0, self.n_trials - told)
@@ -98,7 +98,8 @@ class OptunaSearch:
         sampler = construct(
             {"sampler": self.sampler}, "sampler", base=optuna.samplers.BaseSampler, prefix="hydra.sweeper."
         )
-        folder.mkdir(parents=True, exist_ok=True)
+        if str(folder) in self.storage:
+            folder.mkdir(parents=True, exist_ok=True)
         try:
             return optuna.create_study(
                 study_name=self.study_name,

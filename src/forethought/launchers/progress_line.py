@@ -33,9 +33,7 @@ class ProgressLine:
         """Read the state of the sweep and print the live line anew."""
         self.cells = sweep_status(self.sweep, self.cells, self.names)
         running = [cell for cell in self.cells if cell.state == "running"]
-        done = sum(cell.state in ("finished", "failed") for cell in self.cells)
         left = sweep_seconds_left(self.cells)
-        words = [f"[{done}/{len(self.cells)}]"]
-        words += [] if left is None else [f"about {duration(left)} left;"]
+        words = [] if left is None else [f"about {duration(left)} left;"]
         words += [", ".join(f"{cell.name} {cell.detail}" for cell in running)]
         print(clear_line() + " ".join(words)[: shutil.get_terminal_size().columns - 1], end="", flush=True)

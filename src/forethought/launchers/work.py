@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from forethought.sweeps import CELL_FILE, Cell, Locked
+from forethought.sweeps import Cell, Locked, read_cell
 from forethought.training import run_cell
 
 
@@ -22,7 +22,7 @@ def work(cell: Cell, folder: str | None = None) -> int:
     if cell.config["hardware"]["devices"] > 1:
         # Lightning starts the other ranks by this process's own command, which here is the launcher's.
         sys.modules["__main__"].__spec__ = None
-        sys.argv = [__file__, str((cell.folder / CELL_FILE).absolute())]
+        sys.argv = [__file__, str(cell.folder.absolute())]
     try:
         results = run_cell(cell, own_process_group=True)
     except Locked:
@@ -31,4 +31,6 @@ def work(cell: Cell, folder: str | None = None) -> int:
 
 
 if __name__ == "__main__":  # a further rank of a DDP run
-    sys.exit(work(Cell.from_json(Path(sys.argv[1]).read_text())))
+    shared = read_cell(Path(sys.argv[1]))
+    assert shared is not None, "written by the first rank"
+    sys.exit(work(shared))

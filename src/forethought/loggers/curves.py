@@ -24,7 +24,7 @@ class CurvesLogger(Logger):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.path = folder / "metrics.csv"
-        self.rows: list[dict[str, float]] = []
+        self._by_step: dict[int, dict[str, float]] = {}
 
     @property
     def name(self) -> str:
@@ -39,18 +39,15 @@ class CurvesLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        shown = {name: value for name, value in metrics.items() if name.startswith(("train/", "val/"))}
-        if not shown:
-            return
-        if not self.rows or self.rows[-1]["step"] != step:
-            self.rows.append({"step": int(step or 0)})
-        self.rows[-1].update(shown)
+        shown = {name: value for name, value in metrics.items() if name not in ("epoch", "step")}
+        if shown and step is not None:
+            self._by_step.setdefault(step, {"step": step}).update(shown)
 
     def write(self) -> None:
         """Write metrics.csv. Called before each checkpoint, so that no curve lags behind its checkpoint."""
-        write_curves(self.path, self.rows)
+        write_curves(self.path, [self._by_step[step] for step in sorted(self._by_step)])
 
     def resume(self, step: int) -> None:
         """Continue the curves on disk after this step, without rows of a later one."""
-        rows = [row | {"step": int(row["step"])} for row in read_curves(self.path)]
-        self.rows = [row for row in rows if row["step"] <= step]
+        rows = {int(row["step"]): row | {"step": int(row["step"])} for row in read_curves(self.path)}
+        self._by_step = {at: row for at, row in rows.items() if at <= step}

@@ -34,5 +34,5 @@ def read_curves(path: Path) -> list[dict[str, float]]:
     except (OSError, ValueError, TypeError, KeyError, csv.Error):
         whole = False
     if not whole:
-        raise InputError(f"{path}: no learning curves; expected numbers and a column `step`")
+        raise InputError(f"{path}: corrupt, no learning curves; expected numbers and a column `step`")
     return rows

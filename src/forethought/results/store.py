@@ -39,7 +39,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a file written by forethought") from None
     except (ValueError, RecursionError):
-        raise InputError(f"{path}: no JSON; expected a file written by forethought") from None
+        raise InputError(f"{path}: corrupt, not JSON; expected a file written by forethought") from None
 
 
 def read_results(folder: Path) -> Results | None:

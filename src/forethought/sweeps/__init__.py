@@ -1,6 +1,6 @@
 """Sweep bookkeeping: cells and their identity, the grid, locks, signals, states and time left."""
 
-from forethought.sweeps.cell import CELL_FILE, Cell
+from forethought.sweeps.cell import CELL_FILE, Cell, read_cell
 from forethought.sweeps.grid import GRID_FILE, Grid, add_to_grid, read_grid
 from forethought.sweeps.identity import NOT_IDENTITY, cell_name, fingerprint
 from forethought.sweeps.lock import Locked, is_locked, lock
@@ -46,6 +46,7 @@ __all__ = [
     "lock",
     "pending_signal",
     "raise_on_signal",
+    "read_cell",
     "read_grid",
     "summarise",
     "sweep_seconds_left",

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from forethought.errors import InputError
+
 CELL_FILE = ".hydra/cell.json"
 
 
@@ -37,7 +39,18 @@ class Cell:
     def to_json(self) -> str:
         return json.dumps(asdict(self) | {"folder": str(self.folder)}, indent=1) + "\n"
 
-    @staticmethod
-    def from_json(text: str) -> Cell:
-        fields = json.loads(text)
+
+def read_cell(folder: Path) -> Cell | None:
+    """Load the cell of the run in a folder. None if no run has begun there.
+
+    Raises:
+        InputError: the file is corrupt.
+    """
+    path = folder / CELL_FILE
+    if not path.is_file():
+        return None
+    try:
+        fields = json.loads(path.read_text())
         return Cell(**fields | {"folder": Path(fields["folder"])})
+    except (ValueError, TypeError, KeyError, OSError):
+        raise InputError(f"{path}: corrupt; delete it and run the command of this run again") from None

@@ -26,7 +26,7 @@ def read_grid(sweep: Path) -> Grid:
         raise InputError(f"{sweep}: {reason}; pass the folder of a sweep")
     grid = read_json(path)
     if not isinstance(grid, dict) or not all(isinstance(words, list) for words in grid.values()):
-        raise InputError(f"{path}: not a grid of cells; expected a file written by forethought")
+        raise InputError(f"{path}: corrupt, not a grid of cells; expected a file written by forethought")
     return {name: [str(word) for word in words] for name, words in grid.items()}
 
 

@@ -107,7 +107,8 @@ def sweep_seconds_left(cells: list[CellStatus]) -> float | None:
 def summarise(cells: list[CellStatus]) -> str:
     """Return one line: how many cells are in each state, and the time left."""
     counts = Counter(cell.state for cell in cells)
-    words = [f"{counts[state]} {state}" for state in reversed(STATES) if counts[state]]
+    order: tuple[State, ...] = ("finished", "failed", "running", "interrupted", "waiting")
+    words = [f"{counts[state]} {state}" for state in order if counts[state]]
     left = sweep_seconds_left(cells)
     words += [] if left is None else [f"about {duration(left)} left"]
     return f"{len(cells)} cells: " + ", ".join(words)

@@ -2,7 +2,17 @@
 
 from forethought.training.build import Run, build, check
 from forethought.training.load import evaluate_run, load
-from forethought.training.run import record_failure, run_cell
+from forethought.training.run import record_failure, refuse_folder_of_another, run_cell
 from forethought.training.train import Session
 
-__all__ = ["Run", "Session", "build", "check", "evaluate_run", "load", "record_failure", "run_cell"]
+__all__ = [
+    "Run",
+    "Session",
+    "build",
+    "check",
+    "evaluate_run",
+    "load",
+    "record_failure",
+    "refuse_folder_of_another",
+    "run_cell",
+]

@@ -16,6 +16,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from pydantic import ValidationError
 from torch import nn
 
@@ -28,9 +29,9 @@ from forethought.optimizers.factory import OPTIONS_OF_FACTORY
 from forethought.sweeps import Cell
 from forethought.sweeps.source import hash_source
 from forethought.tasks import Data, Task, TaskData, derive_seed
-from forethought.training.checkpoint import checkpoint_of, load_model_weights
+from forethought.training.checkpoint import check_weights, checkpoint_of, load_model_weights, read_checkpoint
 from forethought.training.settings import EvaluationSettings, Settings, check_trainer_options
-from forethought.validation import explain
+from forethought.validation import as_typed, explain_validation
 
 Config = dict[str, Any]
 
@@ -46,6 +47,7 @@ BASES: dict[str, type] = {
 """Config groups, and the class from which each `_target_` must derive. No config calls anything else."""
 
 _ROOT_KEYS = {*BASES, "trainer", *inspect.signature(Settings).parameters}
+_FROM_TASK = {"self", "vocabulary_size", "context_length", "token_names"}  # `Model.for_task` sets them
 _TRAINER_ARGUMENTS = list(inspect.signature(pl.Trainer.__init__).parameters)[1:]
 
 
@@ -80,6 +82,8 @@ def build(config: Config, cell: Cell | None = None) -> Run:
     """
     for key in config.keys() - _ROOT_KEYS:
         raise InputError(f"{key}: no such key; {expected_one_of(sorted(_ROOT_KEYS), key)}")
+    for key in sorted(_ROOT_KEYS - config.keys()):
+        raise InputError(f"{key}: missing; use {key}=VALUE")
     settings = build_settings(config)
     trainer_options = check_trainer_options(node(config, "trainer"), _TRAINER_ARGUMENTS)
     hardware = construct(config, "hardware")
@@ -113,7 +117,7 @@ def build(config: Config, cell: Cell | None = None) -> Run:
         hardware=hardware,
         hardware_reason=reason,
         logger=_build_logger(config, cell),
-        callbacks=[*clipping, *_build_callbacks(config)],
+        callbacks=[*_build_callbacks(config), *clipping],  # as in Lightning, hooks see whole gradients
         trainer_options=trainer_options,
     )
 
@@ -123,11 +127,11 @@ def build_settings(config: Config) -> Settings:
     try:
         roots["evaluation"] = EvaluationSettings(**node(config, "evaluation"))
     except ValidationError as error:
-        raise explain(error, "evaluation") from None
+        raise explain_validation(error, "evaluation") from None
     try:
         return Settings(**roots)
     except ValidationError as error:
-        raise explain(error, "") from None
+        raise explain_validation(error, "") from None
 
 
 def build_data(settings: Settings, task: Task) -> TaskData:
@@ -149,7 +153,8 @@ def build_objective(config: Config, task: Task) -> Objective:
     try:
         extra = kind.extra_positions(task, **given)
     except ValidationError as error:
-        raise explain(error, "objective") from None
+        raise explain_validation(error, "objective") from None
+    _refuse_unknown(locate(config, "model"), _options(config, "model"), "model", _FROM_TASK)
     model = construct(config, "model", build="for_task", task=task, extra_positions=extra)
     objective: Objective = construct(config, "objective", model=model, task=task)
     return objective
@@ -162,7 +167,7 @@ def build_optimizer_factory(config: Config) -> OptimizerFactory:
     try:
         return OptimizerFactory(kind=kind, options=given, **ours)
     except ValidationError as error:
-        raise explain(error, "optimizer") from None
+        raise explain_validation(error, "optimizer") from None
 
 
 def _build_logger(config: Config, cell: Cell | None) -> Logger | None:
@@ -182,7 +187,9 @@ def _build_callbacks(config: Config) -> list[pl.Callback]:
     entries = config.get("callbacks") or {}
     for name, entry in entries.items():
         if not isinstance(entry, dict):
-            raise InputError(f"callbacks.{name}={entry}: expected a node with _target_")
+            raise InputError(
+                f"callbacks.{name}={as_typed(entry)}: expected callbacks.{name}._target_=package.Class"
+            )
     return [construct(entries, name, base=BASES["callbacks"], prefix="callbacks.") for name in entries]
 
 
@@ -205,12 +212,14 @@ def construct(
     try:
         return getattr(kind, build)(**given, **values) if build else kind(**given, **values)
     except ValidationError as error:
-        raise explain(error, prefix + group) from None
-    except (TypeError, ValueError, ImportError) as error:
+        raise explain_validation(error, prefix + group) from None
+    except (TypeError, ValueError, ImportError, MisconfigurationException) as error:
         if _is_ours(kind):
             raise
         said = " ".join(str(error).split())
-        raise InputError(f"{prefix}{group}: {kind.__name__} rejects its options: {said}") from None
+        raise InputError(
+            f"{prefix}{group}: {kind.__name__} rejects its options ({said}); change them"
+        ) from None
 
 
 def _refuse_unknown(
@@ -222,7 +231,7 @@ def _refuse_unknown(
     for key, value in values.items():
         if key not in known or key in given:
             accepted = [*(parameter for parameter in known if parameter not in given), *also]
-            raise InputError(f"{name}.{key}={value}: no such key; {expected_one_of(accepted, key)}")
+            raise InputError(f"{name}.{key}={as_typed(value)}: no such key; {expected_one_of(accepted, key)}")
 
 
 def _options(config: Config, group: str, prefix: str = "") -> dict[str, Any]:
@@ -234,7 +243,7 @@ def _options(config: Config, group: str, prefix: str = "") -> dict[str, Any]:
 def node(config: Config, group: str, prefix: str = "") -> dict[str, Any]:
     if not isinstance(config.get(group), dict):
         among = f"{group}=CHOICE, a file in conf/{group}, or " if group in BASES else ""
-        raise InputError(f"{prefix}{group}={config.get(group)}: expected {among}{group}.KEY=VALUE")
+        raise InputError(f"{prefix}{group}={as_typed(config.get(group))}: expected {among}{group}.KEY=VALUE")
     values: dict[str, Any] = config[group]
     return values
 
@@ -245,19 +254,15 @@ def locate(config: Config, group: str, base: type | None = None, prefix: str = "
     Raises:
         InputError: it cannot be imported, or is something else.
     """
-    target = (config.get(group) or {}).get("_target_")
+    target = node(config, group, prefix).get("_target_")
+    word = f"{prefix}{group}._target_={as_typed(target)}"
     try:
         kind = pkgutil.resolve_name(str(target))
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"{prefix}{group}._target_={target}: cannot be imported ({error}); expected package.module.Class"
-        ) from None
+        raise InputError(f"{word}: cannot be imported ({error}); expected package.module.Class") from None
     base = base or BASES[group]
     if not (isinstance(kind, type) and issubclass(kind, base)):
-        raise InputError(
-            f"{prefix}{group}._target_={target}: expected a class derived from "
-            f"{base.__module__}.{base.__qualname__}"
-        )
+        raise InputError(f"{word}: expected a class derived from {base.__module__}.{base.__qualname__}")
     return kind
 
 
@@ -265,8 +270,11 @@ def _is_ours(kind: type) -> bool:
     return kind.__module__.startswith("forethought.")
 
 
-def check(config: Config, cell: Cell | None = None) -> None:
+def check(config: Config, cell: Cell | None = None, checkpoint: Path | None = None) -> None:
     """Find every mistake that can be known before training. Allocates no model, writes nothing.
+
+    Args:
+        checkpoint: of another run, from which this run continues.
 
     Raises:
         InputError: the first mistake.
@@ -274,7 +282,9 @@ def check(config: Config, cell: Cell | None = None) -> None:
     with torch.device("meta"):
         run = build(config, cell)
     _check_data(json.dumps(config["task"]))
-    resumes = cell is not None and (cell.folder / "checkpoints" / "last.ckpt").exists()
+    if checkpoint is not None:
+        check_weights(run.objective, read_checkpoint(checkpoint)["state_dict"], checkpoint)
+    resumes = checkpoint or (cell is not None and (cell.folder / "checkpoints" / "last.ckpt").exists())
     if run.settings.init_from is not None and not resumes:
         load_initial_weights(run.objective.model, run.settings.init_from)
 

@@ -52,6 +52,7 @@ def _seconds(config: Config, steps: int, folder: Path) -> float:
         "stop_when_solved": False,
         "logger": {"_target_": None},
     }
+    folder.mkdir()
     session = Session(build({**config, **changed}), folder)
     began = time.perf_counter()
     session.fit()

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from forethought.results import (
     read_stretches,
     write_atomically,
 )
-from forethought.sweeps import CELL_FILE, Cell, Locked, defer_signals, lock
+from forethought.sweeps import CELL_FILE, Cell, Locked, defer_signals, lock, read_cell
 from forethought.training.build import Run, build, source_hashes
 from forethought.training.provenance import describe_stretch, summary_of_host
 from forethought.training.train import Session
@@ -66,8 +66,6 @@ def _run(cell: Cell, own_process_group: bool, progress: str) -> Results:
         results = _train_and_test(cell, run, own_process_group, progress)
         _write(cell, results)
         log.info("%s %s", results.status, results.verdict)
-        _publish(run, results)
-        return results
     except KeyboardInterrupt as stop:
         reason = str(stop) or "stopped by Ctrl-C"
         log.warning("interrupted: %s", reason)
@@ -78,8 +76,8 @@ def _run(cell: Cell, own_process_group: bool, progress: str) -> Results:
         log.exception("failed")
         results = _unfinished(cell, "failed", _reason(error), started)
         _write_if_possible(cell, results)
-        _publish(run, None)
-        return results
+    _publish(run, results if results.status == "finished" else None)
+    return results
 
 
 def _train_and_test(cell: Cell, run: Run, own_process_group: bool, progress: str) -> Results:
@@ -109,13 +107,20 @@ def _join(cell: Cell) -> None:
     sys.exit(0)
 
 
+def refuse_folder_of_another(cell: Cell) -> None:
+    """
+    Raises:
+        InputError: the folder of the cell holds another run, and `force` is false.
+    """
+    earlier = None if cell.config.get("force") else read_cell(cell.folder)
+    if earlier is not None and earlier.name != cell.name:
+        raise InputError(f"{cell.folder}: holds the run {earlier.name}; use another folder, or force=true")
+
+
 def _prepare(cell: Cell, force: bool) -> None:
     """Remove leftovers of an earlier attempt, and write down how the cell is composed."""
     folder = cell.folder
-    if (folder / CELL_FILE).exists():
-        earlier = Cell.from_json((folder / CELL_FILE).read_text())
-        if earlier.name != cell.name and not force:
-            raise InputError(f"{folder}: holds the run {earlier.name}; use another folder, or force=true")
+    refuse_folder_of_another(cell)
     (folder / RESULTS_FILE).unlink(missing_ok=True)
     if force:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -133,6 +138,8 @@ def _prepare(cell: Cell, force: bool) -> None:
 def _log_file(path: Path) -> Iterator[None]:
     """Send the log of this process to a file of the run."""
     handler = logging.FileHandler(path, delay=True)
+    # On a full disk, the log's own traceback on stderr would bury the reason of the run.
+    handler.handleError = lambda record: None  # type: ignore[method-assign]
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
     root = logging.getLogger()
     level = root.level
@@ -143,7 +150,8 @@ def _log_file(path: Path) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-        handler.close()
+        with suppress(OSError):  # on a full disk
+            handler.close()
 
 
 def _publish(run: Run | None, results: Results | None) -> None:

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from forethought.errors import InputError
+from forethought.errors import InputError, expected_one_of
 from forethought.hardware.hardware import Precision
-from forethought.validation import validated_dataclass
+from forethought.validation import as_typed, validated_dataclass
 
 
 def _folder_name(name: str) -> str:
@@ -93,7 +93,9 @@ def check_trainer_options(options: dict[str, Any], accepted: list[str]) -> dict[
     for key, value in options.items():
         if key in _INSTEAD:
             use = f"use {_INSTEAD[key]}" if _INSTEAD[key] else "Forethought sets it itself"
-            raise InputError(f"trainer.{key}={value}: not supported, as resuming must be exact; {use}")
+            raise InputError(
+                f"trainer.{key}={as_typed(value)}: not supported, as resuming must be exact; {use}"
+            )
         if key not in allowed:
-            raise InputError(f"trainer.{key}={value}: no such key; expected one of {', '.join(allowed)}")
+            raise InputError(f"trainer.{key}={as_typed(value)}: no such key; {expected_one_of(allowed, key)}")
     return {key: value for key, value in options.items() if value is not None}

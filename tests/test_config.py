@@ -1,0 +1,206 @@
+"""Command-line words become cells: as Hydra composes them, each once, with one compose for each choice of files."""
+
+import ast
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from helpers import CONF, TINY
+from hydra import compose
+from omegaconf import OmegaConf
+
+import forethought
+from forethought.cli.main import run
+from forethought.config import Composer
+from forethought.errors import InputError
+from forethought.sweeps import NOT_IDENTITY
+
+SOURCE = Path(forethought.__file__).parent
+
+
+def composed(*words, **options):
+    return Composer(list(words), True, **options).cells()
+
+
+def test_only_the_room_config_imports_hydra_and_only_its_public_modules():
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                assert "_internal" not in name, path
+                assert name.split(".")[0] != "hydra" or path.parent.name == "config", path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["seed=3", "optimizer.lr=1e-3", "stop_when_solved=false", "init_from='a, b=c'"],
+        ["task=addition", "model=lstm", "objective=multi_token", "objective.horizon=2"],
+        ["experiment=smoke", "evaluation.test_samples=7", "logger=wandb", "logger.entity='b c, [d]'"],
+        ["experiment=quickstart", "task.degree=3", "sweep='é \\'x\\''"],
+        ["evaluation={temperature: 0.5, test_samples: 9}", "optimizer.betas=[0.8,0.9]"],
+        ["task.path_length=${task.degree}", "task.degree=3", "batch_size=${max_steps}"],
+        ["+task.new={a: [1, {b: 2}]}", "++seed=4", "++task.other=x", "task.other=y", "max_steps=2"],
+        ["max_steps=2", "++max_steps=3", "max_steps=4", "++max_steps=5"],
+        ["~stop_when_solved", "~task.reverse=false", "+trainer.profiler=simple"],
+        ["~callbacks", "model=mamba", "optimizer=muon", "hydra/launcher=basic", "+evaluation.x='${seed}'"],
+        ["task.test_file=null", "task.num_nodes=12"],
+        ["objective=[next_token,multi_token]", "init_from=", 'sweep="a\tb"'],
+    ],
+    ids=" ".join,
+)
+def test_a_config_is_what_hydra_composes(words):
+    (cell,) = Composer(words).cells()
+    plain = OmegaConf.to_container(compose("config", words), resolve=True)
+    assert cell.config == plain
+    again = Composer(cell.words, True, folder=Path("s")).cell(cell.words)
+    assert (again.name, again.config) == (cell.name, cell.config)
+
+
+def test_cells_that_differ_in_values_alone_share_what_hydra_composed(workplace):
+    """And a cell is run as it was checked, though its files are edited in between."""
+    path = workplace / "mine" / "experiment" / "e.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("# @package _global_\nmax_steps: 5\n")
+    composer = Composer([], True, config_dir="mine")
+    steps = [composer.cell(["experiment=e", "seed=0"]).config["max_steps"]]
+    path.write_text("# @package _global_\nmax_steps: 7\n")
+    for words in (["seed=1", "task.degree=3"], ["seed=1", "model=lstm"]):
+        steps.append(composer.cell(["experiment=e", *words]).config["max_steps"])
+    assert steps == [5, 5, 7]
+    assert composer.cell(["experiment=e", "seed=1"]).config["seed"] == 1, (
+        "no value stays from an earlier cell"
+    )
+
+
+CARD = [
+    "objective=next_token,multi_token,next_latent",
+    *("objective.horizon=1,2,3,4", "task.degree=2,3,5", "task.path_length=3,4,5"),
+]
+
+
+def test_the_sweep_of_the_design_card(workplace, capsys):
+    """9 graphs × (1 + 4 + 4) objectives; a horizon of 4 is beyond an answer of 3 for multi-token alone."""
+    assert run(["train", "-m", *CARD, *TINY, "dry_run=true", "hydra/launcher=submitit_local"]) == 0
+    out = capsys.readouterr().out
+    assert "78 cells: 0 finished, 78 to run; and 3 impossible" in out
+    names = re.findall("^would run +(.*)", out, re.MULTILINE)
+    assert len({*names}) == 78
+    objectives = Counter(re.search("-(next_token|multi_token|next_latent)-", name)[1] for name in names)
+    assert objectives == {"next_token": 9, "multi_token": 33, "next_latent": 36}
+    impossible = re.findall("^impossible +(.*):", out, re.MULTILINE)
+    assert all("x3-" in name and "-multi_token-4-" in name for name in impossible)
+    assert os.listdir() == []
+
+
+def write_experiment(name, params, text=""):
+    path = Path("mine/experiment") / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = "".join(f"      {key}: {value}\n" for key, value in params.items())
+    path.write_text(f"# @package _global_\n{text}hydra:\n  sweeper:\n    params:\n{lines}")
+
+
+def test_an_experiment_file_sweeps_like_the_line_and_gives_way_to_it(workplace):
+    params = dict(word.split("=", 1) for word in CARD)
+    write_experiment("card", params)
+    line = ["task.degree=2", "task.path_length=3,4", "objective.horizon=2"]
+    cells = composed("experiment=card", *line, config_dir="mine")
+    assert [cell.name for cell in cells] == [cell.name for cell in composed(CARD[0], *line)]
+    assert len(cells) == 2 * 3
+
+
+def test_several_experiments(workplace):
+    write_experiment("a", {"seed": "0,1"}, "max_steps: 3\n")
+    write_experiment("b", {"max_steps": "4,5"})
+    both = ["experiment=a,b", "sweep=s"]
+    with pytest.raises(InputError, match=r"experiment=a: .*seed=VALUES"):
+        composed(*both, config_dir="mine")
+    cells = composed(*both, "seed=0,1", "max_steps=6", config_dir="mine")
+    assert [(cell.config["seed"], cell.config["max_steps"]) for cell in cells] == [(0, 6), (1, 6)]
+    with pytest.raises(InputError, match=r"sweep: .*multirun/quickstart, multirun/sweep"):
+        composed("experiment=quickstart,smoke", "seed=0")
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        ("task=addition,path_star task.degree=2,3 task.digits=3,4", 4),
+        ("objective=next_token,multi_token objective.horizon=2", 2),
+        ("model=gpt,lstm model.heads=2,4 model.width=16,32", 6),
+        ("objective=next_token,multi_token ++objective.horizon=2,3", 4),
+        ("task.degree=2,2,3 seed=range(3)", 6),
+        ("optimizer.lr=1,1.0", 1),
+        ("'seed=sort(choice(2,0,1))' logger=csv".replace("'", ""), 3),
+        ("optimizer.betas=[0.8,0.9],[0.9,0.95]", 2),
+        ("sweep='a,b' seed=1", 1),
+        ("evaluation={temperature:0.5},{temperature:0.7}", 2),
+    ],
+)
+def test_each_cell_once_and_a_key_where_its_choice_has_it(words, count):
+    cells = composed(*words.split())
+    assert len({cell.name for cell in cells}) == len(cells) == count
+    for cell in cells:
+        again = Composer([], True, folder=Path("s")).cell(cell.words)
+        assert (again.name, again.config) == (cell.name, cell.config)
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (
+            "objective=next_token,multi_token objective.horizn=2,3",
+            ["objective.horizn", "multi_token,next_token"],
+        ),
+        ("objective=next_token objective.horizon=2,3", ["objective.horizon"]),
+        ("objective=next_token,multi_token task.horizon=2", ["task.horizon", "degree"]),
+        ("hardware=cpu,gpu", ["hardware=cpu", "hardware=gpu", "sweep=NAME"]),
+        ("hydra.job.chdir=true", ["hydra.job.chdir=true"]),
+        ("hydra.sweep.subdir=x", ["hydra.sweep.subdir=x"]),
+        ("task=null", ["task=null", "addition, path_star"]),
+        ("task=path_star,null", ["task=null", "addition, path_star"]),
+        ("seed=range(0)", ["seed=range(0)"]),
+        ("seed=interval(0,1)", ["seed=interval(0,1)"]),
+    ],
+)
+def test_a_sweep_that_cannot_be_composed_is_one_line(workplace, capsys, words, parts):
+    assert run(["train", "-m", *words.split()]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert not [part for part in parts if part not in error], error
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    "words", [["hydra.job.chdir=true"], ["hydra.run.dir="], [""], [" "], ["seed=1,2"], ["="]]
+)
+def test_a_single_run_that_cannot_be_composed_is_one_line(workplace, capsys, words):
+    assert run(["train", *TINY, *words]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert (words[0].strip() or repr(words[0])) in error
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_config_dir_goes_together_with_a_search_path(workplace, order):
+    """Each has a choice of its own; a relative --config-dir is kept as an absolute one."""
+    for folder, name in (("one", "a"), ("two", "b")):
+        Path(folder, "objective").mkdir(parents=True)
+        Path(folder, "objective", f"{name}.yaml").write_text(
+            "# x\n_target_: forethought.objectives.NextToken\n"
+        )
+    words = ["objective=a,b", f"hydra.searchpath=[file://{workplace}/two]"][::order]
+    cells = composed(*words, config_dir="one")
+    assert sorted(cell.choices["objective"] for cell in cells) == ["a", "b"]
+    assert all(f"--config-dir={workplace}/one" in cell.words for cell in cells)
+    assert all(words[::order][1] in cell.words for cell in cells)
+
+
+def test_not_identity_names_root_keys():
+    root = OmegaConf.load(CONF / "config.yaml")
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    assert {*map(str, root), *groups} >= NOT_IDENTITY

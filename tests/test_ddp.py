@@ -1,0 +1,47 @@
+"""DDP: two gloo processes on the CPU train what one process trains."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import TINY, last_checkpoint, left_over, tiny
+
+from forethought.results import read_results
+from forethought.training import run_cell
+
+TRAIN = ["-m", "forethought", "train"]
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29577"]
+WAYS = {
+    "a run": [*TRAIN, "hydra.run.dir=two/run"],
+    "a cell of a sweep": [*TRAIN, "-m", "seed=0", "hydra.sweep.dir=two"],
+    "torchrun": [*TORCHRUN, *TRAIN, "hydra.run.dir=two/run"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_two_processes_train_what_one_trains(workplace, monkeypatch, way):
+    """Each reads half of every batch and half of the validation rows."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    words = [*TINY, "hardware=cpu", "objective=multi_token"]
+    rows = "callbacks={rows:{_target_:faulty.Rows}}"
+    process = subprocess.Popen(
+        [sys.executable, *WAYS[way], *words, "hardware.devices=2", rows],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output.decode()
+    one = run_cell(tiny("one", *words))
+    (folder,) = (path.parent for path in Path("two").glob("*/results.json"))
+    two = read_results(folder)
+    assert (two.status, two.cell, two.samples_seen) == ("finished", one.cell, one.samples_seen)
+    assert two.metrics == pytest.approx(one.metrics, abs=1e-4)
+    for name, tensor in last_checkpoint("one")["state_dict"].items():
+        torch.testing.assert_close(tensor, last_checkpoint(folder)["state_dict"][name], atol=1e-6, rtol=1e-4)
+    assert [path.read_text() for path in Path().glob("rows-*")] == ["32 of 2"] * 2
+    assert left_over(process.pid) == []

@@ -1,0 +1,117 @@
+"""Lightning's own shape: notebooks, and any optimizer, logger, callback or Trainer argument by config."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import TINY, last_checkpoint, outcome, tiny
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+from forethought.cli.main import run
+from forethought.models import GPT
+from forethought.objectives import Teacherless
+from forethought.results import read_results
+from forethought.tasks import PathStar, TaskData, derive_seed
+from forethought.training import run_cell
+
+
+def test_a_notebook_trains_what_the_command_line_trains(workplace):
+    """The example of the docs, with Lightning's own callbacks."""
+    torch.manual_seed(derive_seed(0, "weights"))
+    task = PathStar(degree=2, path_length=4)
+    extra = Teacherless.extra_positions(task)
+    model = GPT.for_task(task, layers=1, width=16, heads=2, extra_positions=extra)
+    objective = Teacherless(model, task)
+    data = TaskData(task, batch_size=16, steps_per_epoch=10, validation_samples=64, test_samples=128)
+    best = ModelCheckpoint("saved", monitor="val/accuracy", mode="max", filename="best")
+    stopping = EarlyStopping("val/accuracy", mode="max", patience=1)
+    trainer = Trainer(
+        max_steps=40, callbacks=[best, stopping], accelerator="cpu", logger=False, enable_progress_bar=False
+    )
+    trainer.fit(objective, data)
+    assert trainer.global_step == 20  # the second evaluation was no better
+    assert Path(best.best_model_path).is_file()
+    (validated,) = trainer.validate(objective, data, verbose=False)
+    (tested,) = trainer.test(objective, data, verbose=False)
+
+    words = ["objective=teacherless", "optimizer.clip_norm=null"]
+    results = run_cell(tiny("run", *words))
+    assert results.metrics == tested
+    last = Path("run/metrics.csv").read_text().splitlines()[-1].split(",")
+    assert validated["val/accuracy"] in map(float, last)
+    weights = last_checkpoint("run")["state_dict"]
+    assert all(torch.equal(weights[name], tensor) for name, tensor in objective.state_dict().items())
+
+
+@pytest.fixture
+def my_conf(workplace):
+    """A folder of YAML files of a user, and the words that name it."""
+    for name, text in {
+        "optimizer/sgd": "_target_: torch.optim.SGD\nlr: 0.1\nmomentum: 0.9\nschedule: cosine\n",
+        "callbacks/two": "rows:\n  _target_: faulty.Rows\nlate:\n  _target_: faulty.Fault\n  at: 12\n",
+    }.items():
+        path = Path(f"my_conf/{name}.yaml")
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    return ["train", "--config-dir=my_conf", *TINY, "hydra.run.dir=run"]
+
+
+def test_an_optimizer_is_one_yaml_file(my_conf):
+    assert run([*my_conf, "optimizer=sgd"]) == 0
+    (state,) = last_checkpoint("run")["optimizer_states"]
+    assert {*state["state"][0]} == {"momentum_buffer"}
+    decayed, spared = state["param_groups"]
+    assert (decayed["momentum"], decayed["initial_lr"], spared["weight_decay"]) == (0.9, 0.1, 0.0)
+
+
+def test_an_optimizer_can_be_named_inline(workplace, capsys):
+    words = ["train", *TINY, "hydra.run.dir=run", "optimizer._target_=torch.optim.SGD"]
+    assert run(words) == 2
+    error = capsys.readouterr().err
+    assert "optimizer.betas" in error
+    assert "weight_decay" in error
+    assert not Path("run").exists()
+    assert run([*words, "~optimizer.betas", "optimizer.weight_decay=0.1"]) == 0
+    (state,) = last_checkpoint("run")["optimizer_states"]
+    assert "nesterov" in state["param_groups"][0]
+
+
+def test_callbacks_are_a_yaml_file(my_conf, capsys):
+    assert run([*my_conf, "callbacks=two"]) == 1
+    assert read_results(Path("run")).reason.startswith("RuntimeError: crash")
+    assert last_checkpoint("run")["global_step"] == 10
+    assert Path("rows-0").read_text() == "64 of 1"
+
+
+def test_tensorboard_files_lie_in_the_folder_of_the_run(workplace):
+    pytest.importorskip("tensorboard", reason="needs `pip install tensorboard`")
+    assert run(["train", *TINY, "hydra.run.dir=run", "logger=tensorboard"]) == 0
+    (events,) = Path("run/tensorboard").glob("events.out.tfevents.*")
+    assert b"val/accuracy" in events.read_bytes()
+    assert Path("run/metrics.csv").is_file()
+    run_cell(tiny("plain"))
+    assert outcome("run") == outcome("plain")
+
+
+def test_trainer_arguments_pass(workplace, capsys):
+    words = ["trainer.accumulate_grad_batches=4", "trainer.profiler=simple"]
+    assert run(["train", *TINY, "hydra.run.dir=run", *words]) == 0
+    results = read_results(Path("run"))
+    assert (results.steps, results.samples_seen) == (20, 4 * 20 * 16)
+
+
+@pytest.mark.parametrize(
+    ("word", "use"),
+    [
+        ("max_epochs=3", "max_steps"),
+        ("gradient_clip_val=1", "optimizer.clip_norm"),
+        ("precision=16", "precision"),
+    ],
+)
+def test_trainer_arguments_that_break_exactness_are_refused(workplace, capsys, word, use):
+    assert run(["train", *TINY, f"trainer.{word}"]) == 2
+    error = capsys.readouterr().err
+    assert f"trainer.{word}" in error
+    assert use in error.partition(word)[2]
+    assert list(Path().iterdir()) == []
