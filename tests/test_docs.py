@@ -94,8 +94,7 @@ def test_the_table_of_objectives_is_whole():
 def test_every_metric_is_in_the_table():
     names = set()
     for task in (PathStar(degree=2, path_length=4, num_nodes=8), Addition(digits=3)):
-        length = task.prompt_length + task.answer_length
-        model = GPT(len(task.vocabulary), length, layers=1, width=8, heads=1)
+        model = GPT.for_task(task, layers=1, width=8, heads=1)
         rows = task.sample(200, Draws(0))
         names |= diagnose(NextToken(model, task), rows).keys()
     table = (ROOT / "docs" / "METRICS.md").read_text()
@@ -105,12 +104,13 @@ def test_every_metric_is_in_the_table():
         assert any(re.fullmatch(pattern, name) for pattern in patterns), name
 
 
-def test_help_names_every_command(capsys):
+def test_readme_shows_every_command_and_room(capsys):
     run(["--help"])
-    out = capsys.readouterr().out
-    for name in ("train", "status", "resume", "evaluate", "report"):
-        assert f"  {name} " in out
-    assert "train" in (ROOT / "README.md").read_text()
+    readme, help_text = (ROOT / "README.md").read_text(), capsys.readouterr().out
+    for name in re.findall(r"^    ?(\w+) ", help_text, re.MULTILINE):
+        assert f"forethought {name}" in readme
+    rooms = {path.parent.name for path in (ROOT / "src" / "forethought").glob("*/__init__.py")}
+    assert {*re.findall(r"^\| `(\w+)` \|", readme.partition("## Inside")[2], re.MULTILINE)} == rooms
 
 
 def test_every_promise_has_its_test():
