@@ -101,7 +101,7 @@ def carry_out(composer: Composer, cells: list[Cell]) -> int:
 @raise_on_signal()
 def carry_out_search(composer: Composer, search: dict[str, Any]) -> int:
     from forethought.launchers.optuna import OptunaSearch
-    from forethought.training.build import construct
+    from forethought.training.construct import construct
 
     if composer.shared.dry_run:
         raise InputError("dry_run=true: a search does not know its cells beforehand; use a grid")

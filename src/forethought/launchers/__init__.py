@@ -7,7 +7,7 @@ from forethought.launchers.basic import Basic
 from forethought.launchers.pool import Pool
 from forethought.launchers.ray import Ray
 from forethought.launchers.submitit import Submitit
-from forethought.training.build import construct
+from forethought.training.construct import construct
 
 __all__ = ["Basic", "Launcher", "Pool", "Ray", "Submitit", "build_launcher"]
 

@@ -13,7 +13,7 @@ from forethought.config import Composer, quote
 from forethought.errors import InputError
 from forethought.results import read_curves, read_results
 from forethought.sweeps import Cell
-from forethought.training.build import construct
+from forethought.training.construct import construct
 from forethought.validation import validated_dataclass
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import pkgutil
 import re
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -16,13 +15,11 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from pydantic import ValidationError
 from torch import nn
 
 from forethought.errors import InputError, expected_one_of
 from forethought.hardware import Hardware
-from forethought.models import Model
 from forethought.objectives import Objective
 from forethought.optimizers import ClipGradients, OptimizerFactory
 from forethought.optimizers.factory import OPTIONS_OF_FACTORY
@@ -30,24 +27,20 @@ from forethought.sweeps import Cell
 from forethought.sweeps.source import hash_source
 from forethought.tasks import Data, Task, TaskData, derive_seed
 from forethought.training.checkpoint import check_weights, checkpoint_of, load_model_weights, read_checkpoint
+from forethought.training.construct import (
+    BASES,
+    Config,
+    construct,
+    locate,
+    node,
+    options_of,
+    refuse_unknown_keys,
+)
 from forethought.training.settings import EvaluationSettings, Settings, check_trainer_options
 from forethought.validation import as_typed, explain_validation
 
-Config = dict[str, Any]
-
-BASES: dict[str, type] = {
-    "task": Task,
-    "model": Model,
-    "objective": Objective,
-    "optimizer": torch.optim.Optimizer,
-    "hardware": Hardware,
-    "logger": Logger,
-    "callbacks": pl.Callback,
-}
-"""Config groups, and the class from which each `_target_` must derive. No config calls anything else."""
-
-_ROOT_KEYS = {*BASES, "trainer", *inspect.signature(Settings).parameters}
 _FROM_TASK = {"self", "vocabulary_size", "context_length", "token_names"}  # `Model.for_task` sets them
+_ROOT_KEYS = {*BASES, "trainer", *inspect.signature(Settings).parameters}
 _TRAINER_ARGUMENTS = list(inspect.signature(pl.Trainer.__init__).parameters)[1:]
 
 
@@ -148,22 +141,22 @@ def build_data(settings: Settings, task: Task) -> TaskData:
 def build_objective(config: Config, task: Task) -> Objective:
     """Build the objective around a freshly initialised model that fits the task."""
     kind = locate(config, "objective")
-    given = _options(config, "objective")
-    _refuse_unknown(kind, given, "objective", {"model", "task"})
+    given = options_of(config, "objective")
+    refuse_unknown_keys(kind, given, "objective", {"model", "task"})
     try:
         extra = kind.extra_positions(task, **given)
     except ValidationError as error:
         raise explain_validation(error, "objective") from None
-    _refuse_unknown(locate(config, "model"), _options(config, "model"), "model", _FROM_TASK)
+    refuse_unknown_keys(locate(config, "model"), options_of(config, "model"), "model", _FROM_TASK)
     model = construct(config, "model", build="for_task", task=task, extra_positions=extra)
     objective: Objective = construct(config, "objective", model=model, task=task)
     return objective
 
 
 def build_optimizer_factory(config: Config) -> OptimizerFactory:
-    kind, given = locate(config, "optimizer"), _options(config, "optimizer")
+    kind, given = locate(config, "optimizer"), options_of(config, "optimizer")
     ours = {key: given.pop(key) for key in OPTIONS_OF_FACTORY & given.keys()}
-    _refuse_unknown(getattr(kind, "for_module", kind), given, "optimizer", {"params", "module"}, ours)
+    refuse_unknown_keys(getattr(kind, "for_module", kind), given, "optimizer", {"params", "module"}, ours)
     try:
         return OptimizerFactory(kind=kind, options=given, **ours)
     except ValidationError as error:
@@ -191,83 +184,6 @@ def _build_callbacks(config: Config) -> list[pl.Callback]:
                 f"callbacks.{name}={as_typed(entry)}: expected callbacks.{name}._target_=package.Class"
             )
     return [construct(entries, name, base=BASES["callbacks"], prefix="callbacks.") for name in entries]
-
-
-def construct(
-    config: Config, group: str, build: str = "", base: type | None = None, prefix: str = "", **given: Any
-) -> Any:
-    """Call the `_target_` of a config group with the group's values and with `given`.
-
-    Args:
-        build: name of the classmethod to call instead of the constructor.
-        base: class from which the target must derive; by default that of the group.
-        prefix: of the group in messages.
-
-    Raises:
-        InputError: an unknown key, or a value that the target rejects.
-    """
-    kind, values = locate(config, group, base, prefix), _options(config, group, prefix)
-    _refuse_unknown(kind, values, prefix + group, given.keys() | {"self"})
-    values = {key: value for key, value in values.items() if key not in given}
-    try:
-        return getattr(kind, build)(**given, **values) if build else kind(**given, **values)
-    except ValidationError as error:
-        raise explain_validation(error, prefix + group) from None
-    except (TypeError, ValueError, ImportError, MisconfigurationException) as error:
-        if _is_ours(kind):
-            raise
-        said = " ".join(str(error).split())
-        raise InputError(
-            f"{prefix}{group}: {kind.__name__} rejects its options ({said}); change them"
-        ) from None
-
-
-def _refuse_unknown(
-    function: Any, values: Config, name: str, given: Any, also: Config | frozenset[str] = frozenset()
-) -> None:
-    known = inspect.signature(function).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-        return
-    for key, value in values.items():
-        if key not in known or key in given:
-            accepted = [*(parameter for parameter in known if parameter not in given), *also]
-            raise InputError(f"{name}.{key}={as_typed(value)}: no such key; {expected_one_of(accepted, key)}")
-
-
-def _options(config: Config, group: str, prefix: str = "") -> dict[str, Any]:
-    """Return the keys that the group's `_target_` is called with."""
-    hidden = ("_target_", "label")
-    return {key: value for key, value in node(config, group, prefix).items() if key not in hidden}
-
-
-def node(config: Config, group: str, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(config.get(group), dict):
-        among = f"{group}=CHOICE, a file in conf/{group}, or " if group in BASES else ""
-        raise InputError(f"{prefix}{group}={as_typed(config.get(group))}: expected {among}{group}.KEY=VALUE")
-    values: dict[str, Any] = config[group]
-    return values
-
-
-def locate(config: Config, group: str, base: type | None = None, prefix: str = "") -> Any:
-    """Import the class that `_target_` names. It must derive from the base class of its group.
-
-    Raises:
-        InputError: it cannot be imported, or is something else.
-    """
-    target = node(config, group, prefix).get("_target_")
-    word = f"{prefix}{group}._target_={as_typed(target)}"
-    try:
-        kind = pkgutil.resolve_name(str(target))
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{word}: cannot be imported ({error}); expected package.module.Class") from None
-    base = base or BASES[group]
-    if not (isinstance(kind, type) and issubclass(kind, base)):
-        raise InputError(f"{word}: expected a class derived from {base.__module__}.{base.__qualname__}")
-    return kind
-
-
-def _is_ours(kind: type) -> bool:
-    return kind.__module__.startswith("forethought.")
 
 
 def check(config: Config, cell: Cell | None = None, checkpoint: Path | None = None) -> None:

@@ -14,8 +14,9 @@ from forethought.objectives import Objective
 from forethought.results import read_results, write_atomically
 from forethought.sweeps import fingerprint
 from forethought.tasks import Data, Task, derive_seed, held_out
-from forethought.training.build import Config, build_objective, build_settings, construct
+from forethought.training.build import build_objective, build_settings
 from forethought.training.checkpoint import check_weights, checkpoint_of, read_checkpoint
+from forethought.training.construct import Config, construct
 
 
 def load(folder: Path | str) -> Objective:
