@@ -344,7 +344,7 @@ CHECKPOINTS = {
 
 def rows(*tables):
     lines = "\n".join(tables).strip().splitlines()
-    return pytest.mark.parametrize("row", filter(None, lines), ids=lambda line: line.split(" | ")[0])
+    return pytest.mark.parametrize("row", [*filter(None, lines)], ids=lambda line: line.split(" | ")[0])
 
 
 class Trap:
