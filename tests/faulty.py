@@ -1,11 +1,14 @@
-"""An objective of the tests' own, for processes that are to come to grief."""
+"""An objective, callbacks and a logger of the tests' own, for processes that are to come to grief."""
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
 
+import lightning.pytorch as pl
 import torch
+from lightning.pytorch.loggers import Logger
 
 from forethought.objectives import NextToken
 
@@ -23,7 +26,7 @@ class Faulty(NextToken):
             time.sleep(0.05)
         if self.steps == self.at:
             if self.fault == "slow":
-                Path(f"{os.getpid()}").write_text(f"{len(batch)} rows")
+                Path(f"{os.getpid()}").write_text(f"{len(batch)} rows, noise {torch.rand(())}")
                 Path(f"{os.getpid()}").rename(f"at-work-{os.getpid()}")
             if self.fault == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -34,3 +37,76 @@ class Faulty(NextToken):
             if self.fault == "infinite":
                 return super().loss(batch) * float("inf")
         return super().loss(batch)
+
+
+class Fault(pl.Callback):
+    """Something that happens in batch `at` (a signal) or after it (`crash`, weights that go `astray`)."""
+
+    def __init__(self, at: int, how: str = "crash"):
+        self.at, self.how = at, how
+
+    def now(self, trainer):
+        return trainer.fit_loop.epoch_loop.total_batch_idx + 1 == self.at
+
+    def on_train_batch_start(self, trainer, *_):
+        if self.how.startswith("SIG") and self.now(trainer):
+            os.kill(os.getpid(), signal.Signals[self.how])
+
+    def on_train_batch_end(self, trainer, objective, *_):
+        if self.how == "crash" and self.now(trainer):
+            raise RuntimeError("crash\nand more")
+        if self.how == "astray" and self.now(trainer):
+            torch.nn.init.constant_(objective.model.embedding.weight, float("nan"))
+
+
+class FullDisk(pl.Callback):
+    """No file grows beyond `room` bytes from saving checkpoint `number` on; if that is 0, after the test."""
+
+    def __init__(self, number: int = 0, room: int = 0):
+        self.number, self.room, self.saved = number, room, 0
+
+    def setup(self, *_, **__):
+        limit_files(resource.RLIM_INFINITY)
+
+    def on_save_checkpoint(self, *_):
+        self.saved += 1
+        if self.saved == self.number:
+            limit_files(self.room)
+
+    def on_test_end(self, *_):
+        if not self.number:
+            limit_files(self.room)
+
+    def on_exception(self, *_):
+        limit_files(resource.RLIM_INFINITY)
+
+
+def limit_files(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+class Rows(pl.Callback):
+    """Writes down the number of validation rows of each rank."""
+
+    def on_validation_batch_start(self, trainer, objective, batch, *_):
+        Path(f"rows-{trainer.global_rank}").write_text(f"{len(batch)} of {trainer.world_size}")
+
+
+class Unlucky(Logger):
+    """A logger whose `publish` keeps what results.json says by then, and raises."""
+
+    name, version = "unlucky", ""
+
+    def __init__(self, save_dir: str, error: str):
+        super().__init__()
+        self.folder, self.error = Path(save_dir), error
+
+    def log_metrics(self, metrics, step=None):
+        pass
+
+    def log_hyperparams(self, *_):
+        pass
+
+    def publish(self, results):
+        (self.folder / "published.json").write_text((self.folder / "results.json").read_text())
+        raise {"crash": RuntimeError, "ctrl-c": KeyboardInterrupt}[self.error]("no luck")

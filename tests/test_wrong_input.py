@@ -100,7 +100,7 @@ trainer.max_epochs=3 | not supported, max_steps
 trainer.precision=16 | not supported, precision
 trainer.plugins=null | not supported
 trainer.nope=1 | no such key, profiler, detect_anomaly
-hydra.foo=3 | no such key, run, sweep
+hydra.foo=3 | not supported, hydra.run, hydra.sweep
 hydra.job.chdir=maybe | bool
 hydra.job.chdir=true | not supported
 hydra.run.dir= | path of a folder
@@ -291,7 +291,7 @@ resume run --flag | unrecognized
 resume sweep seed=1,2 | several values
 resume sweep seed=x | integer
 resume sweep task.dgree=3 | no such key, did you mean degree
-resume sweep hydra.nope=3 | no such key, run, sweep
+resume sweep hydra.nope=3 | not supported, hydra.run
 resume sweep hydra/launcher=nothing | no such choice, basic, pool
 resume sweep max_steps=40 hydra/launcher=pool hydra.launcher.workers=0 | out of range, above 0
 report | FOLDER
@@ -344,7 +344,7 @@ CHECKPOINTS = {
 
 def rows(*tables):
     lines = "\n".join(tables).strip().splitlines()
-    return pytest.mark.parametrize("row", filter(None, lines), ids=lambda line: line.split(" | ")[0])
+    return pytest.mark.parametrize("row", [*filter(None, lines)], ids=lambda line: line.split(" | ")[0])
 
 
 class Trap:
