@@ -134,9 +134,11 @@ MODELS = [name for name in choices("model") if name != "pretrained"]
 def test_an_update_asks_the_device_for_no_value(model, optimizer):
     """Backward, clipping and step, as `test_every_objective.py` has it of the losses."""
     words = ["experiment=smoke", "hardware=cpu", f"model={model}", f"optimizer={optimizer}"]
+    config = Composer(words).cells()[0].config
+    batch = rows(build(config).task)  # not under the mode: `Draws` keeps tensors from call to call
     with FakeTensorMode(allow_non_fake_inputs=True):
-        parts = build(Composer(words).cells()[0].config)
+        parts = build(config)
         made = parts.objective.make_optimizer(parts.objective, 100)["optimizer"]
-        parts.objective.loss(rows(parts.task)).backward()
+        parts.objective.loss(batch).backward()
         torch.nn.utils.clip_grad_norm_(parts.objective.parameters(), 1.0)
         made.step()

@@ -99,8 +99,8 @@ def test_a_sweep_can_be_told_to_stop_after_failures(faulty):
 @pytest.mark.parametrize(
     ("option", "accepted"),
     [
-        ("workers=0", "greater than 0"),
-        ("stop_after=-1", "greater than 0"),
+        ("workers=0", "above 0"),
+        ("stop_after=-1", "above 0"),
         ("workers=two", "valid integer"),
         ("wokers=2", "workers"),
     ],
