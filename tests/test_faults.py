@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -12,8 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from faulty import limit_files
-from helpers import states_once_settled
+from helpers import forethought, states_once_settled
 from test_wrong_input import TINY, spoil
 
 from forethought.cli.main import run
@@ -144,20 +142,19 @@ def test_a_full_disk_costs_no_earlier_checkpoint(calm, capsys, number, room, rea
         assert step_of(f"here/run/checkpoints/{name}") == step_of(f"calm/run/checkpoints/{name}")
 
 
-def test_a_disk_without_room_for_any_result(workplace, capsys):
+def test_a_disk_without_room_for_any_result(workplace, monkeypatch):
     """The sweep ends as it should, says why, and another time finishes what it had trained."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     words = ["train", "-m", *TINY.split(), "sweep=s", "hydra/launcher=basic"]
-    try:
-        assert run([*words, "callbacks={full:{_target_:faulty.FullDisk}}"]) == 1
-    finally:
-        limit_files(resource.RLIM_INFINITY)
-    captured = capsys.readouterr()
-    assert "multirun/s: 0 of 1 cells finished" in captured.out
+    # A process of its own, whose output goes to pipes: the output of the tests may go to a file.
+    done = forethought(*words, "callbacks={full:{_target_:faulty.FullDisk}}")
+    assert done.returncode == 1, done.stderr
+    assert "multirun/s: 0 of 1 cells finished" in done.stdout
     (cell,) = sweep_status(Path("multirun/s"))
     assert cell.state == "interrupted"
-    assert f"{cell.name}: OSError: [Errno 27] File too large; results.json not written" in captured.err
-    assert f"interrupted: {cell.name}: step 20" in captured.out
-    assert "Traceback" not in captured.err
+    assert f"{cell.name}: OSError: [Errno 27] File too large; results.json not written" in done.stderr
+    assert f"interrupted: {cell.name}: step 20" in done.stdout
+    assert "Traceback" not in done.stderr
     assert run(words) == 0
 
 
