@@ -27,10 +27,12 @@ SWEEP = [
 
 
 def left_behind(sweep):
-    """Return results.json without its stretches, and the curves, of every cell."""
+    """Return results.json without its stretches, and the curves, of every finished cell."""
     found = {}
     for path in sorted(Path(sweep).glob("*/results.json")):
         results = json.loads(path.read_text())
+        if results["status"] != "finished":  # a killed worker, for whom the sweep has written
+            continue
         for key in ("wall_seconds", "stretches", "overrides"):
             del results[key]
         del results["config"]["callbacks"]
