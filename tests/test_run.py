@@ -317,4 +317,6 @@ def test_an_edited_objective_is_said(workplace, monkeypatch, capsys):
     assert "my_objective" in said
     assert "force=true" in said
     assert "finished before" not in again("force=true")
+    assert len(read_results(Path("run")).stretches) == 1
+    assert read_results(Path("run")).config["force"] is False, "a job that is requeued must resume"
     assert "my_objective" not in again()

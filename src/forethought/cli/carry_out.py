@@ -133,12 +133,12 @@ def _carry_out_single(plan: Plan) -> int:
         print("finished before; nothing is run again")
         plan.print_edits()
     else:
-        from forethought.training import run_cell
+        from forethought.training import discard_run, run_cell
 
+        progress = "bar" if sys.stdout.isatty() else "lines"
         try:
-            _report_unwritable(
-                cell.folder, lambda: run_cell(cell, progress="bar" if sys.stdout.isatty() else "lines")
-            )
+            chosen = discard_run(cell) if cell.config["force"] else cell
+            _report_unwritable(cell.folder, lambda: run_cell(chosen, progress=progress))
         except Locked:
             print(f"{cell.name}: another process is running it")
             return 0
@@ -176,8 +176,18 @@ def _run_sweep(plan: Plan, launcher: Any) -> None:
         print(f"{clear_line()}[{done}/{count}] {cell.name}  {said}", flush=True)
 
     if plan.waiting:
-        with sweep_context(plan.waiting[0]):
-            _report_unwritable(folder, lambda: launcher.run(plan.waiting, on_end))
+        waiting = [_discard_unless_running(cell) if cell.config["force"] else cell for cell in plan.waiting]
+        with sweep_context(waiting[0]):
+            _report_unwritable(folder, lambda: launcher.run(waiting, on_end))
+
+
+def _discard_unless_running(cell: Cell) -> Cell:
+    from forethought.training import discard_run
+
+    try:
+        return discard_run(cell)
+    except Locked:
+        return cell  # its process will find it locked, too
 
 
 def _report_unwritable(folder: Path, action: Callable[[], object]) -> None:

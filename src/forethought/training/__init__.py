@@ -2,7 +2,7 @@
 
 from forethought.training.build import Run, build, check
 from forethought.training.load import evaluate_run, load
-from forethought.training.run import record_failure, refuse_folder_of_another, run_cell
+from forethought.training.run import discard_run, record_failure, refuse_folder_of_another, run_cell
 from forethought.training.train import Session
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Session",
     "build",
     "check",
+    "discard_run",
     "evaluate_run",
     "load",
     "record_failure",

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,12 @@ def run_cell(cell: Cell, own_process_group: bool = False, progress: str = "none"
             deferred to the end of a training step.
     """
     if rank_zero_only.rank:
-        _join(cell)
+        _join(cell, own_process_group)
     with lock(cell.folder), defer_signals():
         earlier = read_results(cell.folder)
-        force = cell.config.get("force", False)
-        if earlier is not None and earlier.status == "finished" and not force:
+        if earlier is not None and earlier.status == "finished":
             return earlier
-        _prepare(cell, force)
+        _prepare(cell)
         with _log_file(cell.folder / "run.log"):
             log.info("%s", cell.name)
             return _run(cell, own_process_group, progress)
@@ -97,9 +97,9 @@ def _train_and_test(cell: Cell, run: Run, own_process_group: bool, progress: str
     return _results(cell, status="finished", **measured)
 
 
-def _join(cell: Cell) -> None:
+def _join(cell: Cell, own_process_group: bool) -> None:
     """Take part in a DDP run as a further rank, which writes nothing."""
-    session = Session(build(cell.config), cell.folder)
+    session = Session(build(cell.config), cell.folder, own_process_group)
     with defer_signals():
         if not session.trained:
             session.fit()
@@ -117,15 +117,28 @@ def refuse_folder_of_another(cell: Cell) -> None:
         raise InputError(f"{cell.folder}: holds the run {earlier.name}; use another folder, or force=true")
 
 
-def _prepare(cell: Cell, force: bool) -> None:
+def discard_run(cell: Cell) -> Cell:
+    """Remove what an earlier run has left, for `force=true`.
+
+    Returns:
+        the cell without `force`, so that a job that is requeued resumes.
+
+    Raises:
+        Locked: another process is running the cell.
+    """
+    if cell.folder.exists() and not rank_zero_only.rank:
+        with lock(cell.folder):
+            shutil.rmtree(cell.folder / "checkpoints", ignore_errors=True)
+            for name in ("metrics.csv", STRETCHES_FILE, RESULTS_FILE, CELL_FILE):
+                (cell.folder / name).unlink(missing_ok=True)
+    return replace(cell, config={**cell.config, "force": False})
+
+
+def _prepare(cell: Cell) -> None:
     """Remove leftovers of an earlier attempt, and write down how the cell is composed."""
     folder = cell.folder
     refuse_folder_of_another(cell)
     (folder / RESULTS_FILE).unlink(missing_ok=True)
-    if force:
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        for name in ("metrics.csv", STRETCHES_FILE):
-            (folder / name).unlink(missing_ok=True)
     for half_written in folder.glob("checkpoints/.*.ckpt.*"):  # by a process that was killed
         half_written.unlink()
     (folder / ".hydra").mkdir(exist_ok=True)
