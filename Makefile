@@ -37,10 +37,10 @@ check: install # the inner loop, below a minute: lint, types, and the contracts 
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not grid" tests/test_rooms.py tests/test_defaults.py \
 	    tests/test_config.py tests/test_grid.py
 
-test: install # all but the slow ones and the grid
+test: install # all but the slow ones and the grid: four to five minutes on two cores
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not grid"
 
-test-slow: install # kills, launchers, notebooks, two processes
+test-slow: install # kills, launchers, notebooks, two processes: five minutes
 	$(BIN)/pytest -n 2 --dist worksteal -m "slow and not grid"
 
 test-all: install
