@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from forethought.tasks import Batch
@@ -125,7 +125,7 @@ class Diagnosis:
         wrong = self.task.distract(batch)
         if wrong is None or self.task.following is None:
             return
-        handed = _last_decision(self.task.decision_mask(batch)) + 1
+        handed = 1 + int(self.task.decision_mask(batch).any(0).nonzero().max())
         answer = self._generate(batch, batch.answer[:, :handed])
         self._add("given_decision_accuracy", self.task.check(batch.prompt, answer) == 0)
         answer = self._generate(batch, wrong[:, :handed])
@@ -135,10 +135,6 @@ class Diagnosis:
     def _generate(self, batch: Batch, prefix: Int[Tensor, "B G"] | None = None) -> Int[Tensor, "B A"]:
         length = batch.answer.shape[1]
         return self.objective.generate(batch.prompt, length, prefix=prefix, temperature=self.temperature)
-
-
-def _last_decision(deciding: Bool[Tensor, "B A"]) -> int:
-    return int(deciding.any(0).nonzero().max())
 
 
 def margin(logits: Float[Tensor, "N V"], gold: Int[Tensor, " N"]) -> Float[Tensor, " N"]:

@@ -1,7 +1,5 @@
 """Base class of the models: the contract between a model and the objectives."""
 
-from __future__ import annotations
-
 import inspect
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, TypeVar
@@ -13,6 +11,9 @@ from torch import Tensor, nn
 from forethought.errors import Impossible
 
 M = TypeVar("M", bound=nn.Module)
+
+ModelInput = Int[Tensor, "B T"] | Float[Tensor, "B T D"]
+"""Token ids, or embeddings (`Model.embed`) if an objective builds its own input."""
 
 
 class Model(nn.Module, ABC):
@@ -29,8 +30,8 @@ class Model(nn.Module, ABC):
     * `new_block()` returns one more freshly initialised block, and
       `run_block(block, hidden, prompt_length)` returns its output, normed like that of `forward`. The
       heads of `multi_token` and `sequential_multi_token` are such blocks.
-    * `last_block`, and `forward(trunk=True)`, which returns the input of `last_block`: with both,
-      the heads of `multi_token` stand beside the last block, else on top of it.
+    * `last_block`, the last block that a token passes, and `forward(trunk=True)`, which returns the input
+      of `last_block`: with both, the heads of `multi_token` stand beside the last block, else on top of it.
     * `forward(positions=, attention_mask=)` and `build_attention_mask(length, prompt_length, device)`:
       `any_order` and `register_tokens` place tokens and hide them from each other.
     * `forward(myopic=True)` stops the gradient from a position to all earlier ones: `myopic`.
@@ -39,6 +40,9 @@ class Model(nn.Module, ABC):
     * `heads`, the number of attention heads, which `plan_tokens` takes for its own blocks.
 
     Args:
+        vocabulary_size: V, of a subclass.
+        context_length: the longest sequence T, of a subclass; unused if T has no limit.
+        layers: number of blocks, of a subclass.
         width: D, of the hidden states.
         mask: attention mask, one of `masks`. `causal`: each token sees itself and the tokens before.
             `prefix`: in addition, all prompt tokens see each other. `full`: all tokens see each other.
@@ -79,16 +83,10 @@ class Model(nn.Module, ABC):
         return cls(**options)
 
     @abstractmethod
-    def forward(
-        self,
-        x: Int[Tensor, "B T"] | Float[Tensor, "B T D"],
-        prompt_length: int = 0,
-        cache: Any = None,
-    ) -> Float[Tensor, "B T D"]:
+    def forward(self, x: ModelInput, prompt_length: int = 0, cache: Any = None) -> Float[Tensor, "B T D"]:
         """Return the hidden states, from which `logits` predicts.
 
         Args:
-            x: token ids, or embeddings (`embed`) if an objective builds its own input.
             prompt_length: P, of which only the `prefix` mask makes use.
             cache: from `init_cache`. `x` then continues the sequence in the cache, in pieces of any
                 length, and is appended to the cache.

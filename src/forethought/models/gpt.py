@@ -1,10 +1,8 @@
 """A decoder-only Transformer, pre-norm, with GPT-2's initialisation."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +11,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible, InputError
-from forethought.models.base import Model
+from forethought.models.base import Model, ModelInput
 from forethought.models.kernels import Embedding, gelu
 from forethought.validation import Layers, validated
 
@@ -39,13 +37,11 @@ class GPT(Model):
     rotary positions: Su et al., "RoFormer" (2104.09864), §3.2.
 
     Args:
-        vocabulary_size: V.
         context_length: the longest sequence T, if positions are learned.
-        layers: number of blocks.
         width: D, a multiple of `heads`.
         heads: H.
         positions: `learned` embeddings added to the input, or `rotary` in every attention.
-        mask: `causal`, `prefix` or `full`.
+        others: as for `Model`.
 
     Raises:
         Impossible: `width` is not a multiple of `heads`, or of 2 · `heads` with rotary positions.
@@ -75,7 +71,7 @@ class GPT(Model):
         self.heads = heads
         self.embedding = Embedding(vocabulary_size, width)
         self.position = nn.Embedding(context_length, width) if positions == "learned" else None
-        self.blocks = nn.ModuleList(GPTBlock(width, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(GPTBlock(width, Attention(width, heads)) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.initialise(self)
 
@@ -86,16 +82,14 @@ class GPT(Model):
 
     @property
     def last_block(self) -> nn.Module:
-        """The last block that a token passes."""
         return self.stack[-1]
 
     def initialise(self, module: nn.Module) -> None:
-        """Draw GPT-2's initial weights for the whole model or for one more block."""
         initialise(module, len(self.stack))
 
     def forward(
         self,
-        x: Int[Tensor, "B T"] | Float[Tensor, "B T D"],
+        x: ModelInput,
         prompt_length: int = 0,
         cache: KVCache | None = None,
         positions: Int[Tensor, " T"] | Int[Tensor, "B T"] | None = None,
@@ -107,10 +101,7 @@ class GPT(Model):
         """Return the hidden states after the last norm, of all L = T positions or of the last L ones.
 
         Args:
-            x: token ids, or embeddings (`embed`).
-            prompt_length: P, for the `prefix` mask.
-            cache: from `init_cache`; `x` continues the sequence in the cache and is appended to the cache.
-                Under the `prefix` mask, the whole prompt must come in the first piece.
+            cache: under the `prefix` mask, the whole prompt must come in the first piece.
             positions: position of each token; by default 0, 1, … after those in the cache.
             attention_mask: True where row t sees column s, in place of the model's own mask.
             myopic: keys and values of other positions carry no gradient (Wu et al., 2404.00859).
@@ -136,7 +127,7 @@ class GPT(Model):
         for index, block in enumerate(stack, 1):
             block_cache = cache.blocks[index - 1][:, :, :, : past + length] if cache else None
             narrow = last if index == len(stack) and not (myopic or trunk) else None
-            hidden = block(hidden, attention_mask, rotation, block_cache, myopic, narrow)
+            hidden = block(hidden, attention_mask, rotation, block_cache, myopic, last=narrow)
         if cache:
             cache.length += length
         if trunk:
@@ -144,8 +135,7 @@ class GPT(Model):
         return self.norm(hidden if last is None else hidden[:, -last:])
 
     def new_block(self) -> nn.Module:
-        """Return one more block of this architecture, freshly initialised."""
-        block = GPTBlock(self.width, self.heads)
+        block = GPTBlock(self.width, Attention(self.width, self.heads))
         self.initialise(block)
         return block
 
@@ -156,7 +146,6 @@ class GPT(Model):
         prompt_length: int = 0,
         last: int | None = None,
     ) -> Float[Tensor, "B L D"]:
-        """Return a block's output after the last norm. `block` is the last one or from `new_block`."""
         length = hidden.shape[1]
         rotation = self._rotation(torch.arange(length, device=hidden.device))
         attention_mask = self._attention_mask(length, 0, prompt_length, hidden.device)
@@ -171,12 +160,8 @@ class GPT(Model):
             return torch.ones(length, length, dtype=torch.bool, device=device).tril()
         return attention_mask
 
-    def _rotation(
-        self, positions: Int[Tensor, " T"] | Int[Tensor, "B T"]
-    ) -> Float[Tensor, "2 R 1 T E"] | None:
-        if self.position is not None:
-            return None
-        return rotary(positions, self.width // self.heads)
+    def _rotation(self, positions: Int[Tensor, "*B T"]) -> Float[Tensor, "2 R 1 T E"] | None:
+        return rotary(positions, self.width // self.heads) if self.position is None else None
 
     def _attention_mask(
         self, length: int, past: int, prompt_length: int, device: torch.device
@@ -204,25 +189,18 @@ class GPT(Model):
 class GPTBlock(nn.Module):
     """Attention and a four times wider MLP, each behind a norm and added to the residual stream."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, attention: nn.Module) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
+        self.attention = attention
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = MLP(width)
 
-    def forward(
-        self,
-        x: Float[Tensor, "B T D"],
-        attention_mask: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None,
-        rotation: Float[Tensor, "2 R 1 T E"] | None,
-        cache: Float[Tensor, "2 B H S E"] | None,
-        myopic: bool = False,
-        last: int | None = None,
-    ) -> Float[Tensor, "B L D"]:
-        residual = x if last is None else x[:, -last:]
-        mixed = self.attention(self.attention_norm(x), attention_mask, rotation, cache, myopic, last)
-        residual = residual + mixed
+    def forward(self, x: Float[Tensor, "B T D"], *context: Any, **last: int | None) -> Float[Tensor, "B L D"]:
+        """Pass the arguments to the attention. With `last=L`, return the last L positions alone."""
+        count = last.get("last")
+        residual = x if count is None else x[:, -count:]
+        residual = residual + self.attention(self.attention_norm(x), *context, **last)
         return residual + self.mlp(self.mlp_norm(residual))
 
 

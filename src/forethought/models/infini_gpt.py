@@ -1,19 +1,17 @@
 """A GPT with Infini-attention: causal attention in segments, and a compressed memory of earlier ones."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
-from forethought.models.base import Model
-from forethought.models.gpt import MLP, initialise, rotary, rotate
+from forethought.models.base import Model, ModelInput
+from forethought.models.gpt import GPTBlock, initialise, rotary, rotate
 from forethought.models.kernels import Embedding
 from forethought.validation import Layers, validated
 
@@ -70,17 +68,14 @@ class InfiniGPT(Model):
     Infini-attention" (2404.07143), §2.1.
 
     Args:
-        vocabulary_size: V.
-        context_length: unused; there is no longest sequence.
-        layers: number of blocks.
         width: D, an even multiple of `heads`.
         heads: H.
         segment_length: S. A sequence of at most S tokens is read by causal attention alone.
         update: of the memory: `linear` as above, or `delta`, which stores V - σ(K) M / σ(K) z for V.
-        mask: `causal`.
+        others: as for `Model`.
 
     Raises:
-        Impossible: another mask, or a width that is not a multiple of 2 · `heads`.
+        Impossible: `width` is not a multiple of 2 · `heads`.
     """
 
     @validated
@@ -104,29 +99,16 @@ class InfiniGPT(Model):
         self.segment_length = segment_length
         self.update = update
         self.embedding = Embedding(vocabulary_size, width)
-        self.blocks = nn.ModuleList(InfiniBlock(width, heads, segment_length, update) for _ in range(layers))
+        self.blocks = nn.ModuleList(self._new_block() for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.initialise(self)
 
     def initialise(self, module: nn.Module) -> None:
-        """Draw GPT-2's initial weights for the whole model or for one more block."""
         initialise(module, len(self.blocks))
 
     def forward(
-        self,
-        x: Int[Tensor, "B T"] | Float[Tensor, "B T D"],
-        prompt_length: int = 0,
-        cache: InfiniCache | None = None,
-        trunk: bool = False,
+        self, x: ModelInput, prompt_length: int = 0, cache: InfiniCache | None = None, trunk: bool = False
     ) -> Float[Tensor, "B T D"]:
-        """Return the hidden states after the last norm.
-
-        Args:
-            x: token ids, or embeddings (`embed`).
-            prompt_length: unused; the first segment starts at the first prompt token.
-            cache: from `init_cache`; `x` continues the sequence in the cache.
-            trunk: return the input of the last block instead; `run_block` continues.
-        """
         hidden = x if x.is_floating_point() else self.embed(x)
         memories = cache.memories if cache else [self._empty(len(x)) for _ in self.blocks]
         passed = len(self.blocks) - trunk
@@ -136,19 +118,20 @@ class InfiniGPT(Model):
 
     @property
     def last_block(self) -> nn.Module:
-        """The last block."""
         return self.blocks[-1]
 
     def new_block(self) -> nn.Module:
-        """Return one more block of this architecture, freshly initialised."""
-        block = InfiniBlock(self.width, self.heads, self.segment_length, self.update)
+        block = self._new_block()
         self.initialise(block)
         return block
+
+    def _new_block(self) -> GPTBlock:
+        attention = InfiniAttention(self.width, self.heads, self.segment_length, self.update)
+        return GPTBlock(self.width, attention)
 
     def run_block(
         self, block: nn.Module, hidden: Float[Tensor, "B T D"], prompt_length: int = 0
     ) -> Float[Tensor, "B T D"]:
-        """Return a block's output after the last norm. The block starts with an empty memory."""
         return self.norm(block(hidden, self._empty(len(hidden))))
 
     def init_cache(self, batch_size: int, length: int) -> InfiniCache:
@@ -160,21 +143,6 @@ class InfiniGPT(Model):
         zeros = self.embedding.weight.new_zeros
         segment = zeros(batch_size, heads, 0, size)
         return Memory(zeros(batch_size, heads, size, size), zeros(batch_size, heads, size), segment, segment)
-
-
-class InfiniBlock(nn.Module):
-    """Infini-attention and a four times wider MLP, each behind a norm and added to the residual stream."""
-
-    def __init__(self, width: int, heads: int, segment_length: int, update: str) -> None:
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
-        self.attention = InfiniAttention(width, heads, segment_length, update)
-        self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = MLP(width)
-
-    def forward(self, x: Float[Tensor, "B T D"], memory: Memory) -> Float[Tensor, "B T D"]:
-        x = x + self.attention(self.attention_norm(x), memory)
-        return x + self.mlp(self.mlp_norm(x))
 
 
 class InfiniAttention(nn.Module):

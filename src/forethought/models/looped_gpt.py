@@ -1,7 +1,5 @@
 """A GPT that loops over its blocks: serial depth without further weights."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import PositiveInt

@@ -1,16 +1,14 @@
 """A stack of LSTM layers: the recurrent baseline, with a memory of constant size."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from forethought.models.base import Model
+from forethought.models.base import Model, ModelInput
 from forethought.models.kernels import Embedding
 from forethought.validation import Layers, validated
 
@@ -34,14 +32,8 @@ class LSTM(Model):
     (2015), §2.2; the shared embedding: Press & Wolf (1608.05859).
 
     Args:
-        vocabulary_size: V.
-        context_length: unused; there is no longest sequence.
-        layers: number of LSTM layers.
         width: D, of the embeddings, outputs and cells.
-        mask: `causal`.
-
-    Raises:
-        Impossible: another mask.
+        others: as for `Model`.
     """
 
     @validated
@@ -70,18 +62,8 @@ class LSTM(Model):
                 parameter[self.width : 2 * self.width] = 1
 
     def forward(
-        self,
-        x: Int[Tensor, "B T"] | Float[Tensor, "B T D"],
-        prompt_length: int = 0,
-        cache: LSTMCache | None = None,
+        self, x: ModelInput, prompt_length: int = 0, cache: LSTMCache | None = None
     ) -> Float[Tensor, "B T D"]:
-        """Return the outputs of the last layer.
-
-        Args:
-            x: token ids, or embeddings (`embed`).
-            prompt_length: unused; the prompt is read like the answer.
-            cache: from `init_cache`; `x` continues the sequence in the cache.
-        """
         embedded = x if x.is_floating_point() else self.embed(x)
         hidden, memory = run_lstm(self.lstm, embedded, cache.memory if cache else None)
         if cache:
@@ -89,7 +71,6 @@ class LSTM(Model):
         return hidden
 
     def new_block(self) -> nn.Module:
-        """Return one more layer, freshly initialised."""
         layer = nn.LSTM(self.width, self.width, batch_first=True)
         self.initialise(layer)
         return layer

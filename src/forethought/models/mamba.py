@@ -1,7 +1,5 @@
 """Mamba: a selective state space model, in plain PyTorch or with mamba-ssm's CUDA kernel."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 from typing import Any, Literal
@@ -42,19 +40,14 @@ class Mamba(StateSpaceModel):
     Source: Gu & Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2312.00752), §3.
 
     Args:
-        vocabulary_size: V.
-        context_length: unused; there is no longest sequence.
-        layers: number of blocks.
-        width: D.
         state_size: N, states of each channel.
         expand: E = expand * D channels inside a mixer.
         conv_width: tokens under the causal convolution.
         backend: `torch`, `mamba_ssm` or `auto`, which takes mamba-ssm's kernel on CUDA if it can be
             imported. Decoding with a cache is always plain PyTorch: the kernel takes no initial state.
-        mask: `causal`.
+        others: as for `Model`.
 
     Raises:
-        Impossible: another mask.
         InputError: `mamba_ssm` cannot be imported, or does not support the device.
     """
 
@@ -195,19 +188,11 @@ class SelectiveScan(torch.autograd.Function):
     def backward(ctx: Any, grad_y: Tensor, grad_state: Tensor) -> tuple[Tensor, ...]:
         # If backward runs under autocast, the products in walk_back would be in bf16.
         with torch.autocast(grad_y.device.type, enabled=False):
-            return SelectiveScan.walk_back(grad_y, grad_state, *ctx.saved_tensors)
+            return SelectiveScan.walk_back(grad_y, grad_state, ctx.saved_tensors)
 
     @staticmethod
-    def walk_back(
-        grad_y: Tensor,
-        grad_state: Tensor,
-        u: Tensor,
-        step: Tensor,
-        decay: Tensor,
-        write: Tensor,
-        read: Tensor,
-        checkpoints: Tensor,
-    ) -> tuple[Tensor, ...]:
+    def walk_back(grad_y: Tensor, grad_state: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        u, step, decay, write, read, checkpoints = saved
         inflow, rate = step * u, decay.t().contiguous()
         length = u.shape[1]
         grad_inflow, grad_step = torch.empty_like(u), torch.empty_like(u)

@@ -1,7 +1,5 @@
 """Mamba-2: state space duality, a selective state space model computed by matrix products in chunks."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Literal
 
@@ -35,22 +33,12 @@ class Mamba2(StateSpaceModel):
     Source: Dao & Gu, "Transformers are SSMs" (2405.21060), §6 for the scan and §7.1 for the block.
 
     Args:
-        vocabulary_size: V.
-        context_length: unused; there is no longest sequence.
-        layers: number of blocks.
-        width: D.
-        state_size: N, states of each channel.
-        expand: E = expand * D channels inside a mixer.
         head_width: P, channels of a head; a divisor of E.
-        conv_width: tokens under the causal convolution.
         chunk: steps computed as one matrix; does not change the result.
-        backend: `torch`, `mamba_ssm` or `auto`, which takes mamba-ssm's kernel on CUDA if it can be
-            imported. Decoding with a cache is always plain PyTorch.
-        mask: `causal`.
+        others: as for `Mamba`.
 
     Raises:
-        Impossible: another mask, or E is not a multiple of `head_width`.
-        InputError: `mamba_ssm` cannot be imported, or does not support the device.
+        Impossible: E is not a multiple of `head_width`.
     """
 
     @validated

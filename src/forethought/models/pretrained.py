@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible, InputError
-from forethought.models.base import Model
-from forethought.models.gpt import GPTBlock
+from forethought.models.base import Model, ModelInput
+from forethought.models.gpt import Attention, GPTBlock
 from forethought.validation import validated
 
 
@@ -38,18 +38,16 @@ class Pretrained(Model):
     Source: the architecture is the checkpoint's; LoRA: Hu et al. (2106.09685), §4.1, on every linear layer.
 
     Args:
-        vocabulary_size: V.
-        context_length: the longest sequence T.
         name: a folder written by `save_pretrained`, or a model on the Hugging Face hub. The hub's local
             cache is tried first.
         vocabulary: `added`: new rows, normal with the mean and deviation of each column of the old ones;
             `native`: the rows of the tokens with the same text in the model's own tokenizer.
         lora_rank: r of LoRA, whose output is scaled by 1; None trains all weights.
-        mask: `causal`.
         token_names: text of the task's tokens, by id; required for `native`.
+        others: as for `Model`.
 
     Raises:
-        Impossible: another mask, a context longer than the model's, or a token that the model lacks.
+        Impossible: a context longer than the model's, or a token that the model lacks.
         InputError: the model cannot be loaded, is not a causal language model, or scales its embeddings or
             logits; or a package is missing.
     """
@@ -129,18 +127,8 @@ class Pretrained(Model):
         module.apply(self.backbone._init_weights)
 
     def forward(
-        self,
-        x: Int[Tensor, "B T"] | Float[Tensor, "B T D"],
-        prompt_length: int = 0,
-        cache: PretrainedCache | None = None,
+        self, x: ModelInput, prompt_length: int = 0, cache: PretrainedCache | None = None
     ) -> Float[Tensor, "B T D"]:
-        """Return the hidden states after the last norm.
-
-        Args:
-            x: token ids, or embeddings (`embed`).
-            prompt_length: unused.
-            cache: from `init_cache`; `x` continues the sequence in the cache.
-        """
         embedded = x if x.is_floating_point() else self.embed(x)
         if cache is None:
             return self.backbone(inputs_embeds=embedded, use_cache=False).last_hidden_state
@@ -155,7 +143,7 @@ class Pretrained(Model):
 
     def new_block(self) -> nn.Module:
         """Return a freshly initialised block of our GPT, without positions."""
-        block = GPTBlock(self.width, self.heads)
+        block = GPTBlock(self.width, Attention(self.width, self.heads))
         self.initialise(block)
         return block
 
@@ -170,7 +158,6 @@ class Pretrained(Model):
         return PretrainedCache()
 
     def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
-        """Return logits from hidden states."""
         return super().logits(hidden) if self.output is None else self.output(hidden)
 
 

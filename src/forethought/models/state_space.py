@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from forethought.errors import InputError
-from forethought.models.base import Model
+from forethought.models.base import Model, ModelInput
 from forethought.models.kernels import Embedding
 
 Backend = Literal["auto", "torch", "mamba_ssm"]
@@ -49,14 +49,8 @@ class StateSpaceModel(Model):
     Source: Gu & Dao, "Mamba" (2312.00752), §3.4; the package mamba-ssm.
 
     Args:
-        vocabulary_size: V.
-        layers: number of blocks.
-        width: D.
         new_mixer: returns a new mixer for one block.
-        mask: `causal`.
-
-    Raises:
-        Impossible: another mask.
+        others: as for `Model`.
     """
 
     def __init__(
@@ -111,20 +105,8 @@ class StateSpaceModel(Model):
                     parameter.div_(math.sqrt(len(self.backbone.layers)))
 
     def forward(
-        self,
-        x: Int[Tensor, "B T"] | Float[Tensor, "B T D"],
-        prompt_length: int = 0,
-        cache: MambaCache | None = None,
-        trunk: bool = False,
+        self, x: ModelInput, prompt_length: int = 0, cache: MambaCache | None = None, trunk: bool = False
     ) -> Float[Tensor, "B T D"]:
-        """Return the hidden states after the last norm.
-
-        Args:
-            x: token ids, or embeddings (`embed`).
-            prompt_length: unused.
-            cache: from `init_cache`; `x` continues the sequence in the cache.
-            trunk: return the input of the last block instead; `run_block` continues.
-        """
         hidden = x if x.is_floating_point() else self.embed(x)
         for index, block in enumerate(self.backbone.layers[: len(self.backbone.layers) - trunk]):
             hidden = block(hidden, cache.mixers[index] if cache else None)
@@ -132,11 +114,9 @@ class StateSpaceModel(Model):
 
     @property
     def last_block(self) -> nn.Module:
-        """The last block."""
         return self.backbone.layers[-1]
 
     def new_block(self) -> nn.Module:
-        """Return one more block of this architecture, freshly initialised."""
         block = MambaBlock(self.width, self.new_mixer())
         self.initialise(block)
         return block
@@ -144,7 +124,6 @@ class StateSpaceModel(Model):
     def run_block(
         self, block: nn.Module, hidden: Float[Tensor, "B T D"], prompt_length: int = 0
     ) -> Float[Tensor, "B T D"]:
-        """Return a block's output after the last norm."""
         return self.backbone.norm_f(block(hidden))
 
     def init_cache(self, batch_size: int, length: int) -> MambaCache:

@@ -1,7 +1,5 @@
 """Any-order autoregression (σ-GPT): next-token prediction of a shuffled answer."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import torch
@@ -10,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from forethought.errors import Impossible, InputError
-from forethought.objectives.base import Objective, read_last, sample_token
+from forethought.objectives.base import Answer, Objective, Prefix, Prompt, read_last, sample_token
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
 
@@ -105,12 +103,8 @@ class AnyOrder(Objective):
         return torch.cat([self.logits(batch.prompt, unread, first) for first in order.split(1, 1)], 1)
 
     def generate(
-        self,
-        prompt: Int[Tensor, "B P"],
-        length: int,
-        prefix: Int[Tensor, "B G"] | None = None,
-        temperature: float = 0.0,
-    ) -> Int[Tensor, "B A"]:
+        self, prompt: Prompt, length: int, prefix: Prefix | None = None, temperature: float = 0.0
+    ) -> Answer:
         total = prompt.shape[1] + length
         if total > self.next_position.num_embeddings:
             raise InputError(

@@ -1,7 +1,5 @@
 """The base of all objectives: a model, its training loss and the matching decoding."""
 
-from __future__ import annotations
-
 import inspect
 import math
 from abc import ABC, abstractmethod
@@ -18,6 +16,10 @@ from forethought.errors import Impossible
 from forethought.evaluation import Diagnosis
 from forethought.optimizers import OptimizerFactory
 from forethought.tasks import Batch, Task, derive_seed
+
+Prompt = Int[Tensor, "B P"]
+Prefix = Int[Tensor, "B G"]
+Answer = Int[Tensor, "B A"]
 
 
 class Objective(pl.LightningModule, ABC):
@@ -74,12 +76,8 @@ class Objective(pl.LightningModule, ABC):
 
     @abstractmethod
     def generate(
-        self,
-        prompt: Int[Tensor, "B P"],
-        length: int,
-        prefix: Int[Tensor, "B G"] | None = None,
-        temperature: float = 0.0,
-    ) -> Int[Tensor, "B A"]:
+        self, prompt: Prompt, length: int, prefix: Prefix | None = None, temperature: float = 0.0
+    ) -> Answer:
         """Return the model's own answer of `length` tokens, greedy at temperature 0.
 
         Args:

@@ -1,7 +1,5 @@
 """Belief State Transformer: a forward and a backward encoder that meet over every gap."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Best of k: train on the best of the model's own answers."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 import torch

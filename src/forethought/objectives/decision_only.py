@@ -1,7 +1,5 @@
 """Next-token prediction with the loss on the decision tokens alone."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor

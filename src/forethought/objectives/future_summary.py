@@ -1,7 +1,5 @@
 """Future summary prediction: the next token and, in no order, the tokens that follow it."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import torch.nn.functional as F

@@ -1,17 +1,15 @@
 """Joint multi-token prediction (JTP): a window of upcoming tokens through one hidden state."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field, NonNegativeFloat
-from torch import Tensor, nn
+from torch import Tensor
 
 from forethought.errors import Impossible
-from forethought.models.gpt import Attention
+from forethought.models.gpt import Attention, initialise
 from forethought.objectives.base import check_at_most
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
@@ -65,11 +63,7 @@ class JointMultiToken(NextToken):
         self.horizon = horizon
         self.hidden_scale = hidden_scale
         self.fetch = Attention(width, heads)
-        for parameter in self.fetch.parameters():
-            if parameter.ndim == 2:
-                nn.init.normal_(parameter, std=0.02)
-            else:
-                nn.init.zeros_(parameter)
+        initialise(self.fetch, depth=1)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         answer, hidden = batch.answer, self.answer_hidden(batch)

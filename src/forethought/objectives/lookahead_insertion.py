@@ -1,7 +1,5 @@
 """TRELAWNEY: a copy of a later part of the answer, inserted between two special tokens."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import torch
@@ -10,7 +8,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from forethought.objectives.base import check_at_most, read_last, sample_token
+from forethought.objectives.base import Answer, Prefix, Prompt, check_at_most, read_last, sample_token
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -102,12 +100,8 @@ class LookaheadInsertion(NextToken):
         return torch.where((added < 0)[..., None], known, self.added(added.clamp(min=0)))
 
     def generate(
-        self,
-        prompt: Int[Tensor, "B P"],
-        length: int,
-        prefix: Int[Tensor, "B G"] | None = None,
-        temperature: float = 0.0,
-    ) -> Int[Tensor, "B A"]:
+        self, prompt: Prompt, length: int, prefix: Prefix | None = None, temperature: float = 0.0
+    ) -> Answer:
         cache = self.model.init_cache(len(prompt), prompt.shape[1] + length + self.span + 2)
 
         def write(read: Int[Tensor, "B T"]) -> Int[Tensor, "B 1"]:

@@ -1,7 +1,5 @@
 """Masked (absorbing) diffusion of the answer: MLM-U and MGDM."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 import torch
@@ -10,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from forethought.objectives.base import Objective, read_last, sample_token
+from forethought.objectives.base import Answer, Objective, Prefix, Prompt, read_last, sample_token
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
 
@@ -102,12 +100,8 @@ class MaskedDiffusion(Objective):
         return self.logits(batch.prompt, batch.answer, masked)
 
     def generate(
-        self,
-        prompt: Int[Tensor, "B P"],
-        length: int,
-        prefix: Int[Tensor, "B G"] | None = None,
-        temperature: float = 0.0,
-    ) -> Int[Tensor, "B A"]:
+        self, prompt: Prompt, length: int, prefix: Prefix | None = None, temperature: float = 0.0
+    ) -> Answer:
         first = 0 if prefix is None else prefix.shape[1]
         answer = prompt.new_full((len(prompt), length), self.task.dummy)
         if prefix is not None:

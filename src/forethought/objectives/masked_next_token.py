@@ -1,7 +1,5 @@
 """Next-token prediction from a damaged prefix."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 import torch

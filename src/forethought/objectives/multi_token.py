@@ -1,7 +1,5 @@
 """Multi-token prediction with parallel heads, and decoding by self-speculation."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import torch
@@ -10,7 +8,7 @@ from jaxtyping import Float, Int
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from forethought.objectives.base import check_at_most, read_last
+from forethought.objectives.base import Answer, Prefix, Prompt, check_at_most, read_last
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -93,12 +91,8 @@ class MultiToken(NextToken):
         return read_last(self.model.run_block, count, block, trunk, prompt_length)
 
     def generate(
-        self,
-        prompt: Int[Tensor, "B P"],
-        length: int,
-        prefix: Int[Tensor, "B G"] | None = None,
-        temperature: float = 0.0,
-    ) -> Int[Tensor, "B A"]:
+        self, prompt: Prompt, length: int, prefix: Prefix | None = None, temperature: float = 0.0
+    ) -> Answer:
         if self.speculate and temperature == 0:
             return self.self_speculate(prompt, length, prefix)[0]
         return super().generate(prompt, length, prefix, temperature)

@@ -1,7 +1,5 @@
 """Myopic next-token prediction: the negative control, which cannot be trained to plan."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 

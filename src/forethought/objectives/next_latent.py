@@ -1,7 +1,5 @@
 """Next-latent prediction: each hidden state predicts the next ones from the tokens between."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -10,6 +8,7 @@ from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from forethought.models.gpt import initialise
 from forethought.objectives.base import check_at_most
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
@@ -75,9 +74,7 @@ class NextLatent(NextToken):
             nn.GELU(),
             nn.Linear(inner, width, bias=False),
         )
-        for layer in self.dynamics:
-            if isinstance(layer, nn.Linear):
-                nn.init.normal_(layer.weight, std=0.02)
+        initialise(self.dynamics, depth=1)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         tokens = torch.cat([batch.prompt, batch.answer], 1)

@@ -1,13 +1,12 @@
 """Next-token prediction with teacher forcing."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from forethought.objectives.base import Objective, read_last, sample_token
+from forethought.models.base import ModelInput
+from forethought.objectives.base import Answer, Objective, Prefix, Prompt, read_last, sample_token
 from forethought.tasks import Batch
 
 
@@ -39,9 +38,7 @@ class NextToken(Objective):
         inputs = self.inputs(batch.prompt, batch.answer[:, :-1])
         return read_last(self.model, batch.answer.shape[1], inputs, batch.prompt.shape[1])
 
-    def inputs(
-        self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B S"]
-    ) -> Int[Tensor, "B T"] | Float[Tensor, "B T D"]:
+    def inputs(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B S"]) -> ModelInput:
         """Return the input of the model that holds the prompt and the first S answer tokens."""
         return torch.cat([prompt, answer], 1)
 
@@ -50,12 +47,8 @@ class NextToken(Objective):
         return self.model.logits(hidden)
 
     def generate(
-        self,
-        prompt: Int[Tensor, "B P"],
-        length: int,
-        prefix: Int[Tensor, "B G"] | None = None,
-        temperature: float = 0.0,
-    ) -> Int[Tensor, "B A"]:
+        self, prompt: Prompt, length: int, prefix: Prefix | None = None, temperature: float = 0.0
+    ) -> Answer:
         answer = prompt[:, :0] if prefix is None else prefix
         inputs = self.inputs(prompt, answer)
         cache = self.model.init_cache(len(prompt), inputs.shape[1] + length - answer.shape[1])

@@ -1,7 +1,5 @@
 """Semformer: plan tokens that predict a summary of the answer before the answer is written."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Policy gradient: reinforce sampled answers that the task accepts."""
 
-from __future__ import annotations
-
 import copy
 from typing import Annotated, Any, Literal
 

@@ -1,7 +1,5 @@
 """Ranking into the future: the logits rank all upcoming tokens, by a hinge for each pair."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float

@@ -1,7 +1,5 @@
 """Register tokens (MuToR): multi-token prediction by tokens that no other token sees."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import torch

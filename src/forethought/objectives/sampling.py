@@ -1,7 +1,5 @@
 """Answers sampled from the model, for objectives that learn from them."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int

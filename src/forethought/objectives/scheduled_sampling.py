@@ -1,7 +1,5 @@
 """Scheduled sampling: next-token prediction from a growing share of the model's own tokens."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import torch

@@ -1,7 +1,5 @@
 """Multi-token prediction by a chain of modules, each reading one more true token."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

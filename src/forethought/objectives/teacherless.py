@@ -1,7 +1,5 @@
 """Teacherless training: the whole answer, predicted without reading any answer token."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import torch
@@ -11,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from forethought.errors import Impossible
-from forethought.objectives.base import sample_token
+from forethought.objectives.base import Answer, Prefix, Prompt, sample_token
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -76,12 +74,8 @@ class Teacherless(NextToken):
         return self.one_pass_logits(batch.prompt, batch.answer.shape[1])
 
     def generate(
-        self,
-        prompt: Int[Tensor, "B P"],
-        length: int,
-        prefix: Int[Tensor, "B G"] | None = None,
-        temperature: float = 0.0,
-    ) -> Int[Tensor, "B A"]:
+        self, prompt: Prompt, length: int, prefix: Prefix | None = None, temperature: float = 0.0
+    ) -> Answer:
         if self.teacher_forced:
             return super().generate(prompt, length, prefix, temperature)
         return sample_token(self.one_pass_logits(prompt, length), temperature)

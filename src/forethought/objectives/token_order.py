@@ -1,7 +1,5 @@
 """Token order prediction: the next token, and a ranking of all upcoming tokens by distance."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Runs of a sweep in groups that differ only in the seed."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +9,15 @@ from typing import Any
 
 from forethought.errors import InputError
 from forethought.report.axes import Axes, choose_axes
-from forethought.report.curves import Curves, load_curves
 from forethought.report.varying import collect_settings, find_varying_keys, format_label
 from forethought.report.wording import format_value
-from forethought.results import Results
+from forethought.results import Results, read_curves
 
 MEASURES = ("steps_to_solve", "steps", "samples_seen", "wall_seconds", "parameters")
 """Numeric fields of `Results` that can be plotted and filtered like metrics."""
+
+Curves = dict[str, tuple[list[float], list[float]]]
+"""For each column of `metrics.csv`: the steps at which the column has a value, and the values."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,18 @@ def collect_values(runs: Sequence[Results], metric: str) -> list[float]:
 def strip_prefix(metrics: dict[str, float], prefix: str) -> dict[str, float]:
     """Return the metrics whose names start with a prefix, without the prefix."""
     return {name.removeprefix(prefix): x for name, x in metrics.items() if name.startswith(prefix)}
+
+
+def load_curves(folder: Path, cell: str) -> Curves:
+    """Load the curves of a cell from the folder of its sweep or of the run. Empty if the file is missing."""
+    columns: Curves = {}
+    for row in read_curves((folder / cell if (folder / cell).is_dir() else folder) / "metrics.csv"):
+        for name, number in row.items():
+            if name != "step":
+                steps, numbers = columns.setdefault(name, ([], []))
+                steps.append(row["step"])
+                numbers.append(number)
+    return columns
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Myopia gap: the loss that a model pays if no position may compute anything for later tokens."""
 
-from __future__ import annotations
-
 from statistics import median
 
 from forethought.report.groups import Group, Sweep

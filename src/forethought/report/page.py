@@ -1,7 +1,5 @@
 """Self-contained HTML page of a report."""
 
-from __future__ import annotations
-
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

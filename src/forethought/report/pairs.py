@@ -1,7 +1,5 @@
 """Paired comparison of two objectives over the same seeds."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple

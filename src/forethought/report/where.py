@@ -1,7 +1,5 @@
 """Filter of the runs of a report: `--where 'objective=next_token and degree>2'`."""
 
-from __future__ import annotations
-
 import operator
 import re
 from collections.abc import Callable, Sequence

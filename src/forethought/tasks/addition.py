@@ -1,7 +1,5 @@
 """Addition of two numbers: writing the sum from the left requires looking ahead along a carry chain."""
 
-from __future__ import annotations
-
 import re
 from typing import ClassVar, Literal
 

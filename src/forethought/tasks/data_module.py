@@ -1,7 +1,5 @@
 """Lightning data module of a task."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections import UserList

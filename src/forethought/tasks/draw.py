@@ -1,7 +1,5 @@
 """Counter-based random numbers: a row depends on its seed and its index, not on the device or the batch."""
 
-from __future__ import annotations
-
 import hashlib
 from functools import lru_cache
 
@@ -58,14 +56,14 @@ class Draws:
         self._used += columns
         return splitmix64(rows[:, None] + counters)
 
-    def integers(self, high: int, *shape: int) -> Int[Tensor, ...]:
+    def integers(self, high: int, *shape: int) -> Int[Tensor, "..."]:
         """Draw from {0, …, high - 1}, high ≤ 2^31. The relative bias of a value is below high / 2^32."""
         count, *rest = shape
         words = self._words(count, torch.Size(rest).numel()).bitwise_and_((1 << 32) - 1)
         # The place of a 32-bit number in `high` equal intervals: 4× faster than a remainder on a CPU.
         return words.mul_(high).bitwise_right_shift_(32).view(shape)
 
-    def uniform(self, *shape: int) -> Float[Tensor, ...]:
+    def uniform(self, *shape: int) -> Float[Tensor, "..."]:
         """Draw multiples of 2^-24 from [0, 1), exact in fp32."""
         return self.integers(1 << 24, *shape) * 2.0**-24
 

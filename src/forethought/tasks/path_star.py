@@ -1,7 +1,5 @@
 """The path-star graph G(d, l): the smallest task on which next-token prediction fails to plan."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch

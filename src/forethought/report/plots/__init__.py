@@ -1,7 +1,5 @@
 """Plots of a report. Each module defines `TITLE`, `CAPTION` and `draw`."""
 
-from __future__ import annotations
-
 import io
 from types import ModuleType
 

@@ -1,7 +1,5 @@
 """Accuracy against chance, with a mark for each run."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from matplotlib.figure import Figure

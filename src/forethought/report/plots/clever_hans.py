@@ -1,7 +1,5 @@
 """Accuracy at each answer position, free-running and teacher-forced: the Clever Hans picture."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from statistics import median
 from typing import Any

@@ -1,7 +1,5 @@
 """Shares of right answers and of each kind of error."""
 
-from __future__ import annotations
-
 from statistics import fmean
 
 from matplotlib.figure import Figure

@@ -1,7 +1,5 @@
 """Drawings of test graphs with the answer of the model."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Gradient flow from the loss of each answer token to all positions, as a map for each group."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

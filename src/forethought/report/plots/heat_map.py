@@ -1,7 +1,5 @@
 """Heat maps of solve rate and accuracy over two swept parameters."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any

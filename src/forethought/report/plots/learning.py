@@ -1,7 +1,5 @@
 """Learning curves: validation accuracy of whole answers and of the decision token."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -9,8 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from forethought.report.axes import MOST_LINES
-from forethought.report.curves import Curves
-from forethought.report.groups import Group, Sweep
+from forethought.report.groups import Curves, Group, Sweep
 from forethought.report.plots.panels import (
     MOST_PANELS,
     create_group_panels,

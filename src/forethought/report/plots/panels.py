@@ -1,7 +1,5 @@
 """Figure layouts for many groups: small multiples, a matrix of panels, or a row for each group."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from math import ceil
 from textwrap import wrap
@@ -32,11 +30,8 @@ def take_evenly(items: Sequence[_T], most: int) -> list[_T]:
 
 def describe_omission(total: int, shown: int) -> str:
     """Return a note for an axis label if some settings are not shown."""
-    return (
-        ""
-        if total == shown
-        else f"\n({shown} of {total} settings, evenly spaced; select others with --where)"
-    )
+    omission = f"\n({shown} of {total} settings, evenly spaced; select others with --where)"
+    return "" if total == shown else omission
 
 
 def create_grid(rows: int, columns: int, total: float, head: float, **spacing: Any) -> tuple[Figure, Any]:

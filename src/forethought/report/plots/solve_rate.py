@@ -1,7 +1,5 @@
 """Solve rate of each group with its confidence interval."""
 
-from __future__ import annotations
-
 from matplotlib.figure import Figure
 
 from forethought.report.groups import Sweep

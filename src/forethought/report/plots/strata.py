@@ -1,9 +1,8 @@
 """Accuracy by difficulty, for tasks that grade their rows (carry chains by length)."""
 
-from __future__ import annotations
-
 from statistics import median
 from string import digits
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -28,32 +27,21 @@ def draw(sweep: Sweep) -> Figure | None:
     names = sorted({name for group in groups for name in _list_strata(group)}, key=natural_sort_key)
     xlabel, ticks = _split_stem(names)
     figure, panels = create_group_panels(groups, xlabel)
-    positions = {name: number for number, name in enumerate(names)}
     for group, axes in panels:
         for run in group.finished:
             line = strip_prefix(run.metrics, _PREFIX)
-            present = [name for name in names if name in line]
-            axes.plot(
-                [positions[name] for name in present],
-                [line[name] for name in present],
-                color=BLUE,
-                linewidth=0.8,
-                alpha=0.45,
-            )
-        present = [name for name in names if name in _list_strata(group)]
-        middle = [median(group.collect_values(_PREFIX + name)) for name in present]
-        axes.plot(
-            [positions[name] for name in present],
-            middle,
-            color=BLUE,
-            linewidth=2.4,
-            marker="o",
-            markersize=5.5,
-        )
+            _draw_line(axes, names, line, linewidth=0.8, alpha=0.45)
+        medians = {name: median(group.collect_values(_PREFIX + name)) for name in _list_strata(group)}
+        _draw_line(axes, names, medians, linewidth=2.4, marker="o", markersize=5.5)
         axes.set_ylim(-0.04, 1.06)
         set_percent_ticks(axes.yaxis)
         axes.set_xticks(range(len(names)), labels=ticks)
     return figure
+
+
+def _draw_line(axes: Any, names: list[str], line: dict[str, float], **style: Any) -> None:
+    present = [number for number, name in enumerate(names) if name in line]
+    axes.plot(present, [line[names[number]] for number in present], color=BLUE, **style)
 
 
 def _list_strata(group: Group) -> list[str]:

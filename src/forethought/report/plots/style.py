@@ -1,7 +1,5 @@
 """Colours, markers and matplotlib settings shared by all plots."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from matplotlib.patheffects import withStroke

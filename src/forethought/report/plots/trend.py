@@ -1,7 +1,5 @@
 """Solve rate or a metric along one swept parameter, with a line for each value of another."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from matplotlib.figure import Figure
