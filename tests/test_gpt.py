@@ -100,12 +100,6 @@ def test_cache_equals_one_pass(mask, positions):
         torch.testing.assert_close(torch.cat(parts, 1), whole)
 
 
-def test_embeddings_in_place_of_tokens():
-    gpt = model()
-    batch = tokens()
-    torch.testing.assert_close(gpt(gpt.embedding(batch)), gpt(batch))
-
-
 def test_initialisation_is_gpt2s():
     torch.manual_seed(0)
     layers, width = 8, 128
@@ -190,14 +184,11 @@ def test_last(mask, positions, last):
     whole, part = gpt(x, P), gpt(x, P, last=last)
     torch.testing.assert_close(part, whole[:, -last:])
     weight = torch.randn_like(part)
-    names, parameters = zip(*gpt.named_parameters(), strict=True)
-    for name, expected, found in zip(
-        names,
-        torch.autograd.grad((whole[:, -last:] * weight).sum(), parameters),
+    parameters = list(gpt.parameters())
+    torch.testing.assert_close(
         torch.autograd.grad((part * weight).sum(), parameters),
-        strict=True,
-    ):
-        torch.testing.assert_close(found, expected, msg=lambda text, name=name: f"{name}: {text}")
+        torch.autograd.grad((whole[:, -last:] * weight).sum(), parameters),
+    )
     if mask != "full":
         cache = gpt.init_cache(len(x), T)
         parts = [gpt(piece, P, cache, last=1) for piece in (x[:, :P], x[:, P:-1], x[:, -1:])]
@@ -221,12 +212,12 @@ def test_bf16_attention_on_a_cpu(masked):
     written = attention(q, k, v, mask)
     torch.testing.assert_close(written, fused, atol=0.03, rtol=0.03)
     weight = torch.randn_like(fused)
-    for expected, found in zip(
-        torch.autograd.grad((fused * weight).sum(), (q, k, v)),
+    torch.testing.assert_close(
         torch.autograd.grad((written * weight).sum(), (q, k, v)),
-        strict=True,
-    ):
-        torch.testing.assert_close(found, expected, atol=0.1, rtol=0.1)
+        torch.autograd.grad((fused * weight).sum(), (q, k, v)),
+        atol=0.1,
+        rtol=0.1,
+    )
 
 
 def test_last_saves_the_work_of_the_last_block():

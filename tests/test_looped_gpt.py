@@ -2,14 +2,10 @@
 
 import math
 
-import contract
 import pytest
 import torch
 
 from forethought.models import GPT, LoopedGPT
-from forethought.objectives.any_order import AnyOrder
-from forethought.objectives.myopic import Myopic
-from forethought.objectives.register_tokens import RegisterTokens
 
 V, T, P = 11, 9, 5
 
@@ -21,10 +17,6 @@ def model(seed=0, loops=3, **changed):
     for parameter in looped.parameters():  # away from the initial symmetry
         torch.nn.init.normal_(parameter, std=0.3)
     return looped
-
-
-def for_task():
-    return model(vocabulary_size=len(contract.TASK.vocabulary), context_length=contract.CONTEXT).float()
 
 
 def tokens(rows=3):
@@ -87,19 +79,6 @@ def test_myopic_stops_at_every_pass():
     for i in range(T):
         (gradient,) = torch.autograd.grad(hidden[0, i].sum(), x, retain_graph=True)
         assert [j for j in range(T) if gradient[0, j].abs().max() > 0] == [i]
-
-
-def test_contract():
-    contract.check_causal(model(), T)
-    contract.check_cache(model(), tokens(), P)
-    contract.check_embeddings_and_state_dict(model(), model(seed=1), tokens())
-    contract.check_bfloat16(model().float(), tokens())
-    contract.check_meta(model)
-
-
-@pytest.mark.parametrize("objective", [*contract.OBJECTIVES, AnyOrder, RegisterTokens, Myopic])
-def test_objectives(objective):
-    contract.check_objective(for_task, objective)
 
 
 def test_initial_weights_are_scaled_by_the_serial_depth():
