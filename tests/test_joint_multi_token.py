@@ -5,11 +5,8 @@ import math
 import pytest
 import torch
 from helpers import STAR, gpt, logits_seen, negative_log, rows, with_random_weights
-from pydantic import ValidationError
 
-from forethought.errors import Impossible
 from forethought.objectives.joint_multi_token import JointMultiToken
-from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch
 
 P, A, D = STAR.prompt_length, STAR.answer_length, 16
@@ -87,24 +84,3 @@ def test_prompt_tokens_carry_no_loss_and_no_later_token_is_read(mask):
         for position in range(A):
             for ahead in range(min(4, A - position)):
                 assert changed[position, ahead] == (position + ahead > i)
-
-
-def test_fetch_is_dropped_at_inference():
-    objective = joint()
-    batch = rows()
-    plain = NextToken(objective.model, STAR)
-    objective.fetch = None
-    assert torch.equal(objective.answer_logits(batch), plain.answer_logits(batch))
-    for prefix in (None, batch.answer[:, :2]):
-        answer = objective.generate(batch.prompt, A, prefix)
-        assert torch.equal(answer, plain.generate(batch.prompt, A, prefix))
-
-
-def test_invalid_options_are_rejected():
-    with pytest.raises(Impossible, match=r"objective\.horizon=5: .* at most 4"):
-        joint(horizon=5)
-    with pytest.raises(Impossible, match=r"objective\.heads=3: .* divisor of model\.width=16"):
-        joint(heads=3)
-    for wrong in ({"horizon": 1}, {"hidden_scale": -0.1}, {"heads": 0}):
-        with pytest.raises(ValidationError):
-            joint(**wrong)

@@ -8,7 +8,6 @@ from helpers import STAR, gpt, logits_seen, negative_log, rows, with_random_weig
 
 from forethought.objectives.plan_tokens import PlanTokens
 from forethought.tasks import Addition
-from forethought.validation import ValidationError
 
 K = 3
 
@@ -145,29 +144,14 @@ def test_the_autoencoder_is_dropped_at_inference():
     assert not torch.equal(objective.answer_logits(batch), logits)
 
 
+@pytest.mark.parametrize("mask", ["causal", "prefix"])
 @torch.no_grad()
-def test_answer_logits_read_the_true_prefix_alone():
-    objective, batch = build(), rows(count=1)
+def test_answer_logits_read_the_true_prefix_alone(mask):
+    objective, batch = build(mask=mask), rows(count=1)
     prompt, answer = batch.prompt[0].tolist(), batch.answer[0].tolist()
     for i, logits in enumerate(objective.answer_logits(batch)[0]):
         state = slow_states(objective, prompt, answer[:i])[-1]
         torch.testing.assert_close(logits, objective.model.embedding.weight @ state)
-
-
-@pytest.mark.parametrize("mask", ["causal", "prefix"])
-@torch.no_grad()
-def test_generation(mask):
-    objective, batch = build(mask=mask), rows(count=16)
-    for prefix in (None, batch.answer[:, :2]):
-        fast = objective.generate(batch.prompt, 4, prefix=prefix)
-        assert torch.equal(fast, objective.generate(batch.prompt, 4, prefix=prefix))
-        for row, prompt in enumerate(batch.prompt.tolist()):
-            answer = [] if prefix is None else prefix[row].tolist()
-            while len(answer) < 4:
-                state = slow_states(objective, prompt, answer)[-1]
-                answer.append((objective.model.embedding.weight @ state).argmax().item())
-            assert fast[row].tolist() == answer
-        assert len(fast.unique(dim=0)) > 2  # the rows are not all answered alike
 
 
 def test_initialisation():
@@ -179,10 +163,3 @@ def test_initialisation():
     assert before["autoencoder.norm.weight"].eq(1).all()
     # the model's own initialisation is not touched
     assert before["model.blocks.0.mlp.output.weight"].std().item() == pytest.approx(0.01, rel=0.05)
-
-
-def test_invalid_options_are_rejected():
-    model = build().model
-    for bad in ({"tokens": 0}, {"latent_width": 0}, {"alpha": -1.0}, {"beta": -1.0}):
-        with pytest.raises(ValidationError, match=next(iter(bad))):
-            PlanTokens(model, STAR, **bad)
