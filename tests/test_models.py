@@ -1,6 +1,7 @@
 """The base class of the models, and the contract of every model with the objectives."""
 
 import inspect
+import math
 import pkgutil
 
 import contract
@@ -134,6 +135,72 @@ def test_unsupported_masks_are_rejected(name):
     for mask in {"prefix", "full"} - {*kind.masks}:
         with pytest.raises(Impossible, match=f"model.mask={mask}: .*{kind.__name__}.*causal"):
             model(name, mask=mask)
+
+
+gpts = pytest.mark.parametrize("name", ["gpt", "looped_gpt"])
+causal_or_prefix = pytest.mark.parametrize("mask", ["causal", "prefix"])
+
+
+@pytest.mark.parametrize("positions", ["learned", "rotary"])
+@causal_or_prefix
+@gpts
+def test_cache_of_a_gpt(name, mask, positions):
+    contract.check_cache(model(name, mask=mask, positions=positions), torch.randint(V, (3, T)), P)
+
+
+@causal_or_prefix
+@gpts
+def test_myopic_attention_changes_gradients_alone(name, mask):
+    """Values are unchanged; gradients of a position's output reach that position only (Wu et al., §2)."""
+    gpt = model(name, mask=mask)
+    x = gpt.embed(torch.randint(V, (1, T))).detach().requires_grad_()
+    hidden = gpt(x, P, myopic=True)
+    torch.testing.assert_close(hidden, gpt(x, P))
+    for i in range(T):
+        (gradient,) = torch.autograd.grad(hidden[0, i].sum(), x, retain_graph=True)
+        assert [j for j in range(T) if gradient[0, j].abs().max() > 0] == [i]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (GPT, {"layers": 8}),
+        (InfiniGPT, {"layers": 8, "segment_length": 4}),
+        (LoopedGPT, {"layers": 2, "loops": 4}),
+    ],
+)
+def test_initialisation_is_gpt2s(kind, options):
+    """Weights of residual layers are scaled by the depth, also in a new block."""
+    torch.manual_seed(0)
+    net = kind(500, 50, width=128, heads=4, **options)
+    for name, parameter in [*net.named_parameters(), *net.new_block().named_parameters()]:
+        if name.endswith(("attention.output.weight", "mlp.output.weight")):
+            assert parameter.std().item() == pytest.approx(0.02 / math.sqrt(2 * 8), rel=0.05)
+        elif parameter.ndim == 2:
+            assert parameter.std().item() == pytest.approx(0.02, rel=0.05)
+        else:
+            assert (parameter == float(name.endswith("norm.weight"))).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "blocks", "norm"),
+    [
+        ("gpt", {"mask": "prefix"}, "blocks", "norm"),
+        ("infini_gpt", {}, "blocks", "norm"),
+        ("mamba", {}, "backbone.layers", "backbone.norm_f"),
+        ("mamba2", {}, "backbone.layers", "backbone.norm_f"),
+    ],
+)
+@torch.no_grad()
+def test_a_new_block_is_one_more_layer(name, options, blocks, norm):
+    net, deeper, tokens = model(name, **options), model(name, **options), torch.randint(V, (3, T))
+    block = net.new_block().double()
+    deeper.get_submodule(blocks).append(block)
+    final = net.get_submodule(norm)
+    net.set_submodule(norm, nn.Identity())
+    hidden = net(tokens, P)
+    net.set_submodule(norm, final)
+    torch.testing.assert_close(net.run_block(block, hidden, P), deeper(tokens, P))
 
 
 @every_model

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers import STAR, gpt, logits_seen, negative_log, rows, with_random_weights
+from helpers import STAR, gpt, logits_seen, negative_log, rows, slow_norm, with_random_weights
 
 from forethought.objectives.plan_tokens import PlanTokens
 from forethought.tasks import Addition
@@ -19,10 +19,6 @@ def plan_tokens(task=STAR, alpha=1.0, beta=1.0, **changed):
 
 def build(*args, **options):
     return with_random_weights(plan_tokens(*args, **options))
-
-
-def norm(x, m):
-    return (x - x.mean()) / (x.var(unbiased=False) + m.eps).sqrt() * m.weight + m.bias
 
 
 def attend(m, query, seen):
@@ -40,7 +36,8 @@ def attend(m, query, seen):
 def slow_encode(objective, answer):
     ae, hidden = objective.autoencoder, list(objective.model(torch.tensor([answer]))[0])
     return [
-        ae.squeeze.weight @ norm(query + attend(ae.attention, norm(query, ae.query_norm), hidden), ae.norm)
+        ae.squeeze.weight
+        @ slow_norm(query + attend(ae.attention, slow_norm(query, ae.query_norm), hidden), ae.norm)
         for query in ae.queries.weight
     ]
 
@@ -51,14 +48,14 @@ def slow_decode(objective, latents, answer):
     memory = [ae.widen.weight @ z for z in latents]
     read = [objective.task.dummy, *answer[:-1]]
     x = [ae.embedding.weight[token] + ae.position.weight[i] for i, token in enumerate(read)]
-    normed, logits = [norm(v, layer.norm1) for v in x], []
+    normed, logits = [slow_norm(v, layer.norm1) for v in x], []
     for i, v in enumerate(x):
         v = v + attend(layer.self_attn, normed[i], normed[: i + 1])
-        v = v + attend(layer.multihead_attn, norm(v, layer.norm2), memory)
-        inner = layer.linear1.weight @ norm(v, layer.norm3) + layer.linear1.bias
+        v = v + attend(layer.multihead_attn, slow_norm(v, layer.norm2), memory)
+        inner = layer.linear1.weight @ slow_norm(v, layer.norm3) + layer.linear1.bias
         inner = inner * (1 + torch.erf(inner / math.sqrt(2))) / 2
         v = v + layer.linear2.weight @ inner + layer.linear2.bias
-        logits.append(ae.embedding.weight @ norm(v, ae.output_norm))
+        logits.append(ae.embedding.weight @ slow_norm(v, ae.output_norm))
     return logits
 
 

@@ -100,18 +100,6 @@ def test_the_output_layer_shares_the_embedding(kind):
 
 
 @both
-@torch.no_grad()
-def test_a_new_block_is_one_more_layer(kind):
-    net, deeper, batch = model(kind), model(kind), tokens()
-    block = net.new_block().double()
-    deeper.backbone.layers.append(block)
-    norm, net.backbone.norm_f = net.backbone.norm_f, torch.nn.Identity()
-    hidden = net(batch)
-    net.backbone.norm_f = norm
-    torch.testing.assert_close(net.run_block(block, hidden, P), deeper(batch))
-
-
-@both
 def test_a_twin_shares_the_embedding_and_nothing_else(kind):
     net = model(kind)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
