@@ -44,6 +44,7 @@ class Case(NamedTuple):
     options: Mapping[str, Any] = MappingProxyType({})
     task: PathStar = STAR
     mask: str = "causal"
+    layers: int = 1
     lr: float = 1e-2
     learned: Callable[..., bool] = by_heart
 
@@ -51,7 +52,7 @@ class Case(NamedTuple):
         target, options = chosen("objective", objective)
         options |= self.options
         extra = target.extra_positions(self.task, **options)
-        model = gpt(self.task, extra, seed, layers=1, width=32, mask=self.mask)
+        model = gpt(self.task, extra, seed, layers=self.layers, width=32, mask=self.mask)
         return target(model, self.task, **options)
 
 
@@ -188,7 +189,7 @@ DECODES_AS_NEXT_TOKEN = {
 @torch.no_grad()
 def test_inference_of_next_token_prediction(name, mask):
     """Decoding with a cache reads no weights but the model's, and agrees with reading everything anew."""
-    objective = with_large_weights(Case(DECODES_AS_NEXT_TOKEN[name], mask=mask).build(name))
+    objective = with_large_weights(Case(DECODES_AS_NEXT_TOKEN[name], mask=mask, layers=2).build(name))
     batch = rows(count=8)
     for key, parameter in objective.named_parameters():
         if not key.startswith("model."):
@@ -205,7 +206,7 @@ def test_inference_of_next_token_prediction(name, mask):
 @pytest.mark.parametrize("name", ["any_order", "belief_state", "plan_tokens"])
 @torch.no_grad()
 def test_decoding_takes_the_likeliest_teacher_forced_tokens(name, mask):
-    objective = with_large_weights(Case(mask=mask).build(name), std=1.0)
+    objective = with_large_weights(Case(mask=mask, layers=2).build(name), std=1.0)
     batch = rows(count=16)
     for prefix in (None, batch.answer[:, :2], batch.answer):
         expected = batch.answer.clone()
@@ -233,7 +234,7 @@ LOSS_OF_NEXT_TOKEN = {
 @pytest.mark.parametrize("name", LOSS_OF_NEXT_TOKEN)
 def test_loss_of_next_token_prediction(name, mask):
     """Without weight on any other term, at step 0, further weights get no gradient."""
-    objective = with_large_weights(Case(LOSS_OF_NEXT_TOKEN[name], mask=mask).build(name))
+    objective = with_large_weights(Case(LOSS_OF_NEXT_TOKEN[name], mask=mask, layers=2).build(name))
     objective.steps = 0
     loss = objective.loss(rows())
     expected = NextToken(objective.model, STAR).loss(rows()).item()
@@ -258,7 +259,7 @@ def test_loss_of_next_token_prediction(name, mask):
 )
 def test_prompt_tokens_carry_no_loss(name):
     """No gradient reaches the last hidden state of any prompt token but the last."""
-    carrying = carries_loss(with_large_weights(Case().build(name)), rows()).any(0)
+    carrying = carries_loss(with_large_weights(Case(layers=2).build(name)), rows()).any(0)
     assert carrying.tolist() == [False] * (STAR.prompt_length - 1) + [True] * STAR.answer_length
 
 
