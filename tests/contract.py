@@ -37,11 +37,11 @@ def check_causal(model, length):
 def check_cache(model, tokens, prompt_length, **tolerance):
     """Reading in pieces, with a cache, gives the hidden states of one pass."""
     whole, length = model(tokens, prompt_length), tokens.shape[1]
-    for pieces in (
-        [prompt_length] + [1] * (length - prompt_length),
-        [1] * length,
-        [prompt_length, 2, length - prompt_length - 2],
-    ):
+    rest = length - prompt_length
+    cuts = [[prompt_length] + [1] * rest, [prompt_length, 2, rest - 2], [prompt_length + 2, rest - 2]]
+    if model.mask == "causal":  # A prefix must be read in one piece.
+        cuts.append([1] * length)
+    for pieces in cuts:
         cache = model.init_cache(len(tokens), length)
         parts = [model(part, prompt_length, cache) for part in tokens.split(pieces, 1)]
         torch.testing.assert_close(torch.cat(parts, 1), whole, **tolerance)

@@ -1,5 +1,6 @@
 """What tests share: small tasks, small models, slow decoding, learning by heart, where a sweep stands."""
 
+import math
 import pkgutil
 import signal
 import subprocess
@@ -88,6 +89,21 @@ def untied(model):
     output = torch.randn_like(model.embedding.weight)
     model.logits = lambda hidden: hidden @ output.T
     return model
+
+
+def slow_norm(x, m):
+    """LayerNorm `m` of one vector."""
+    return (x - x.mean()) / (x.var(unbiased=False) + m.eps).sqrt() * m.weight + m.bias
+
+
+def slow_rotary(vector, position):
+    """Rotary embedding of one vector, channel by channel."""
+    half, out = len(vector) // 2, vector.clone()
+    for c in range(half):
+        angle = position * 10000 ** (-c / half)
+        out[c] = vector[c] * math.cos(angle) - vector[c + half] * math.sin(angle)
+        out[c + half] = vector[c + half] * math.cos(angle) + vector[c] * math.sin(angle)
+    return out
 
 
 def negative_log(logits, token):

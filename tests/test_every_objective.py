@@ -1,4 +1,4 @@
-"""Every objective in conf/: masks, the checkpoint, one batch learned by heart, device syncs, autocast."""
+"""Every objective in conf/: options, masks, inference, the checkpoint, learning, device syncs, autocast."""
 
 import io
 import warnings
@@ -13,9 +13,11 @@ from helpers import (
     SHORT_STAR,
     STAR,
     by_heart,
+    carries_loss,
     choices,
     chosen,
     gpt,
+    greedy,
     learns,
     rows,
     with_large_weights,
@@ -25,8 +27,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from forethought import objectives
 from forethought.errors import Impossible
-from forethought.objectives import LookaheadInsertion, PlanTokens
-from forethought.tasks import Data, PathStar
+from forethought.objectives import LookaheadInsertion, NextToken, PlanTokens
+from forethought.tasks import Batch, Data, PathStar
 
 
 def decides(objective, batch):
@@ -42,6 +44,7 @@ class Case(NamedTuple):
     options: Mapping[str, Any] = MappingProxyType({})
     task: PathStar = STAR
     mask: str = "causal"
+    layers: int = 1
     lr: float = 1e-2
     learned: Callable[..., bool] = by_heart
 
@@ -49,7 +52,7 @@ class Case(NamedTuple):
         target, options = chosen("objective", objective)
         options |= self.options
         extra = target.extra_positions(self.task, **options)
-        model = gpt(self.task, extra, seed, layers=1, width=32, mask=self.mask)
+        model = gpt(self.task, extra, seed, layers=self.layers, width=32, mask=self.mask)
         return target(model, self.task, **options)
 
 
@@ -100,6 +103,54 @@ def test_options_of_extra_positions_are_validated(target, option):
     assert target.extra_positions(STAR, another=1) == target.extra_positions(STAR)
 
 
+# Each option by itself.
+INVALID = {
+    "any_order": {"order": "inside_out"},
+    "best_of_k": {"samples": 1, "temperature": 0.0, "judge": "taste"},
+    "future_summary": {"window": 1, "weight": -1.0},
+    "joint_multi_token": {"horizon": 1, "hidden_scale": -0.1, "heads": 0},
+    "lookahead_insertion": {"probability": 1.5},
+    "masked_diffusion": {"gamma": 0.5, "weighting": "elbo"},
+    "masked_next_token": {"rate": 1.5, "corruption": "drop", "positions": "all"},
+    "multi_token": {"horizon": 0, "loss_scope": "all", "speculate": 1},
+    "next_latent": {"horizon": 0, "proj_factor": 0.0, "kl_weight": -1.0, "latent_weight": -1.0},
+    "plan_tokens": {"tokens": 0, "latent_width": 0, "alpha": -1.0, "beta": -1.0},
+    "policy_gradient": {"samples": 1, "temperature": 0.0, "advantage": "none"},
+    "register_tokens": {"max_offset": 1, "register_weight": 1.0},
+    "scheduled_sampling": {"final_probability": 1.5, "growth_steps": 0},
+    "sequential_multi_token": {"horizon": 0, "chain_weight": -0.1},
+    "token_order": {"window": 0, "weight": -1.0},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [(name, option) for name, options in INVALID.items() for option in options]
+)
+def test_invalid_options_are_rejected(name, option):
+    target, options = chosen("objective", name)
+    with pytest.raises(ValidationError, match=option):
+        target(gpt(), STAR, **options | {option: INVALID[name][option]})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("joint_multi_token", {"heads": 3}, r"heads=3: .* divisor of model\.width=16"),
+        ("joint_multi_token", {"horizon": 5}, "horizon=5: .* at most 4"),
+        ("lookahead_insertion", {"span": 5}, "span=5: .* at most 4"),
+        ("lookahead_insertion", {"span": 2, "force": 3}, "force=3: .* at most 2"),
+        ("multi_token", {"horizon": 5}, "horizon=5: .* at most 4"),
+        ("next_latent", {"horizon": 24}, "horizon=24: .* at most 23"),
+        ("register_tokens", {"max_offset": 5}, "max_offset=5: .* at most 4"),
+        ("sequential_multi_token", {"horizon": 5}, "horizon=5: .* at most 4"),
+    ],
+)
+def test_options_beyond_the_task_or_the_model_are_rejected(name, options, message):
+    target, defaults = chosen("objective", name)
+    with pytest.raises(Impossible, match=rf"objective\.{message}"):
+        target(gpt(), STAR, **defaults | options)
+
+
 @pytest.mark.parametrize("name", choices("objective"))
 def test_unsupported_masks_are_rejected(name):
     target, options = chosen("objective", name)
@@ -110,6 +161,116 @@ def test_unsupported_masks_are_rejected(name):
         accepted = ".*".join(target.masks)
         with pytest.raises(Impossible, match=rf"model\.mask={mask}: .*{target.__name__}.*{accepted}"):
             target(model, STAR, **options)
+
+
+# Options under which training differs most from inference: all inputs damaged or sampled, a frozen copy.
+DECODES_AS_NEXT_TOKEN = {
+    "best_of_k": {},
+    "decision_only": {},
+    "future_summary": {},
+    "joint_multi_token": {},
+    "lookahead_insertion": {"force": None},
+    "masked_next_token": {"rate": 1.0},
+    "multi_token": {},
+    "myopic": {},
+    "next_latent": {},
+    "next_token": {},
+    "policy_gradient": {"refresh": 2},
+    "ranking_into_the_future": {},
+    "register_tokens": {},
+    "scheduled_sampling": {"final_probability": 1.0},
+    "sequential_multi_token": {},
+    "token_order": {},
+}
+
+
+@pytest.mark.parametrize("mask", ["causal", "prefix"])
+@pytest.mark.parametrize("name", DECODES_AS_NEXT_TOKEN)
+@torch.no_grad()
+def test_inference_of_next_token_prediction(name, mask):
+    """Decoding with a cache reads no weights but the model's, and agrees with reading everything anew."""
+    objective = with_large_weights(Case(DECODES_AS_NEXT_TOKEN[name], mask=mask, layers=2).build(name))
+    batch = rows(count=8)
+    for key, parameter in objective.named_parameters():
+        if not key.startswith("model."):
+            parameter.fill_(torch.nan)
+    plain = NextToken(objective.model, STAR)
+    torch.testing.assert_close(objective.answer_logits(batch), plain.answer_logits(batch))
+    for prefix in (None, batch.answer[:, :2], batch.answer):
+        answer = objective.generate(batch.prompt, 4, prefix=prefix)
+        assert torch.equal(answer, greedy(objective.model, batch.prompt, 4, prefix))
+        assert len(answer.unique(dim=0)) > 2  # the rows are not all answered alike
+
+
+@pytest.mark.parametrize("mask", ["causal", "prefix"])
+@pytest.mark.parametrize("name", ["any_order", "belief_state", "plan_tokens"])
+@torch.no_grad()
+def test_decoding_takes_the_likeliest_teacher_forced_tokens(name, mask):
+    objective = with_large_weights(Case(mask=mask, layers=2).build(name), std=1.0)
+    batch = rows(count=16)
+    for prefix in (None, batch.answer[:, :2], batch.answer):
+        expected = batch.answer.clone()
+        for i in range(0 if prefix is None else prefix.shape[1], 4):
+            expected[:, i] = objective.answer_logits(Batch(batch.prompt, expected))[:, i].argmax(1)
+        for _ in range(2):
+            assert torch.equal(objective.generate(batch.prompt, 4, prefix=prefix), expected)
+        assert len(expected.unique(dim=0)) > 2  # the rows are not all answered alike
+
+
+LOSS_OF_NEXT_TOKEN = {
+    "future_summary": {"weight": 0.0},
+    "masked_next_token": {"rate": 0.0},
+    "multi_token": {"horizon": 1},
+    "myopic": {},
+    "next_latent": {"latent_weight": 0.0, "kl_weight": 0.0},
+    "register_tokens": {"register_weight": 0.0},
+    "scheduled_sampling": {"growth_steps": 10},
+    "sequential_multi_token": {"chain_weight": 0.0},
+    "token_order": {"weight": 0.0},
+}
+
+
+@pytest.mark.parametrize("mask", ["causal", "prefix"])
+@pytest.mark.parametrize("name", LOSS_OF_NEXT_TOKEN)
+def test_loss_of_next_token_prediction(name, mask):
+    """Without weight on any other term, at step 0, further weights get no gradient."""
+    objective = with_large_weights(Case(LOSS_OF_NEXT_TOKEN[name], mask=mask, layers=2).build(name))
+    objective.steps = 0
+    loss = objective.loss(rows())
+    expected = NextToken(objective.model, STAR).loss(rows()).item()
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    loss.backward()
+    for key, parameter in objective.named_parameters():
+        assert key.startswith("model.") or parameter.grad is None or not parameter.grad.any(), key
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "any_order",
+        "future_summary",
+        "masked_next_token",
+        "myopic",
+        "next_token",
+        "ranking_into_the_future",
+        "teacherless",
+        "token_order",
+    ],
+)
+def test_prompt_tokens_carry_no_loss(name):
+    """No gradient reaches the last hidden state of any prompt token but the last."""
+    carrying = carries_loss(with_large_weights(Case(layers=2).build(name)), rows()).any(0)
+    assert carrying.tolist() == [False] * (STAR.prompt_length - 1) + [True] * STAR.answer_length
+
+
+@pytest.mark.parametrize(("name", "layer"), [("future_summary", "summary"), ("token_order", "order")])
+def test_an_added_output_layer_alone_hears_the_added_loss(name, layer):
+    objective = with_large_weights(Case().build(name))
+    objective.model.logits = lambda hidden, plain=objective.model.logits: plain(hidden).detach()
+    objective.loss(rows()).backward()
+    assert getattr(objective, layer).weight.grad.any()
+    never_read = STAR.dummy  # its embedding could hear of the loss through the output layer alone
+    assert not objective.model.embedding.weight.grad[never_read].any()
 
 
 @every_objective

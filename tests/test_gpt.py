@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import slow_norm, slow_rotary
 from torch.utils.flop_counter import FlopCounterMode
 
 from forethought.errors import Impossible, InputError
@@ -29,21 +30,15 @@ def tokens(rows=3, length=T):
 
 def slow_forward(gpt, row):
     """One sequence, position by position, from the paper's formulas."""
-    norm = lambda x, m: (x - x.mean()) / (x.var(unbiased=False) + m.eps).sqrt() * m.weight + m.bias  # noqa: E731
     x = [gpt.embedding.weight[t] + (gpt.position.weight[i] if gpt.position else 0) for i, t in enumerate(row)]
     for block in gpt.blocks:
         a = block.attention
         width = len(x[0]) // a.heads
-        qkv = [a.input(norm(v, block.attention_norm)).view(3, a.heads, width) for v in x]
+        qkv = [a.input(slow_norm(v, block.attention_norm)).view(3, a.heads, width) for v in x]
         if gpt.position is None:
-            for i, (q, k, _) in enumerate(qkv):
-                for h in range(a.heads):
-                    for vector in (q[h], k[h]):
-                        for c in range(width // 2):
-                            angle = i * 10000 ** (-2 * c / width)
-                            one, two = vector[c].clone(), vector[c + width // 2].clone()
-                            vector[c] = one * math.cos(angle) - two * math.sin(angle)
-                            vector[c + width // 2] = two * math.cos(angle) + one * math.sin(angle)
+            for i, part in enumerate(qkv):
+                for vector in (*part[0], *part[1]):  # of every head
+                    vector.copy_(slow_rotary(vector, i))
         out = []
         for i in range(len(x)):
             heads = []
@@ -56,8 +51,8 @@ def slow_forward(gpt, row):
                 scores = torch.stack([qkv[i][0][h] @ qkv[j][1][h] / math.sqrt(width) for j in seen])
                 heads.append(sum(w * qkv[j][2][h] for w, j in zip(scores.softmax(0), seen, strict=True)))
             out.append(x[i] + a.output(torch.cat(heads)))
-        x = [v + block.mlp(norm(v, block.mlp_norm)[None, None])[0, 0] for v in out]
-    return torch.stack([norm(v, gpt.norm) for v in x])
+        x = [v + block.mlp(slow_norm(v, block.mlp_norm)[None, None])[0, 0] for v in out]
+    return torch.stack([slow_norm(v, gpt.norm) for v in x])
 
 
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
@@ -82,43 +77,6 @@ def test_visible_positions(mask):
         sees = [j for j in range(T) if gradient[0, j].abs().max() > 0]
         expected = [j for j in range(T) if mask == "full" or j <= i or (mask == "prefix" and j < P)]
         assert sees == expected
-
-
-@pytest.mark.parametrize("positions", ["learned", "rotary"])
-@pytest.mark.parametrize("mask", ["causal", "prefix"])
-@torch.no_grad()
-def test_cache_equals_one_pass(mask, positions):
-    gpt = model(mask=mask, positions=positions)
-    batch = tokens()
-    whole = gpt(batch, P)
-    for pieces in ([P, 1, 1, 1, 1], [P, 3, 1], [P + 2, 2]):
-        cache = gpt.init_cache(len(batch), T)
-        parts, start = [], 0
-        for size in pieces:
-            parts.append(gpt(batch[:, start : start + size], P, cache))
-            start += size
-        torch.testing.assert_close(torch.cat(parts, 1), whole)
-
-
-def test_embeddings_in_place_of_tokens():
-    gpt = model()
-    batch = tokens()
-    torch.testing.assert_close(gpt(gpt.embedding(batch)), gpt(batch))
-
-
-def test_initialisation_is_gpt2s():
-    torch.manual_seed(0)
-    layers, width = 8, 128
-    gpt = GPT(vocabulary_size=500, context_length=50, layers=layers, width=width, heads=4)
-    for name, parameter in gpt.named_parameters():
-        if name.endswith(("attention.output.weight", "mlp.output.weight")):
-            assert parameter.std().item() == pytest.approx(0.02 / math.sqrt(2 * layers), rel=0.05)
-        elif parameter.ndim == 2:
-            assert parameter.std().item() == pytest.approx(0.02, rel=0.05)
-        elif name.endswith("bias"):
-            assert (parameter == 0).all()
-        else:
-            assert (parameter == 1).all()
 
 
 def test_output_shares_the_embedding():
@@ -154,33 +112,6 @@ def test_own_positions_and_attention_mask(positions):
     )
 
 
-@pytest.mark.parametrize("mask", ["causal", "prefix"])
-def test_myopic_attention_changes_gradients_alone(mask):
-    """Values are unchanged; gradients of a position's output reach that position only (Wu et al., §2)."""
-    gpt = model(mask=mask)
-    x = gpt.embedding(tokens(1)).detach().requires_grad_()
-    hidden = gpt(x, P, myopic=True)
-    torch.testing.assert_close(hidden, gpt(x, P))
-    for i in range(T):
-        (gradient,) = torch.autograd.grad(hidden[0, i].sum(), x, retain_graph=True)
-        assert [j for j in range(T) if gradient[0, j].abs().max() > 0] == [i]
-
-
-@torch.no_grad()
-def test_a_new_block_is_one_more_layer():
-    gpt = model(mask="prefix")
-    block = gpt.new_block().double()
-    batch = tokens()
-    deeper = model(mask="prefix")
-    deeper.load_state_dict(gpt.state_dict())
-    deeper.blocks.append(block)
-    unnormed = torch.nn.Identity()
-    norm, gpt.norm = gpt.norm, unnormed
-    hidden = gpt(batch, P)
-    gpt.norm = norm
-    torch.testing.assert_close(gpt.run_block(block, hidden, P), deeper(batch, P))
-
-
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
 @pytest.mark.parametrize("mask", ["causal", "prefix", "full"])
 @pytest.mark.parametrize("last", [1, 3, T])
@@ -190,14 +121,11 @@ def test_last(mask, positions, last):
     whole, part = gpt(x, P), gpt(x, P, last=last)
     torch.testing.assert_close(part, whole[:, -last:])
     weight = torch.randn_like(part)
-    names, parameters = zip(*gpt.named_parameters(), strict=True)
-    for name, expected, found in zip(
-        names,
-        torch.autograd.grad((whole[:, -last:] * weight).sum(), parameters),
+    parameters = list(gpt.parameters())
+    torch.testing.assert_close(
         torch.autograd.grad((part * weight).sum(), parameters),
-        strict=True,
-    ):
-        torch.testing.assert_close(found, expected, msg=lambda text, name=name: f"{name}: {text}")
+        torch.autograd.grad((whole[:, -last:] * weight).sum(), parameters),
+    )
     if mask != "full":
         cache = gpt.init_cache(len(x), T)
         parts = [gpt(piece, P, cache, last=1) for piece in (x[:, :P], x[:, P:-1], x[:, -1:])]
@@ -221,12 +149,12 @@ def test_bf16_attention_on_a_cpu(masked):
     written = attention(q, k, v, mask)
     torch.testing.assert_close(written, fused, atol=0.03, rtol=0.03)
     weight = torch.randn_like(fused)
-    for expected, found in zip(
-        torch.autograd.grad((fused * weight).sum(), (q, k, v)),
+    torch.testing.assert_close(
         torch.autograd.grad((written * weight).sum(), (q, k, v)),
-        strict=True,
-    ):
-        torch.testing.assert_close(found, expected, atol=0.1, rtol=0.1)
+        torch.autograd.grad((fused * weight).sum(), (q, k, v)),
+        atol=0.1,
+        rtol=0.1,
+    )
 
 
 def test_last_saves_the_work_of_the_last_block():

@@ -4,13 +4,9 @@ import math
 
 import pytest
 import torch
-from helpers import STAR, gpt, logits_seen, negative_log, rows, with_random_weights
-from pydantic import ValidationError
+from helpers import STAR, gpt, negative_log, rows, with_random_weights
 
-from forethought.errors import Impossible
 from forethought.objectives.joint_multi_token import JointMultiToken
-from forethought.objectives.next_token import NextToken
-from forethought.tasks import Batch
 
 P, A, D = STAR.prompt_length, STAR.answer_length, 16
 
@@ -52,59 +48,3 @@ def test_loss(mask, horizon, gamma, heads):
     objective = joint(mask=mask, horizon=horizon, hidden_scale=gamma, heads=heads)
     expected = slow_loss(objective, rows(count=2), horizon, gamma, heads)
     assert objective.loss(rows(count=2)).item() == pytest.approx(expected)
-
-
-def test_the_bottleneck():
-    """What predicts token i of the window hangs on its own position's hidden state and on tokens < i."""
-    objective = joint(horizon=4)
-    hidden = torch.randn(1, A, D, dtype=torch.double, requires_grad=True)
-    read = torch.randint(STAR.num_nodes, (1, A, 3))
-    states = objective.states(hidden, read)
-    for position in range(A):
-        for i in range(4):
-            (gradient,) = torch.autograd.grad(states[0, position, i].sum(), hidden, retain_graph=True)
-            reached = gradient.abs().amax((0, 2)) > 0
-            assert reached.nonzero().tolist() == [[position]]
-    for token in range(3):
-        other = read.clone()
-        other[0, 1, token] = (other[0, 1, token] + 1) % STAR.num_nodes
-        changed = (objective.states(hidden, other) - states).abs().amax(3)[0] > 0
-        assert changed.nonzero().tolist() == [[1, i] for i in range(token + 1, 4)]
-
-
-@pytest.mark.parametrize("mask", ["causal", "prefix"])
-def test_prompt_tokens_carry_no_loss_and_no_later_token_is_read(mask):
-    """y_i is read by whatever predicts a later token, and by nothing else."""
-    objective = joint(mask=mask, horizon=4)
-    batch = rows(count=1)
-    (before,) = logits_seen(objective, batch)
-    assert before.shape == (1, A, 4, len(STAR.vocabulary))
-    for i in range(A):
-        answer = batch.answer.clone()
-        answer[0, i] = (answer[0, i] + 1) % STAR.num_nodes
-        (after,) = logits_seen(objective, Batch(batch.prompt, answer))
-        changed = (before - after).abs().amax(3)[0] > 0
-        for position in range(A):
-            for ahead in range(min(4, A - position)):
-                assert changed[position, ahead] == (position + ahead > i)
-
-
-def test_fetch_is_dropped_at_inference():
-    objective = joint()
-    batch = rows()
-    plain = NextToken(objective.model, STAR)
-    objective.fetch = None
-    assert torch.equal(objective.answer_logits(batch), plain.answer_logits(batch))
-    for prefix in (None, batch.answer[:, :2]):
-        answer = objective.generate(batch.prompt, A, prefix)
-        assert torch.equal(answer, plain.generate(batch.prompt, A, prefix))
-
-
-def test_invalid_options_are_rejected():
-    with pytest.raises(Impossible, match=r"objective\.horizon=5: .* at most 4"):
-        joint(horizon=5)
-    with pytest.raises(Impossible, match=r"objective\.heads=3: .* divisor of model\.width=16"):
-        joint(heads=3)
-    for wrong in ({"horizon": 1}, {"hidden_scale": -0.1}, {"heads": 0}):
-        with pytest.raises(ValidationError):
-            joint(**wrong)

@@ -1,15 +1,9 @@
 """The looped GPT against a plain GPT with a copy of each block for each pass."""
 
-import math
-
-import contract
 import pytest
 import torch
 
 from forethought.models import GPT, LoopedGPT
-from forethought.objectives.any_order import AnyOrder
-from forethought.objectives.myopic import Myopic
-from forethought.objectives.register_tokens import RegisterTokens
 
 V, T, P = 11, 9, 5
 
@@ -21,10 +15,6 @@ def model(seed=0, loops=3, **changed):
     for parameter in looped.parameters():  # away from the initial symmetry
         torch.nn.init.normal_(parameter, std=0.3)
     return looped
-
-
-def for_task():
-    return model(vocabulary_size=len(contract.TASK.vocabulary), context_length=contract.CONTEXT).float()
 
 
 def tokens(rows=3):
@@ -58,16 +48,6 @@ def test_equals_the_unrolled_gpt(mask, positions):
     torch.testing.assert_close(looped(batch, P, **options), plain(batch, P, **options))
 
 
-@pytest.mark.parametrize("mask", ["causal", "prefix"])
-@torch.no_grad()
-def test_every_pass_has_its_own_cache(mask):
-    looped, batch = model(mask=mask), tokens()
-    cache = looped.init_cache(3, T)
-    assert len(cache.blocks) == 6
-    parts = [looped(part, P, cache) for part in batch.split([P, 1, T - P - 1], 1)]
-    torch.testing.assert_close(torch.cat(parts, 1), looped(batch, P))
-
-
 def test_gradients_add_up_over_the_passes():
     looped, batch = model(), tokens()
     plain = unrolled(looped)
@@ -77,39 +57,3 @@ def test_gradients_add_up_over_the_passes():
         copies = [dict(plain.blocks[index + 2 * loop].named_parameters()) for loop in range(3)]
         for name, parameter in block.named_parameters():
             torch.testing.assert_close(parameter.grad, sum(copy[name].grad for copy in copies))
-
-
-def test_myopic_stops_at_every_pass():
-    looped = model()
-    x = looped.embed(tokens(1)).detach().requires_grad_()
-    hidden = looped(x, P, myopic=True)
-    torch.testing.assert_close(hidden, looped(x, P))
-    for i in range(T):
-        (gradient,) = torch.autograd.grad(hidden[0, i].sum(), x, retain_graph=True)
-        assert [j for j in range(T) if gradient[0, j].abs().max() > 0] == [i]
-
-
-def test_contract():
-    contract.check_causal(model(), T)
-    contract.check_cache(model(), tokens(), P)
-    contract.check_embeddings_and_state_dict(model(), model(seed=1), tokens())
-    contract.check_bfloat16(model().float(), tokens())
-    contract.check_meta(model)
-
-
-@pytest.mark.parametrize("objective", [*contract.OBJECTIVES, AnyOrder, RegisterTokens, Myopic])
-def test_objectives(objective):
-    contract.check_objective(for_task, objective)
-
-
-def test_initial_weights_are_scaled_by_the_serial_depth():
-    torch.manual_seed(0)
-    sizes = {"vocabulary_size": 50, "context_length": 20, "width": 128, "heads": 4}
-    looped, plain = LoopedGPT(layers=2, loops=4, **sizes), GPT(layers=2, **sizes)
-    assert {n: w.shape for n, w in looped.state_dict().items()} == {
-        n: w.shape for n, w in plain.state_dict().items()
-    }
-    for part in (looped, looped.new_block()):
-        for name, parameter in part.named_parameters():
-            if name.endswith(("attention.output.weight", "mlp.output.weight")):
-                assert parameter.std().item() == pytest.approx(0.02 / math.sqrt(2 * 8), rel=0.05)

@@ -1,14 +1,9 @@
 """The LSTM against its equations written out; its cache and its errors."""
 
-import contract
 import pytest
 import torch
 
-from forethought.errors import Impossible
 from forethought.models import LSTM
-from forethought.objectives.any_order import AnyOrder
-from forethought.objectives.myopic import Myopic
-from forethought.objectives.register_tokens import RegisterTokens
 
 V, T, P = 11, 9, 5
 
@@ -16,10 +11,6 @@ V, T, P = 11, 9, 5
 def model(seed=0, **changed):
     torch.manual_seed(seed)
     return LSTM(**{"vocabulary_size": V, "context_length": T, "layers": 2, "width": 8, **changed}).double()
-
-
-def for_task():
-    return model(vocabulary_size=len(contract.TASK.vocabulary), context_length=contract.CONTEXT).float()
 
 
 def tokens(rows=3):
@@ -51,19 +42,6 @@ def test_forward_against_the_equations():
     lstm, batch = model(), tokens()
     for row, hidden in zip(batch, lstm(batch), strict=True):
         torch.testing.assert_close(hidden, slow_forward(lstm, row))
-
-
-def test_contract():
-    contract.check_causal(model(), T)
-    contract.check_cache(model(), tokens(), P)
-    contract.check_embeddings_and_state_dict(model(), model(seed=1), tokens())
-    contract.check_bfloat16(model().float(), tokens())
-    contract.check_meta(model)
-
-
-@pytest.mark.parametrize("objective", contract.OBJECTIVES)
-def test_objectives(objective):
-    contract.check_objective(for_task, objective)
 
 
 @torch.no_grad()
@@ -106,12 +84,3 @@ def test_initialisation():
             parameter = parameter.detach().clone()
             parameter[256:512] = 0
         assert parameter.abs().max() <= 1 / 16
-
-
-def test_errors():
-    for mask in ("prefix", "full"):
-        with pytest.raises(Impossible, match=f"model.mask={mask}: .*LSTM.*causal"):
-            model(mask=mask)
-    for objective in (AnyOrder, RegisterTokens, Myopic):
-        with pytest.raises(Impossible, match="model: LSTM"):
-            objective(for_task(), contract.TASK)

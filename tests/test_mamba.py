@@ -1,4 +1,4 @@
-"""Mamba-1 against its recurrence written out in loops; its parameter names and initial values."""
+"""Mamba-1 against its recurrence written out in loops; its initial values."""
 
 import pytest
 import torch
@@ -9,17 +9,6 @@ from forethought.models import mamba as module
 from forethought.models.mamba import selective_scan
 
 V, T = 11, 9
-MIXER = {
-    "A_log": (32, 5),
-    "D": (32,),
-    "in_proj.weight": (64, 16),
-    "conv1d.weight": (32, 1, 4),
-    "conv1d.bias": (32,),
-    "x_proj.weight": (1 + 2 * 5, 32),
-    "dt_proj.weight": (32, 1),
-    "dt_proj.bias": (32,),
-    "out_proj.weight": (16, 32),
-}
 
 
 def model(**changed):
@@ -75,12 +64,10 @@ def test_outputs_and_gradients_against_loops():
     fast, slow = net(batch), torch.stack([slow_forward(net, row) for row in batch])
     torch.testing.assert_close(fast, slow)
     parameters = list(net.backbone.parameters())
-    for one, two in zip(
+    torch.testing.assert_close(
         torch.autograd.grad((fast * weight).sum(), parameters),
         torch.autograd.grad((slow * weight).sum(), parameters),
-        strict=True,
-    ):
-        torch.testing.assert_close(one, two)
+    )
 
 
 def scan_inputs(rows=3, length=7, inner=4, states=3):
@@ -106,14 +93,14 @@ def test_scan_against_a_loop_over_long_sequences():
         h = (step[:, t, None] * decay.T).exp() * h + write[:, t, :, None] * (step * u)[:, t, None]
         ys.append((read[:, t, :, None] * h).sum(1))
     fast = selective_scan(u, step, decay, write, read, initial)
-    for one, two in zip(fast, (torch.stack(ys, 1), h), strict=True):
-        torch.testing.assert_close(one, two)
-    grads = [
-        torch.autograd.grad(y.pow(2).sum() + last.sin().sum(), (u, step, decay, write, read, initial))
-        for y, last in (fast, (torch.stack(ys, 1), h))
-    ]
-    for one, two in zip(*grads, strict=True):
-        torch.testing.assert_close(one, two)
+    slow = torch.stack(ys, 1), h
+    torch.testing.assert_close(fast, slow)
+    torch.testing.assert_close(
+        *(
+            torch.autograd.grad(y.pow(2).sum() + last.sin().sum(), (u, step, decay, write, read, initial))
+            for y, last in (fast, slow)
+        )
+    )
 
 
 def test_no_states_are_kept_without_gradients():
@@ -122,17 +109,6 @@ def test_no_states_are_kept_without_gradients():
     with torch.autograd.graph.saved_tensors_hooks(saved.append, lambda x: x):
         selective_scan(*inputs)
         assert saved == []
-
-
-def test_names_and_shapes_are_mamba_ssms():
-    """Including the order, on which an optimiser's state depends."""
-    expected = {"backbone.embedding.weight": (V, 16)}
-    for i in range(2):
-        expected[f"backbone.layers.{i}.norm.weight"] = (16,)
-        expected |= {f"backbone.layers.{i}.mixer.{name}": shape for name, shape in MIXER.items()}
-    expected |= {"backbone.norm_f.weight": (16,), "lm_head.weight": (V, 16)}
-    shapes = {name: tuple(tensor.shape) for name, tensor in model().state_dict().items()}
-    assert list(shapes.items()) == list(expected.items())
 
 
 def test_initial_values():

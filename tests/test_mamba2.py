@@ -1,4 +1,4 @@
-"""Mamba-2 against its recurrence written out in loops; its parameter names and initial values."""
+"""Mamba-2 against its recurrence written out in loops; its initial values."""
 
 import pytest
 import torch
@@ -9,16 +9,6 @@ from forethought.models import Mamba2
 from forethought.models.mamba2 import ssd
 
 V, T = 11, 9
-MIXER = {
-    "dt_bias": (4,),
-    "A_log": (4,),
-    "D": (4,),
-    "in_proj.weight": (2 * 32 + 2 * 5 + 4, 16),
-    "conv1d.weight": (32 + 2 * 5, 1, 4),
-    "conv1d.bias": (32 + 2 * 5,),
-    "norm.weight": (32,),
-    "out_proj.weight": (16, 32),
-}
 
 
 def model(**changed):
@@ -71,12 +61,10 @@ def test_outputs_and_gradients_against_loops(chunk):
     fast, slow = net(batch), torch.stack([slow_forward(net, row) for row in batch])
     torch.testing.assert_close(fast, slow)
     parameters = list(net.backbone.parameters())
-    for one, two in zip(
+    torch.testing.assert_close(
         torch.autograd.grad((fast * weight).sum(), parameters),
         torch.autograd.grad((slow * weight).sum(), parameters),
-        strict=True,
-    ):
-        torch.testing.assert_close(one, two)
+    )
 
 
 def test_ssd_gradients_against_finite_differences():
@@ -97,17 +85,6 @@ def test_fast_decay_does_not_overflow():
     y, state = ssd(u, step, torch.tensor([-16.0]), torch.ones(1, 64, 3), torch.ones(1, 64, 3), 32)
     torch.testing.assert_close(y, 30 * u)  # all but the own token is forgotten
     assert state.isfinite().all()
-
-
-def test_names_and_shapes_are_mamba_ssms():
-    """Including the order, on which an optimiser's state depends."""
-    expected = {"backbone.embedding.weight": (V, 16)}
-    for i in range(2):
-        expected[f"backbone.layers.{i}.norm.weight"] = (16,)
-        expected |= {f"backbone.layers.{i}.mixer.{name}": shape for name, shape in MIXER.items()}
-    expected |= {"backbone.norm_f.weight": (16,), "lm_head.weight": (V, 16)}
-    shapes = {name: tuple(tensor.shape) for name, tensor in model().state_dict().items()}
-    assert list(shapes.items()) == list(expected.items())
 
 
 def test_initial_values():

@@ -197,10 +197,3 @@ def test_sampling_at_a_temperature():
     drawn = [objective.generate(batch.prompt, 5, temperature=2.0) for _ in range(2)]
     assert drawn[0].shape == batch.answer.shape
     assert not torch.equal(*drawn)
-
-
-def test_invalid_options_are_rejected():
-    with pytest.raises(ValueError, match="gamma"):
-        MaskedDiffusion(model_of(), STAR, gamma=0.5)
-    with pytest.raises(ValueError, match="weighting"):
-        MaskedDiffusion(model_of(), STAR, weighting="elbo")

@@ -3,10 +3,8 @@
 import pytest
 import torch
 from helpers import LONG_STAR as STAR
-from helpers import gpt_with_large_weights, greedy, rows, slow_next_token
-from pydantic import ValidationError
+from helpers import gpt_with_large_weights, rows, slow_next_token
 
-from forethought.objectives import NextToken
 from forethought.objectives.masked_next_token import MaskedNextToken
 from forethought.tasks import Batch
 
@@ -86,32 +84,3 @@ def test_masked_tokens_do_not_reach_the_model():
     losses = [objective.loss(batch).item(), objective.loss(other).item()]
     assert torch.equal(*logits)
     assert losses[0] != losses[1]
-
-
-def test_without_damage_it_is_next_token_prediction():
-    batch = rows(STAR)
-    assert MaskedNextToken(gpt_with_large_weights(STAR), STAR, rate=0.0).loss(batch) == NextToken(
-        gpt_with_large_weights(STAR), STAR
-    ).loss(batch)
-
-
-def test_evaluation_reads_the_true_prefix():
-    batch = rows(STAR)
-    damaged, plain = (
-        MaskedNextToken(gpt_with_large_weights(STAR), STAR, rate=1.0),
-        NextToken(gpt_with_large_weights(STAR), STAR),
-    )
-    assert torch.equal(damaged.answer_logits(batch), plain.answer_logits(batch))
-
-
-@torch.no_grad()
-def test_generation():
-    model, batch = gpt_with_large_weights(STAR), rows(STAR)
-    objective = MaskedNextToken(model, STAR, rate=1.0)
-    assert torch.equal(objective.generate(batch.prompt, 5), greedy(model, batch.prompt, 5))
-
-
-def test_invalid_options_are_rejected():
-    for name, value in (("rate", 1.5), ("corruption", "drop"), ("positions", "all")):
-        with pytest.raises(ValidationError, match=name):
-            MaskedNextToken(gpt_with_large_weights(STAR), STAR, **{name: value})

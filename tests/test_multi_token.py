@@ -3,9 +3,7 @@
 import pytest
 import torch
 from helpers import STAR, by_heart, choices, chosen, gpt, learns, negative_log, rows, with_random_weights
-from pydantic import ValidationError
 
-from forethought.errors import Impossible
 from forethought.objectives.multi_token import MultiToken
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Addition, Draws
@@ -80,16 +78,6 @@ def test_where_each_head_has_a_loss(scope):
         assert learns == list(range(first, P + A - head))
 
 
-def test_the_other_heads_are_no_part_of_the_next_token():
-    """Neither the teacher-forced logits nor the answer, drafted or not, depend on heads 2 … k."""
-    objective = multi_token(horizon=3, speculate=True)
-    batch = rows()
-    logits, answer = objective.answer_logits(batch), objective.generate(batch.prompt, A)
-    torch.nn.init.normal_(objective.heads[0].mlp.output.weight)
-    assert torch.equal(objective.answer_logits(batch), logits)
-    assert torch.equal(objective.generate(batch.prompt, A), answer)
-
-
 def slow_speculation(objective, prompt, length, prefix):
     """One row: lists, one head and one position at a time; also the calls and how many drafts came true."""
     answer, draft, calls, hits = list(prefix), [], 0, 0
@@ -161,11 +149,3 @@ def test_sampling_is_left_to_head_1():
 
 def test_calls_are_reported_only_where_they_are_saved():
     assert multi_token(horizon=3).diagnostics(rows()) == {}
-
-
-def test_invalid_options_are_rejected():
-    with pytest.raises(Impossible, match=r"objective\.horizon=5: .* at most 4"):
-        multi_token(horizon=5)
-    for wrong in ({"horizon": 0}, {"horizon": 2, "loss_scope": "all"}, {"horizon": 2, "speculate": 1}):
-        with pytest.raises(ValidationError):
-            multi_token(**wrong)

@@ -5,9 +5,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import STAR, gpt_with_large_weights, greedy, random_gpt, rows
+from helpers import STAR, random_gpt, rows
 
-from forethought.errors import Impossible
 from forethought.evaluation.grad_flow import grad_flow
 from forethought.objectives import NextToken
 from forethought.objectives.myopic import Myopic
@@ -64,30 +63,6 @@ def test_loss_and_its_gradient(task, mask):
         torch.testing.assert_close(fast, expected, msg=name)
         if name == "position.weight":  # no loss shapes a prompt position but the last
             assert (fast.abs().amax(1) > 0).nonzero()[0] == task.prompt_length - 1
-
-
-@pytest.mark.parametrize("mask", ["causal", "prefix"])
-def test_value_logits_and_generation_are_those_of_next_token(mask):
-    model, batch = gpt_with_large_weights(std=1.0, mask=mask), rows(count=8)
-    myopic, plain = Myopic(model, STAR), NextToken(model, STAR)
-    torch.testing.assert_close(myopic.loss(batch), plain.loss(batch))
-    torch.testing.assert_close(myopic.answer_logits(batch), plain.answer_logits(batch))
-    for prefix in (None, batch.answer[:, :2]):
-        answer = myopic.generate(batch.prompt, A, prefix=prefix)
-        assert torch.equal(answer, greedy(model, batch.prompt, A, prefix))
-        assert len(answer.unique(dim=0)) > 2  # the rows are not all answered alike
-
-
-class NoAttention(torch.nn.Module):
-    mask = "causal"
-
-    def forward(self, x, prompt_length=0, cache=None):
-        return x
-
-
-def test_invalid_options_are_rejected():
-    with pytest.raises(Impossible, match=r"model: NoAttention has no attention .* use gpt or looped_gpt"):
-        Myopic(NoAttention(), STAR)
 
 
 @pytest.mark.parametrize(("mask", "positions"), [("causal", "learned"), ("prefix", "rotary")])

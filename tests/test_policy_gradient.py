@@ -188,18 +188,6 @@ def test_the_copy_is_refreshed_every_so_many_steps_and_across_a_checkpoint():
     assert step(first, 8, 9, 10) == [True, True, True]  # an evaluation is no step
 
 
-@torch.no_grad()
-def test_generation_reads_no_copy():
-    batch = rows(SHORT_STAR)
-    objective = PolicyGradient(small(), SHORT_STAR, samples=4, refresh=2)
-    answer = objective.generate(batch.prompt, 2)
-    assert answer.shape == (3, 2)
-    assert torch.equal(answer, NextToken(small(), SHORT_STAR).generate(batch.prompt, 2))
-    for parameter in objective.frozen.parameters():
-        parameter.zero_()
-    assert torch.equal(objective.generate(batch.prompt, 2), answer)
-
-
 @pytest.mark.parametrize("options", [{}, {"advantage": "group", "refresh": 4}], ids=["reinforce", "grpo"])
 def test_overfits_one_batch_from_a_next_token_model(options):
     """Where `init_from` starts: some answers are right now and then, and reward does the rest."""
@@ -207,9 +195,3 @@ def test_overfits_one_batch_from_a_next_token_model(options):
     assert not learns(NextToken(model, STAR), batch, 60)
     objective = PolicyGradient(model, STAR, samples=32, **options)
     assert learns(objective, batch, 400, lr=1e-3), objective.diagnostics(batch)
-
-
-def test_invalid_options_are_rejected():
-    for wrong in ({"samples": 1}, {"samples": 4, "temperature": 0.0}, {"samples": 4, "advantage": "none"}):
-        with pytest.raises(ValueError, match=list(wrong)[-1]):
-            PolicyGradient(small(), SHORT_STAR, **wrong)

@@ -1,15 +1,10 @@
 """MuToR against a twin that interleaves one register at a time, in float64."""
 
-import types
-
 import pytest
 import torch
 from helpers import LONG_STAR as STAR
-from helpers import gpt_with_large_weights, greedy, negative_log, rows
-from pydantic import ValidationError
+from helpers import gpt_with_large_weights, negative_log, rows
 
-from forethought.errors import Impossible
-from forethought.objectives import NextToken
 from forethought.objectives.register_tokens import RegisterTokens
 
 P, A = STAR.prompt_length, STAR.answer_length
@@ -112,37 +107,3 @@ def test_who_sees_whom(mask):
             other = model(changed, P, positions=places, attention_mask=attention_mask)
             reached = (other - plain).abs().amax(2)[0] > 1e-9
             assert reached.tolist() == [reaches(source, target) for target in range(tokens + count)]
-
-
-def test_next_token_part_knows_nothing_of_registers():
-    """Without weight on registers the loss is next-token prediction's and leaves the register alone."""
-    model, batch = model_of(), rows(STAR)
-    objective = registers(model, weight=0.0)
-    loss = objective.loss(batch)
-    loss.backward()
-    assert loss.item() == pytest.approx(NextToken(model, STAR).loss(batch).item(), rel=1e-12)
-    assert objective.register.grad.eq(0).all()
-    objective = registers(model, weight=0.5)
-    objective.loss(batch).backward()
-    assert objective.register.grad.ne(0).all()
-
-
-@torch.no_grad()
-def test_inference_reads_no_register():
-    model, batch = model_of(), rows(STAR)
-    objective = registers(model)
-    answer, logits = greedy(model, batch.prompt, A), objective.answer_logits(batch)
-    assert torch.equal(objective.generate(batch.prompt, A), answer)
-    torch.nn.init.normal_(objective.register)
-    assert torch.equal(objective.generate(batch.prompt, A), answer)
-    assert torch.equal(objective.answer_logits(batch), logits)
-
-
-def test_invalid_options_are_rejected():
-    with pytest.raises(Impossible, match=r"objective\.max_offset=6: .* at most 5"):
-        RegisterTokens(model_of(), STAR, max_offset=6)
-    with pytest.raises(Impossible, match="model: SimpleNamespace has no attention mask"):
-        RegisterTokens(types.SimpleNamespace(mask="causal"), STAR)
-    for name, value in (("max_offset", 1), ("register_weight", 1.0)):
-        with pytest.raises(ValidationError, match=name):
-            RegisterTokens(model_of(), STAR, **{name: value})

@@ -2,10 +2,8 @@
 
 import pytest
 import torch
-from helpers import STAR, gpt_with_large_weights, greedy, next_logits, rows, slow_next_token
-from pydantic import ValidationError
+from helpers import STAR, gpt_with_large_weights, next_logits, rows, slow_next_token
 
-from forethought.objectives import NextToken
 from forethought.objectives.scheduled_sampling import ScheduledSampling
 
 
@@ -73,13 +71,6 @@ def test_probability_grows_with_the_steps_of_the_trainer():
         assert swapped == pytest.approx(probability, abs=0.04)
 
 
-def test_step_zero_is_next_token_prediction():
-    batch = rows()
-    assert at_step(ScheduledSampling(gpt_with_large_weights(), STAR), 0).loss(batch) == NextToken(
-        gpt_with_large_weights(), STAR
-    ).loss(batch)
-
-
 def test_the_last_own_token_is_not_read_and_no_gradient_passes_through_the_first_pass():
     """Gradients equal those of the second pass alone, with its input given."""
     batch, model = rows(), gpt_with_large_weights()
@@ -93,25 +84,3 @@ def test_the_last_own_token_is_not_read_and_no_gradient_passes_through_the_first
     torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.answer.flatten()).backward()
     for gradient, parameter in zip(gradients, model.parameters(), strict=True):
         torch.testing.assert_close(gradient, parameter.grad)
-
-
-def test_all_weights_learn_under_autocast():
-    """What the first pass casts and keeps must not cut the second one off from the weights."""
-    objective = ScheduledSampling(gpt_with_large_weights().float(), STAR)
-    with torch.autocast("cpu", torch.bfloat16):
-        objective.loss(rows()).backward()
-    assert all(parameter.grad.ne(0).any() for parameter in objective.parameters())
-
-
-@torch.no_grad()
-def test_evaluation_and_generation():
-    model, batch = gpt_with_large_weights(), rows()
-    objective = ScheduledSampling(model, STAR, 1.0)
-    assert torch.equal(objective.answer_logits(batch), NextToken(model, STAR).answer_logits(batch))
-    assert torch.equal(objective.generate(batch.prompt, 4), greedy(model, batch.prompt, 4))
-
-
-def test_invalid_options_are_rejected():
-    for name, value in (("final_probability", 1.5), ("growth_steps", 0)):
-        with pytest.raises(ValidationError, match=name):
-            ScheduledSampling(gpt_with_large_weights(), STAR, **{name: value})

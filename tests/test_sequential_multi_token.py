@@ -2,13 +2,9 @@
 
 import pytest
 import torch
-from helpers import STAR, gpt, logits_seen, negative_log, rows, with_random_weights
-from pydantic import ValidationError
+from helpers import STAR, gpt, negative_log, rows, with_random_weights
 
-from forethought.errors import Impossible
-from forethought.objectives.next_token import NextToken
 from forethought.objectives.sequential_multi_token import SequentialMultiToken
-from forethought.tasks import Batch
 
 P, A = STAR.prompt_length, STAR.answer_length
 
@@ -57,26 +53,6 @@ def test_loss(mask, horizon, weight):
     assert objective.loss(batch).item() == pytest.approx(expected)
 
 
-def test_without_weight_it_is_next_token_prediction():
-    objective = chain(chain_weight=0.0)
-    assert objective.loss(rows()).item() == pytest.approx(
-        NextToken(objective.model, STAR).loss(rows()).item()
-    )
-
-
-@pytest.mark.parametrize("mask", ["causal", "prefix"])
-def test_a_module_reads_the_tokens_before_its_own_and_no_others(mask):
-    """The logits that predict y_j, wherever they stand in the chain, change with y_1 … y_{j-1} alone."""
-    objective, batch = chain(mask=mask), rows(count=1)
-    for i in range(A):
-        answer = batch.answer.clone()
-        answer[0, i] = (answer[0, i] + 1) % STAR.num_nodes
-        other = logits_seen(objective, Batch(batch.prompt, answer))
-        for n, (before, after) in enumerate(zip(logits_seen(objective, batch), other, strict=True), 1):
-            changed = ((before - after).abs().amax(2)[0] > 0).tolist()
-            assert changed == [j > i for j in range(n - 1, A)]
-
-
 def test_prompt_positions_carry_no_loss():
     objective = chain(horizon=4)
     outputs = []
@@ -90,23 +66,3 @@ def test_prompt_positions_carry_no_loss():
     loss = objective.loss(rows())
     (gradient,) = torch.autograd.grad(loss, outputs[-1])
     assert (gradient.abs().amax((0, 2)) > 0).nonzero()[:, 0].tolist() == [P - 1]
-
-
-def test_the_modules_are_dropped_at_inference():
-    objective = chain()
-    batch = rows()
-    plain = NextToken(objective.model, STAR)
-    assert torch.equal(objective.answer_logits(batch), plain.answer_logits(batch))
-    for prefix in (None, batch.answer[:, :2]):
-        answer = objective.generate(batch.prompt, A, prefix)
-        assert torch.equal(answer, plain.generate(batch.prompt, A, prefix))
-    objective.chain = None
-    assert torch.equal(objective.generate(batch.prompt, A), plain.generate(batch.prompt, A))
-
-
-def test_invalid_options_are_rejected():
-    with pytest.raises(Impossible, match=r"objective\.horizon=5: .* at most 4"):
-        chain(horizon=5)
-    for wrong in ({"horizon": 0}, {"chain_weight": -0.1}):
-        with pytest.raises(ValidationError):
-            chain(**wrong)
