@@ -96,23 +96,6 @@ def test_a_sweep_can_be_told_to_stop_after_failures(faulty):
     assert states == ["failed"] + ["waiting"] * 3
 
 
-@pytest.mark.parametrize(
-    ("option", "accepted"),
-    [
-        ("workers=0", "above 0"),
-        ("stop_after=-1", "above 0"),
-        ("workers=two", "valid integer"),
-        ("wokers=2", "workers"),
-    ],
-)
-def test_a_wrong_option_is_one_line(workplace, capsys, option, accepted):
-    assert run(["train", "-m", *TINY, f"hydra.launcher.{option}", "sweep=s"]) == 2
-    error = capsys.readouterr().err
-    assert f"hydra.launcher.{option.partition('=')[0]}" in error
-    assert accepted in error
-    assert not Path("multirun").exists()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_cells_end_with_their_sweep(workplace, sign):

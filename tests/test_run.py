@@ -230,16 +230,11 @@ def test_a_single_run_resumes_wherever_it_lies(workplace, capsys, place):
     assert os.listdir() == []
 
 
-def test_training_starts_from_another_runs_weights(workplace, capsys):
+def test_training_starts_from_another_runs_weights(workplace):
     train("first")
     train("next", "init_from=first", "optimizer.lr=1e-30", "objective=teacherless")
     for name, tensor in last_checkpoint("first")["state_dict"].items():
         torch.testing.assert_close(tensor, last_checkpoint("next")["state_dict"][name], atol=1e-6, rtol=0)
-    assert run(["train", *TINY, "init_from=first", "model.layers=2", "hydra.run.dir=larger"]) == 2
-    error = capsys.readouterr().err
-    assert "init_from" in error or "first" in error
-    assert "model.blocks.1" in error or "blocks.1" in error
-    assert not Path("larger").exists()
 
 
 @pytest.mark.parametrize(
@@ -283,17 +278,6 @@ def test_evaluating_on_other_data(workplace, capsys):
     share = held_out(task, rows).double().mean().item()
     assert f"400 rows, {share:.1%} of them held out" in capsys.readouterr().out
     assert 0.05 < share < 0.25
-    for word, key in (
-        ("task.num_nodes=20", "task.num_nodes"),
-        ("task.dgree=3", "task.dgree"),
-        ("task.degree=x", "task.degree=x"),
-        ("model.layers=3", "model.layers"),
-        ("task.test_file=none.txt", "none.txt"),
-    ):
-        assert run(["evaluate", "run", word]) == 2
-        error = capsys.readouterr().err
-        assert key in error
-        assert len(error.splitlines()) == 1
     assert len(list((folder / "evaluations").iterdir())) == 3
 
 
