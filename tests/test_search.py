@@ -1,6 +1,5 @@
 """A search by Optuna: trials are cells, and a search continues where it stopped. Needs the extra [optuna]."""
 
-import os
 import re
 from pathlib import Path
 
@@ -91,13 +90,3 @@ def test_a_metric_that_no_run_has_is_one_line(workplace, capsys):
     pytest.importorskip("optuna")
     assert run([*SEARCH, "seed=0,1", "optimized_metric=val/nothing"]) == 2
     assert "optimized_metric=val/nothing: no such metric; expected one of step" in capsys.readouterr().err
-
-
-def test_without_optuna_one_line_says_so(workplace, capsys, monkeypatch):
-    monkeypatch.setattr("forethought.launchers.optuna.find_spec", lambda name: None)
-    assert run([*SEARCH, "seed=0,1"]) == 2
-    error = capsys.readouterr().err
-    assert "hydra/sweeper=optuna" in error
-    assert "forethought[optuna]" in error
-    assert len(error.splitlines()) == 1
-    assert os.listdir() == []
