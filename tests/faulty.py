@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -40,7 +41,10 @@ class Faulty(NextToken):
 
 
 class Fault(pl.Callback):
-    """Something that happens in batch `at` (a signal) or after it (`crash`, weights that go `astray`)."""
+    """Something that happens before batch `at`, or after it (`crash`, weights that go `astray`).
+
+    Before it: a signal, or `service`, which is SIGKILL to the service of W&B.
+    """
 
     def __init__(self, at: int, how: str = "crash"):
         self.at, self.how = at, how
@@ -51,6 +55,9 @@ class Fault(pl.Callback):
     def on_train_batch_start(self, trainer, *_):
         if self.how.startswith("SIG") and self.now(trainer):
             os.kill(os.getpid(), signal.Signals[self.how])
+        if self.how == "service" and self.now(trainer):
+            command = ["pgrep", "-P", str(os.getpid()), "-x", "wandb-core"]
+            os.kill(int(subprocess.check_output(command)), signal.SIGKILL)
 
     def on_train_batch_end(self, trainer, objective, *_):
         if self.how == "crash" and self.now(trainer):

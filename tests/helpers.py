@@ -204,6 +204,33 @@ def tiny(folder, *words):
     return Composer([*TINY, *words], folder=Path(folder)).cells()[0]
 
 
+def fault(at, how="crash"):
+    """Command-line word for something that happens in batch `at`."""
+    return f"callbacks={{fault:{{_target_:faulty.Fault,at:{at},how:{how}}}}}"
+
+
+def started(*words):
+    """Start a process and a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "forethought", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=heeds_ctrl_c,
+    )
+
+
+def at_work(process, count=1):
+    """Ids of the processes that run faulty.py's slow objective, once there are so many."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        ids = [int(path.name.rpartition("-")[2]) for path in Path().glob("at-work-*")]
+        if len(ids) == count:
+            return ids
+        time.sleep(0.05)
+    raise AssertionError(process.communicate())
+
+
 def last_checkpoint(folder):
     return torch.load(Path(folder, "checkpoints", "last.ckpt"), weights_only=True)
 

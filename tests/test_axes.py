@@ -178,22 +178,3 @@ def test_command_line_options(tmp_path, capsys) -> None:
     assert "<span>where</span> degree=3 and objective=teacherless" in html
     assert '<th title="test/decision_accuracy: median' in html
     assert "decision" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ([], "arguments are required: FOLDER"),
-        (["--where", "degree>9"], "none of 2 runs"),
-        (["--x", "layers"], "--x=layers"),
-        (["--metric", "acuracy"], "--metric=acuracy"),
-        (["--wher", "degree=2"], "unrecognized arguments: --wher"),
-    ],
-)
-def test_invalid_options_are_one_line_and_write_nothing(tmp_path, capsys, words, message) -> None:
-    folder = save_runs(tmp_path, make_grid(degree=(2,)).runs)
-    assert command(["report", *([str(folder)] if words else []), *words]) == 2
-    out, err = capsys.readouterr()
-    assert message in err
-    assert (err.count("\n"), out) == (1, "")
-    assert not (folder / "report").exists()

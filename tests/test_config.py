@@ -132,43 +132,6 @@ def test_each_cell_once_and_a_key_where_its_choice_has_it(words, count):
         assert (again.name, again.config) == (cell.name, cell.config)
 
 
-@pytest.mark.parametrize(
-    ("words", "parts"),
-    [
-        (
-            "objective=next_token,multi_token objective.horizn=2,3",
-            ["objective.horizn", "multi_token,next_token"],
-        ),
-        ("objective=next_token objective.horizon=2,3", ["objective.horizon"]),
-        ("objective=next_token,multi_token task.horizon=2", ["task.horizon", "degree"]),
-        ("hardware=cpu,gpu", ["hardware=cpu", "hardware=gpu", "sweep=NAME"]),
-        ("hydra.job.chdir=true", ["hydra.job.chdir=true"]),
-        ("hydra.sweep.subdir=x", ["hydra.sweep.subdir=x"]),
-        ("task=null", ["task=null", "addition, path_star"]),
-        ("task=path_star,null", ["task=null", "addition, path_star"]),
-        ("seed=range(0)", ["seed=range(0)"]),
-        ("seed=interval(0,1)", ["seed=interval(0,1)"]),
-    ],
-)
-def test_a_sweep_that_cannot_be_composed_is_one_line(workplace, capsys, words, parts):
-    assert run(["train", "-m", *words.split()]) == 2
-    error = capsys.readouterr().err
-    assert len(error.splitlines()) == 1
-    assert not [part for part in parts if part not in error], error
-    assert os.listdir() == []
-
-
-@pytest.mark.parametrize(
-    "words", [["hydra.job.chdir=true"], ["hydra.run.dir="], [""], [" "], ["seed=1,2"], ["="]]
-)
-def test_a_single_run_that_cannot_be_composed_is_one_line(workplace, capsys, words):
-    assert run(["train", *TINY, *words]) == 2
-    error = capsys.readouterr().err
-    assert len(error.splitlines()) == 1
-    assert (words[0].strip() or repr(words[0])) in error
-    assert os.listdir() == []
-
-
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_config_dir_goes_together_with_a_search_path(workplace, order):
     """Each has a choice of its own; a relative --config-dir is kept as an absolute one."""

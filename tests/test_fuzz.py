@@ -11,6 +11,7 @@ import torch
 from helpers import STAR, SUM, rows
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from reports import make_run
 
 from forethought.errors import InputError
 from forethought.results import Results, read_curves, read_results
@@ -25,20 +26,7 @@ def lines(task):
     return "".join(f"{task.text(*row)}\n" for row in zip(batch.prompt, batch.answer, strict=True)).encode()
 
 
-RESULTS = Results(
-    cell="c",
-    sweep=None,
-    choices={"task": "path_star"},
-    overrides=["seed=1"],
-    config={"task": {"degree": 2}, "seed": 1},
-    status="finished",
-    seed=1,
-    versions={"python": "3"},
-    device="cpu",
-    wall_seconds=1.5,
-    metrics={"test/accuracy": 0.5},
-    examples=[{"text": "1+1=2", "truth": ["2"], "answer": ["2"], "outcome": "right"}],
-).model_dump_json()
+RESULTS = make_run(cell="c").model_dump_json()
 GRID = json.dumps({"a-1": ["seed=1"], "a-2": ["--config-dir=x", "seed=2"]})
 CURVES = "step,train/loss,val/accuracy\n5,1.5,\n10,1.25,0.5\n"
 

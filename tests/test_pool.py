@@ -1,20 +1,13 @@
 """The pool: bounded, isolated, and robust against what happens inside a process."""
 
 import functools
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import pytest
-from helpers import TINY, heeds_ctrl_c, states_once_settled
 from jobs import die, remember, speak, write
 
 from forethought.cli.main import run
 from forethought.launchers.processes import run_processes
-from forethought.results import read_results
 from forethought.sweeps import sweep_status
 
 # The server of the pool imports this module once; without it every job would import torch.
@@ -94,47 +87,3 @@ def test_a_sweep_can_be_told_to_stop_after_failures(faulty):
     assert run(["train", "-m", "sweep=s", *faulty, "objective.fault=raises", "seed=range(4)", *options]) == 1
     states = [cell.state for cell in sweep_status(Path("multirun/s"))]
     assert states == ["failed"] + ["waiting"] * 3
-
-
-@pytest.mark.parametrize(
-    ("option", "accepted"),
-    [
-        ("workers=0", "above 0"),
-        ("stop_after=-1", "above 0"),
-        ("workers=two", "valid integer"),
-        ("wokers=2", "workers"),
-    ],
-)
-def test_a_wrong_option_is_one_line(workplace, capsys, option, accepted):
-    assert run(["train", "-m", *TINY, f"hydra.launcher.{option}", "sweep=s"]) == 2
-    error = capsys.readouterr().err
-    assert f"hydra.launcher.{option.partition('=')[0]}" in error
-    assert accepted in error
-    assert not Path("multirun").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
-def test_cells_end_with_their_sweep(workplace, sign):
-    """Killed: nobody goes on in the background. Ctrl-C: every running cell leaves word."""
-    words = ["train", "-m", "seed=0,1,2", *TINY, "max_steps=100000", "sweep=s", "hydra.launcher.workers=2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "forethought", *words],
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        preexec_fn=heeds_ctrl_c,
-    )
-    folder = Path("multirun/s")
-    while process.poll() is None and len(list(folder.glob("*/metrics.csv"))) < 2:
-        time.sleep(0.05)
-    if sign == signal.SIGKILL:
-        process.kill()
-    else:
-        os.killpg(process.pid, sign)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == (-signal.SIGKILL if sign == signal.SIGKILL else 130)
-    assert sorted(states_once_settled(folder)) == ["interrupted"] * 2 + ["waiting"]
-    if sign == signal.SIGINT:
-        assert b"the same command resumes" in error
-        assert b"Traceback" not in error
-        assert len([path for path in folder.glob("*/results.json") if read_results(path.parent)]) == 2

@@ -1,6 +1,5 @@
 """A search by Optuna: trials are cells, and a search continues where it stopped. Needs the extra [optuna]."""
 
-import os
 import re
 from pathlib import Path
 
@@ -87,38 +86,7 @@ def test_a_search_over_groups_values_and_intervals(workplace, capsys):
     assert "0 to run" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("words", "parts"),
-    [
-        ("hydra.sweeper.storage=nowhere:x", ["hydra.sweeper.storage=nowhere:x", "sqlite:///"]),
-        ("hydra.sweeper.trials=3", ["hydra.sweeper.trials", "n_trials"]),
-        ("hydra.sweeper.n_trials=0", ["hydra.sweeper.n_trials=0"]),
-        ("dry_run=true", ["dry_run=true"]),
-        ("task.dgree=2,3", ["task.dgree", "degree"]),
-        ("objective=next_token,multi_token objective.horizn=1,2", ["objective.horizn"]),
-        ("hydra.sweeper.sampler._target_=os.getcwd", ["os.getcwd", "BaseSampler"]),
-    ],
-)
-def test_what_cannot_be_searched_is_one_line(workplace, capsys, words, parts):
-    pytest.importorskip("optuna")
-    assert run([*SEARCH, "seed=0,1", *words.split()]) == 2
-    error = capsys.readouterr().err
-    assert not [part for part in parts if part not in error], error
-    assert len(error.splitlines()) == 1
-    assert os.listdir() == []
-
-
 def test_a_metric_that_no_run_has_is_one_line(workplace, capsys):
     pytest.importorskip("optuna")
     assert run([*SEARCH, "seed=0,1", "optimized_metric=val/nothing"]) == 2
     assert "optimized_metric=val/nothing: no such metric; expected one of step" in capsys.readouterr().err
-
-
-def test_without_optuna_one_line_says_so(workplace, capsys, monkeypatch):
-    monkeypatch.setattr("forethought.launchers.optuna.find_spec", lambda name: None)
-    assert run([*SEARCH, "seed=0,1"]) == 2
-    error = capsys.readouterr().err
-    assert "hydra/sweeper=optuna" in error
-    assert "forethought[optuna]" in error
-    assert len(error.splitlines()) == 1
-    assert os.listdir() == []

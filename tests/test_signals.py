@@ -1,26 +1,24 @@
 """Signals that announce the end: a checkpoint at the next step, the cell interrupted, an exact resume."""
 
+import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-from helpers import TINY, last_checkpoint, left_over, outcome, states_once_settled
+from helpers import (
+    TINY,
+    at_work,
+    fault,
+    last_checkpoint,
+    left_over,
+    outcome,
+    started,
+    states_once_settled,
+)
 
 from forethought.cli.main import run
 from forethought.results import read_results
 from forethought.sweeps import SIGNALS, Stopped, defer_signals, raise_on_signal
-
-
-def started(*words):
-    return subprocess.Popen(
-        [sys.executable, "-m", "forethought", *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
 
 
 def last_step(folder):
@@ -31,17 +29,6 @@ def last_step(folder):
 def slow(faulty):
     """Command-line words for an objective whose steps can be hit."""
     return ["train", *faulty, "objective.fault=slow", "objective.at=6", "max_steps=200", "eval_every=200"]
-
-
-def at_work(process, count=1):
-    """Ids of the processes that are training, once there are so many."""
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        ids = [int(path.name.rpartition("-")[2]) for path in Path().glob("at-work-*")]
-        if len(ids) == count:
-            return ids
-        time.sleep(0.05)
-    raise AssertionError(process.communicate())
 
 
 def test_the_first_signal_stops_and_the_next_ones_wait():
@@ -70,8 +57,7 @@ def test_deferred_signals_go_afterwards_to_whom_they_were_for():
 
 @pytest.mark.parametrize(("sign", "step"), [*zip(SIGNALS, (1, 7, 10), strict=True)])
 def test_a_signal_costs_no_step(workplace, sign, step):
-    fault = f"callbacks={{fault:{{_target_:faulty.Fault,at:{step},how:{sign.name}}}}}"
-    assert run(["train", *TINY, fault, "hydra.run.dir=run"]) == 128 + sign
+    assert run(["train", *TINY, fault(step, sign.name), "hydra.run.dir=run"]) == 128 + sign
     results = read_results(Path("run"))
     assert (results.status, results.reason) == ("interrupted", f"stopped by {sign.name}")
     assert last_step("run") == step
@@ -97,18 +83,27 @@ def test_a_process_that_gets_sigterm_goes_on_later(slow, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_signal_to_a_sweep_reaches_its_cells(slow, monkeypatch):
-    """To its first process alone, as `kill` sends it."""
-    words = ["-m", "seed=0,1,2", "sweep=s", "hydra.launcher.workers=2"]
-    process = started(*slow, *words)
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_cells_end_with_their_sweep(slow, sign):
+    """Ctrl-C goes to all of its processes, the other signals go to the first alone, as `kill` sends them."""
+    process = started(*slow, "-m", "seed=0,1,2", "sweep=s", "hydra.launcher.workers=2")
     at_work(process, 2)
-    process.terminate()
-    process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
+    os.killpg(process.pid, sign) if sign == signal.SIGINT else process.send_signal(sign)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == (-sign if sign == signal.SIGKILL else 128 + sign)
     assert sorted(states_once_settled(Path("multirun/s"))) == ["interrupted"] * 2 + ["waiting"]
-    for path in Path("multirun/s").glob("*/results.json"):
-        assert read_results(path.parent).reason == "stopped by SIGTERM"
-        assert last_step(path.parent) > 5
+    if sign == signal.SIGKILL:
+        return
+    assert b"the same command resumes" in error
+    assert b"Traceback" not in error
+    folders = [path.parent for path in Path("multirun/s").glob("*/results.json")]
+    assert len(folders) == 2
+    reasons = {read_results(folder).reason for folder in folders}
+    if sign == signal.SIGINT:  # a cell hears of it from the terminal or from the pool
+        assert reasons <= {"stopped by Ctrl-C", "stopped by SIGTERM"}
+    else:
+        assert reasons == {"stopped by SIGTERM"}
+        assert all(last_step(folder) > 5 for folder in folders)
 
 
 @pytest.mark.slow

@@ -164,10 +164,3 @@ def test_watching_a_terminal_ends_with_ctrl_c(workplace):
         assert process.wait(30) == 0, process.stderr.read()
     assert b"busy     step 200 of 1000, 7 min left" in shown
     assert b"cell-50" not in shown
-
-
-@pytest.mark.parametrize("words", ["--watch", "s --what", "s --watch --json", "s/a", "nowhere"])
-def test_wrong_words(workplace, capsys, words):
-    sweep_of(["a"])
-    assert run(["status", *words.split()]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 import wandb
-from helpers import forethought
+from helpers import fault, forethought
 from wandb_file import items, records
-from wandb_server import fault
 
 from forethought.cli.main import run
 from forethought.results import read_curves, read_results
@@ -103,7 +102,7 @@ def test_a_server_that_fails_in_mid_run_changes_nothing(server, monkeypatch, cap
 def test_a_killed_run_is_the_same_one_when_it_resumes(server, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     words = [*ONLINE[1:], "max_steps=30"]
-    assert forethought("train", *words, *fault(11, "SIGKILL")).returncode == -9
+    assert forethought("train", *words, fault(11, "SIGKILL")).returncode == -9
     folder = folder_of_run()
     assert training_losses(server.runs[folder.name]["history"]) == []  # W&B sends every 15 s
     assert run(["train", *words]) == 0
@@ -134,7 +133,7 @@ def test_results_are_on_disk_before_anything_is_published(server, monkeypatch):
 @pytest.mark.slow
 def test_the_sessions_of_an_offline_run_are_synced_as_one(server):
     words = [*ONLINE, "logger.mode=offline", "max_steps=30", "optimizer.lr=10.0"]  # the loss rises
-    assert run([*words, *fault(20, "SIGTERM")]) == 143
+    assert run([*words, fault(20, "SIGTERM")]) == 143
     assert run(words) == 0
     folder = folder_of_run()
     sessions = list(folder.glob("wandb/offline-run-*"))
@@ -168,7 +167,7 @@ def test_a_server_that_is_away_costs_the_run_nothing(server, monkeypatch, capsys
 
 
 def test_a_service_that_dies_in_mid_run_changes_nothing(server, capsys):
-    assert run([*ONLINE, *fault(11, "service")]) == 0
+    assert run([*ONLINE, fault(11, "service")]) == 0
     assert read_results(folder_of_run()).status == "finished"
     assert "wandb sync outputs/" in capsys.readouterr().out
     assert run([*ONLINE, "seed=1"]) == 0  # the next in this process

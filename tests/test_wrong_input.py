@@ -58,6 +58,7 @@ hydra/launcher=nothing | no such choice, basic, pool
 task= | no such choice, addition, path_star
 task=null | addition, path_star
 =3 | cannot be read, KEY=VALUE
+= | cannot be read, KEY=VALUE
 task=path_star,addition | several values, -m
 +task=addition | already, task=CHOICE | +task
 model@x=gpt | no such group | model@x
@@ -187,6 +188,7 @@ objective=teacherless objective.next_token_weight=0.5 model.mask=full | not supp
 hardware.devices=3 | multiple, hardware.devices=3 | batch_size=16
 task.train_samples=1 hardware=cpu hardware.devices=2 | at least, hardware.devices=2 | task.train_samples=1
 init_from=nowhere | checkpoints/last.ckpt, folder of a run
+task.num_nodes=10 init_from=run model.layers=2 | blocks.1 | run/checkpoints/last.ckpt
 init_from= | not empty
 init_from=3 | string
 """
@@ -227,6 +229,7 @@ seed==3 | cannot be read, KEY=VALUE
 --package=task | --cfg | --package
 --cfg=nope | 'nope', job | --cfg
 --cfg=job task.dgree=3 | no such key
+--resolve | --cfg
 seed=range(3) | several values, -m
 -m --cfg=job | -m | --cfg
 -m seed=1, | cannot be read, KEY=VALUE
@@ -239,16 +242,40 @@ seed=range(3) | several values, -m
 -m seed=interval(1,5) | requires hydra/sweeper=optuna
 -m objective=glob(x*) | no values
 -m task.num_nodes=3,4 | 7 | task.num_nodes=3
+-m task=path_star,null | addition, path_star | task=null
+-m objective=next_token objective.horizon=2,3 | no such key, none
+-m objective=next_token,multi_token objective.horizn=2,3 | no such key, multi_token,next_token
+-m objective=next_token,multi_token task.horizon=2 | no such key, degree
 -m seed=0,1 hardware.threads=1,2 | path_star-2x4-gpt-1x16, sweep=NAME | hardware.threads=1, hardware.threads=2
+-m hardware=cpu,gpu | hardware=gpu, sweep=NAME | hardware=cpu
 -m sweep=a/b | letters, digits
 -m sweep=.. | letters, digits
 -m sweep=a,b | multirun/a, multirun/b | sweep
 -m hydra.sweep.dir= | path of a folder
 -m hydra.sweep.dir=bad.txt | File exists | bad.txt
 -m seed=1,2 hydra.sweep.subdir=x | not supported
+-m hydra.job.chdir=true | not supported
 -m hydra/sweeper=nothing | no such choice, basic
 -m hydra.launcher.workers=0 | out of range, above 0
 -m hydra.launcher.worker=1 | no such key, did you mean workers
+-m hydra.launcher.workers=two | integer
+-m hydra.launcher.stop_after=-1 | out of range, above 0
+-m hydra/launcher=nothing | basic, pool, ray, submitit_local, submitit_slurm
+-m hydra/launcher=submitit_slurm | srun
+-m hydra/launcher=submitit_slurm hydra.launcher.partion=x | no such key, partition
+-m hydra/launcher=submitit_slurm hydra.launcher.timeout_min=soon | integer
+-m hydra/launcher=ray hydra.launcher.remote=3 | dictionary
+-m hydra.launcher._target_=os.getcwd | Launcher
+"""
+
+SEARCH = """
+hydra.sweeper.storage=nowhere:x | sqlite
+hydra.sweeper.trials=3 | no such key, n_trials
+hydra.sweeper.n_trials=0 | out of range, above 0
+dry_run=true | grid
+task.dgree=2,3 | no such key, degree
+objective=next_token,multi_token objective.horizn=1,2 | no such key
+hydra.sweeper.sampler._target_=os.getcwd | BaseSampler
 """
 
 NO_GPU = """
@@ -264,6 +291,8 @@ trian | did you mean train
 status | FOLDER
 status sweep sweep | unrecognized
 status --all sweep | unrecognized | --all
+status sweep --watch --json | --watch
+status sweep/stray | grid.json
 status nowhere | no such folder, folder of a sweep
 status . | grid.json, folder of a sweep
 status bad.txt | no such folder, folder of a sweep
@@ -282,6 +311,7 @@ resume cell_text | corrupt | cell_text/.hydra/cell.json
 resume cell_list | corrupt | cell_list/.hydra/cell.json
 resume results_cut | corrupt | results_cut/results.json
 resume run nonsense | cannot be read, KEY=VALUE
+resume run max_stps=40 | no such key, did you mean max_steps
 resume run seed=[1 | cannot be read, KEY=VALUE
 resume run seed=1,2 | several values
 resume run task=nothing | no such choice, addition, path_star
@@ -299,6 +329,8 @@ report run --all | unrecognized
 report sweep --where=nothing=1 | unknown, cell, sweep, group | nothing
 report sweep --where=seed> | COLUMN = VALUE | --where='seed>'
 report sweep --metric=nothing | unknown, solved
+report sweep --x=nothing | unknown, none
+report sweep --where=seed>9 | none of 1 runs | --where='seed>9'
 report nowhere | no such folder, sweep or of a run
 report sweep/stray | no results
 report results_cut | corrupt | results_cut/results.json
@@ -324,6 +356,7 @@ evaluate run task.degree=x | integer
 evaluate run task.degree= | integer
 evaluate run task.reverse=yes | true or false
 evaluate run task.test_file=bad.txt | line 2
+evaluate run task.test_file=missing.txt | No such file
 evaluate run seed=1,2 | KEY=VALUE, task, evaluation, hardware, seed
 evaluate run seed=[1 | cannot be read, KEY=VALUE
 evaluate run seed.x=1 | no such key, none
@@ -434,6 +467,7 @@ def complaint(place, monkeypatch, capsys):
     monkeypatch.chdir(place["folder"])
     monkeypatch.setenv("NETRC", "no-netrc")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda name: None)  # as where there is no Slurm
 
     def complain(words):
         before, code = place["files"], run(words)
@@ -469,6 +503,12 @@ def assert_row(row, complain, before=()):
 def test_train(complaint, row):
     smoke = [] if "experiment=" in row or "model=" in row.split(" | ")[0] else TINY.split()
     assert_row(row, complaint, ["train", *smoke])
+
+
+@rows(SEARCH)
+def test_search(complaint, row):
+    pytest.importorskip("optuna")
+    assert_row(row, complaint, ["train", "-m", *TINY.split(), "hydra/sweeper=optuna", "seed=0,1"])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")

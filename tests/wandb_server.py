@@ -1,39 +1,11 @@
-"""A W&B server with the operations that its client uses, and faults for it and for the run."""
+"""A W&B server with the operations that its client uses, and faults for it."""
 
 import gzip
 import json
-import os
 import re
-import signal
-import subprocess
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-import lightning.pytorch as pl
-
-
-class Fault(pl.Callback):
-    """Send a signal to this process before batch `at`; `service`: SIGKILL to its W&B service."""
-
-    def __init__(self, at: int, how: str):
-        self.at, self.how = at, how
-
-    def on_train_batch_start(self, trainer, *_):
-        if trainer.fit_loop.epoch_loop.total_batch_idx + 1 != self.at:
-            return
-        if self.how != "service":
-            os.kill(os.getpid(), signal.Signals[self.how])
-            return
-        command = ["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="]
-        for line in subprocess.check_output(command, text=True).splitlines():
-            pid, name = line.split()
-            if name == "wandb-core":
-                os.kill(int(pid), signal.SIGKILL)
-
-
-def fault(at, how):
-    return [f"callbacks.x.{word}" for word in ("_target_=wandb_server.Fault", f"at={at}", f"how={how}")]
 
 
 class Server:
