@@ -1,4 +1,4 @@
-"""How the cost of a training step grows, against the arithmetic and the bytes that it must cost."""
+"""Growth of the cost of a training step, against the arithmetic and the bytes that it must cost."""
 
 from __future__ import annotations
 

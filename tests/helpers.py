@@ -1,4 +1,4 @@
-"""What tests share: small tasks, small models, slow decoding, learning by heart, where a sweep stands."""
+"""Shared by tests: small tasks, small models, slow decoding, learning by heart, where a sweep stands."""
 
 import math
 import pkgutil
@@ -158,7 +158,7 @@ def carries_loss(objective, batch):
 
 
 def logits_seen(objective, batch):
-    """What the model's output layer gives out in one loss, call by call."""
+    """Return the output layer's logits in one loss, call by call."""
     seen, plain = [], objective.model.logits
     objective.model.logits = lambda hidden: (seen.append(plain(hidden)), seen[-1])[1]
     objective.loss(batch)

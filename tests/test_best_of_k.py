@@ -95,7 +95,7 @@ def test_neither_the_true_answer_nor_prompt_tokens_carry_loss():
 
 
 def test_overfits_one_batch_from_a_next_token_model():
-    """Where `init_from` starts: some answers are right now and then, and choosing does the rest."""
+    """As after `init_from`: some answers are right now and then, and choosing does the rest."""
     objective, batch = BestOfK(gpt(width=32), STAR, samples=32, judge="task"), rows(count=8)
     assert not learns(NextToken(objective.model, STAR), batch, 60)
     assert learns(objective, batch, 200, lr=1e-3), objective.diagnostics(batch)

@@ -10,7 +10,7 @@ SUM = Addition(digits=4)
 
 
 def deciding(task, prompt):
-    """Which answer positions decide: the first hop; digits left of a run of pairs that make 9.
+    """Return the answer positions that decide: the first hop; digits left of a run of pairs that make 9.
 
     The last pair begins no run.
     """

@@ -118,7 +118,7 @@ def step_of(checkpoint):
 
 @pytest.fixture
 def calm(workplace, capsys):
-    """What an undisturbed run leaves behind."""
+    """Return what an undisturbed run leaves."""
     assert run([*RUN, "hydra.run.dir=calm/run"]) == 0
     capsys.readouterr()
     return left_behind("calm")["run"]

@@ -16,7 +16,7 @@ def joint(mask="causal", horizon=3, **options):
 
 
 def slow_state(objective, hidden, tokens, gamma, heads):
-    """What predicts the token after `tokens`: the attention written out for its last query."""
+    """Return what predicts the token after `tokens`: the attention written out for its last query."""
     if not tokens:
         return hidden
     fetch = objective.fetch

@@ -12,7 +12,7 @@ KINDS = [(corruption, positions) for corruption in ("mask", "replace") for posit
 
 
 def inputs_of(objective, batch):
-    """What the model read in one loss, and the loss."""
+    """Return what the model read in one loss, and the loss."""
     read = []
     objective.model.register_forward_pre_hook(lambda _, arguments: read.append(arguments[0]))
     loss = objective.loss(batch).item()

@@ -190,7 +190,7 @@ def test_the_copy_is_refreshed_every_so_many_steps_and_across_a_checkpoint():
 
 @pytest.mark.parametrize("options", [{}, {"advantage": "group", "refresh": 4}], ids=["reinforce", "grpo"])
 def test_overfits_one_batch_from_a_next_token_model(options):
-    """Where `init_from` starts: some answers are right now and then, and reward does the rest."""
+    """As after `init_from`: some answers are right now and then, and reward does the rest."""
     model, batch = gpt(width=32), rows(STAR, 8)
     assert not learns(NextToken(model, STAR), batch, 60)
     objective = PolicyGradient(model, STAR, samples=32, **options)

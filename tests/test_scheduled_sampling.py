@@ -13,7 +13,7 @@ def at_step(objective, step):
 
 
 def passes(objective, batch):
-    """What the model read after the prompt in each pass, and the loss."""
+    """Return what the model read after the prompt in each pass, and the loss."""
     read = []
     hook = objective.model.register_forward_pre_hook(
         lambda _, arguments: read.append(arguments[0][:, STAR.prompt_length :])

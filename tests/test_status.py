@@ -1,4 +1,4 @@
-"""Where a sweep stands: quickly, without torch, with the time that is left."""
+"""The state of a sweep: quickly, without torch, with the time left."""
 
 import contextlib
 import json

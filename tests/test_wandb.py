@@ -1,4 +1,4 @@
-"""What a run leaves for Weights & Biases, read back from its offline file."""
+"""Data of a run in Weights & Biases, read back from its offline file."""
 
 import json
 import os

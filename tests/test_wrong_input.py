@@ -372,7 +372,7 @@ CHECKPOINTS = {
     **dict.fromkeys(["empty", "cut", "text", "foreign", "code", "hidden_code"], "last.ckpt: corrupt"),
     "larger": "blocks.7.weight",
 }
-"""What stands in the place of a checkpoint, and a fragment of the message."""
+"""Things in the place of a checkpoint, and a fragment of the message."""
 
 
 def rows(*tables):

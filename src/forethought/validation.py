@@ -67,7 +67,7 @@ _ACCEPTED = {
     "string_too_short": "a text that is not empty",
     "string_pattern_mismatch": "a text that matches {pattern}",
 }
-"""What is accepted, by pydantic's type of error."""
+"""Accepted values in words, by pydantic's type of error."""
 
 
 def _accepted(complaint: dict[str, Any]) -> str:
