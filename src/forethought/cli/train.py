@@ -10,8 +10,6 @@ from typing import Any
 from forethought.config_folder import list_choices
 from forethought.errors import InputError
 
-_SHOW = ("cfg", "info", "hydra_help", "shell_completion")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

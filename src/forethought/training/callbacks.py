@@ -149,9 +149,11 @@ class TrainingBar(RichProgressBar):
         if self.train_progress_bar_id is None:
             super().on_train_epoch_start(trainer, module)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *rest: Any) -> None:
-        *rest_, _ = rest
-        super().on_train_batch_end(trainer, *rest_, trainer.fit_loop.epoch_loop.total_batch_idx)
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        number = trainer.fit_loop.epoch_loop.total_batch_idx
+        super().on_train_batch_end(trainer, module, outputs, batch, number)
 
     def _get_train_description(self, current_epoch: int) -> str:
         return "training"
