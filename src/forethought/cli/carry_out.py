@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from forethought.cli.show import one_line, print_offline_runs, print_results
+from forethought.cli.show import one_line, print_results, print_wandb_commands
 from forethought.config import Composer
 from forethought.errors import Impossible, InputError
 from forethought.results import read_results
@@ -142,7 +142,7 @@ def _carry_out_single(plan: Plan) -> int:
         except Locked:
             print(f"{cell.name}: another process is running it")
             return 0
-    print_offline_runs(cell.folder, "")
+    print_wandb_commands(cell.folder)
     results = read_results(cell.folder)
     if results is None or results.status == "failed":
         reason = results.reason if results else "no results"
@@ -217,7 +217,7 @@ def _print_summary(cells: list[Cell]) -> int:
         if state not in finished and state not in elsewhere:
             print(f"  {state.state}: {state.name}: {state.detail}")
             print(f"    log: {folder / state.name / 'run.log'}")
-    print_offline_runs(folder, "*/")
+    print_wandb_commands(folder)
     print(f"next: forethought report {folder}")
     return 0 if len(finished) + len(elsewhere) == len(cells) else 1
 
