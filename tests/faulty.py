@@ -40,6 +40,17 @@ class Faulty(NextToken):
         return super().loss(batch)
 
 
+class Logging(NextToken):
+    """Next-token prediction that logs two metrics of its own."""
+
+    def loss(self, batch):
+        self.log("mine/rows", float(len(batch)))
+        return super().loss(batch)
+
+    def diagnostics(self, batch):
+        return {"mine": torch.full((len(batch),), 3.0)}
+
+
 class Fault(pl.Callback):
     """Something that happens before batch `at`, or after it (`crash`, weights that go `astray`).
 
