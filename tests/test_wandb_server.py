@@ -107,7 +107,8 @@ def test_a_killed_run_is_the_same_one_when_it_resumes(server, monkeypatch):
     there = run_at(server, folder)
     assert training_losses(there["history"]) == losses_on_disk(folder)
     assert len(losses_on_disk(folder)) == 6
-    assert there["summary"]["train/loss"] == {"min": min(loss for _, loss in losses_on_disk(folder))}
+    losses = [loss for _, loss in losses_on_disk(folder)]
+    assert there["summary"]["train/loss"] == {"min": min(losses), "last": losses[-1]}
     assert there["exitcode"] == 0
 
 
@@ -129,21 +130,23 @@ def test_results_are_on_disk_before_anything_is_published(server, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_sessions_of_an_offline_run_are_synced_as_one(server):
-    words = [*ONLINE, "logger.mode=offline", "max_steps=30", "optimizer.lr=10.0"]  # the loss rises
-    assert run([*words, fault(20, "SIGTERM")]) == 143
-    assert run(words) == 0
+@pytest.mark.parametrize("modes", ["offline offline", "online online", "online offline", "offline online"])
+def test_a_stopped_run_is_one_run_when_it_resumes(server, modes):
+    words = [*ONLINE, "max_steps=30", "optimizer.lr=10.0"]  # the loss rises
+    first, second = (f"logger.mode={mode}" for mode in modes.split())
+    assert run([*words, first, fault(13, "SIGTERM")]) == 143
     folder = folder_of_run()
-    sessions = list(folder.glob("wandb/offline-run-*"))
-    assert len(sessions) == 2
-    sync(*sessions)
-    there = run_at(server, folder)
+    sync(*folder.glob("wandb/offline-run-*"))
+    assert [row["_step"] for row in run_at(server, folder)["history"]] == [5, 10]
+    assert run_at(server, folder)["exitcode"] == 0
+    assert run([*words, second]) == 0
+    sync(*folder.glob("wandb/offline-run-*"))
+    (there,) = server.runs.values()
+    assert [row["_step"] for row in there["history"]] == [5, 10, 15, 20, 25, 30]
     assert training_losses(there["history"]) == losses_on_disk(folder)
-    steps = [row["_step"] for row in there["history"]]
-    assert steps == sorted(set(steps))
     losses = [loss for _, loss in losses_on_disk(folder)]
-    assert losses.index(min(losses)) < 4  # in the first session
-    assert there["summary"]["train/loss"] == {"min": min(losses)}
+    assert losses.index(min(losses)) < 2  # before it was stopped
+    assert there["summary"]["train/loss"] == {"min": min(losses), "last": losses[-1]}
 
 
 @pytest.mark.slow

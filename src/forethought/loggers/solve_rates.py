@@ -6,7 +6,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 from forethought.results import Results
@@ -69,11 +68,12 @@ def solve_rates(runs: Iterable[Results]) -> SolveRates:
 
 def _settings(run: Results) -> dict[str, Any]:
     """Return the settings of a run that its command line or its experiment file gives, without the seed."""
-    keys = (word.lstrip("+~").partition("=")[0] for word in run.overrides)
-    settings = {"objective": run.choices["objective"]}
+    keys = [word.lstrip("+~").partition("=")[0] for word in run.overrides]
+    settings: dict[str, Any] = {"objective": run.choices["objective"]}
     for key in keys:
         if key.split(".")[0] not in NOT_IDENTITY | {"seed", "experiment"}:
-            settings[key] = run.choices.get(key) or reduce(
-                lambda node, part: (node or {}).get(part), key.split("."), run.config
-            )
+            value: Any = run.config
+            for part in key.split("."):
+                value = (value or {}).get(part)
+            settings[key] = run.choices.get(key, value)
     return settings

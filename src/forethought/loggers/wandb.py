@@ -108,12 +108,20 @@ class WandB(Logger):
             )
             for name, best in _BEST.items():
                 self._run.define_metric(name, summary=f"{best},last")
-            # The curves of earlier stretches that this session lacks: offline, killed, or without W&B.
-            for row in read_curves(cell.folder / "metrics.csv"):
-                step = int(row.pop("step"))
-                if step >= self._run.starting_step:
-                    self.log_metrics(row, step)
+            self._log_earlier_stretches(self._run, read_curves(cell.folder / "metrics.csv"))
         return self._run
+
+    def _log_earlier_stretches(self, run: Any, rows: list[dict[str, float]]) -> None:
+        """Log the curves that W&B lacks: of a run that was offline, killed, or without W&B."""
+        earlier = [] if run.disabled else _earlier_sessions(run)
+        first = run.starting_step
+        if run.offline and rows and any(_is_sent(session) for session in earlier):
+            first = int(rows[-1]["step"]) + 1  # `wandb sync` appends
+        for row in rows:
+            if row["step"] >= first:
+                self.log_metrics(row, int(row["step"]))
+        if first == 0:
+            _set_aside(earlier)
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -179,13 +187,16 @@ class WandB(Logger):
         about = {"group": name[:128], "job_type": "summary", "tags": [clean(name)]}
         # Without `resume`, the run replaces the one that an earlier part of the sweep has left.
         run = self._start(folder, folder, f"summary of {name}", resume=None, **about)
+        _set_aside(_earlier_sessions(run))
         with _finishing(run):
             rates = solve_rates(collect(folder)).lines
             for at in sorted({at for line in rates.values() for at in line}):
                 run.log({name: line[at] for name, line in rates.items() if at in line}, step=at)
             _log_errors(lambda: _log_plots(run, folder))
 
-    def _start(self, home: Path, folder: Path, name: str, resume: str | None = "allow", **about: Any) -> Any:
+    def _start(
+        self, home: Path, folder: Path, name: str, resume: Literal["allow"] | None = "allow", **about: Any
+    ) -> Any:
         """Start a W&B run.
 
         Args:
@@ -202,7 +213,6 @@ class WandB(Logger):
                 # W&B's service may have another current folder.
                 dir=wandb_folder(folder).parent.absolute(),
                 mode=mode,
-                # `wandb sync` then replaces what the server has: an offline session has all curves.
                 resume=resume if mode == "online" else None,
                 reinit="create_new",
                 settings=wandb.Settings(
@@ -223,16 +233,13 @@ class WandB(Logger):
             with suppress(OSError):  # W&B then takes a temporary folder
                 wandb_folder(folder).mkdir(parents=True, exist_ok=True)
         try:
-            run = start(mode)
+            return start(mode)
         except Exception as error:
             if self.mode == "online":
                 raise
             log.warning("W&B: %s; offline instead", error)
             _log_errors(wandb.teardown)  # its service has died, or holds the run for the server that is away
-            run = start("offline")
-        if not run.disabled:
-            _log_errors(lambda: _set_aside_earlier_sessions(run))
-        return run
+            return start("offline")
 
     def _mode(self) -> _Mode:
         if self.mode != "auto":
@@ -270,13 +277,22 @@ def _id(home: Path, name: str, chosen: str | None) -> str:
     return id
 
 
-def _set_aside_earlier_sessions(run: Any) -> None:
-    """Move the local files of a run's earlier sessions to `earlier/`: the new session has their curves."""
+def _earlier_sessions(run: Any) -> list[Path]:
+    """Return the local folders of a run that earlier processes have left."""
     now = Path(run.dir).parent
-    for session in now.parent.iterdir():
-        if session != now and re.fullmatch(rf"(offline-)?run-\d+_\d+-{re.escape(run.id)}", session.name):
-            (now.parent / "earlier").mkdir(exist_ok=True)
-            session.rename(now.parent / "earlier" / session.name)
+    name = re.compile(rf"(offline-)?run-\d+_\d+-{re.escape(run.id)}")
+    return [path for path in now.parent.iterdir() if name.fullmatch(path.name) and path != now]
+
+
+def _is_sent(session: Path) -> bool:
+    return session.name.startswith("run-") or any(session.glob("*.synced"))
+
+
+def _set_aside(sessions: list[Path]) -> None:
+    """Move sessions out of sight of `wandb leet` and `wandb sync`: the present one has all their curves."""
+    for session in sessions:
+        (session.parent / "earlier").mkdir(exist_ok=True)
+        session.rename(session.parent / "earlier" / session.name)
 
 
 def _log_plots(run: Any, folder: Path) -> None:
