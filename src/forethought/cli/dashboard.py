@@ -70,7 +70,7 @@ def workspace(runs: list[Results], entity: str, project: str) -> Any:
     import wandb_workspaces.workspaces as workspaces
     from wandb_workspaces.expr import And, Metric
 
-    from forethought.loggers.solve_rates import solve_rates
+    from forethought.loggers.solve_rates import clean, solve_rates
     from forethought.report.plots import PLOTS
 
     metrics = list(dict.fromkeys(name for run in runs for name in run.metrics))
@@ -115,7 +115,7 @@ def workspace(runs: list[Results], entity: str, project: str) -> Any:
         sections=sections,
         settings=workspaces.WorkspaceSettings(max_runs=100),
         runset_settings=workspaces.RunsetSettings(
-            filters=And(Metric("Group") == sweep if sweep is not None else Metric("Name") == runs[0].cell),
+            filters=And(Metric("Group") == sweep if sweep else Metric("Name") == clean(runs[0].cell, 128)),
             pinned_columns=[f"summary:{name}" for name in _COLUMNS],
         ),
     )
