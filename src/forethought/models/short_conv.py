@@ -40,7 +40,8 @@ class ShortConv(nn.Conv1d):
             block: number of the block that reads the output, the key in `cache.windows`.
             myopic: tokens before a position get no gradient from it.
         """
-        mixed, window = causal_conv(self, x.detach() if myopic else x, cache and cache.windows.get(block))
+        window = cache.windows.get(block) if cache else None
+        mixed, window = causal_conv(self, x.detach() if myopic else x, window)
         if cache is not None:
             cache.windows[block] = window
         if myopic:
