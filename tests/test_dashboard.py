@@ -119,7 +119,7 @@ def test_what_is_missing_is_said_in_one_line(server, capsys, monkeypatch):
     assert run([*OFFLINE, "seed=1"]) == 0
     with monkeypatch.context() as patched:
         patched.setitem(sys.modules, "wandb_workspaces", None)
-        assert complaint(capsys).endswith("pip install 'forethought[dashboard]'")
+        assert complaint(capsys).endswith("pip install -e '.[dashboard]'")
     pytest.importorskip("wandb_workspaces", reason="needs the extra [dashboard]")
     server.fault, server.fault_after = 403, ""  # the answer to the first look
     assert "rejects" in complaint(capsys)

@@ -35,20 +35,25 @@ class Answerer(Objective):
         return self._rule(prompt, prompt[:, :0] if prefix is None else prefix)
 
     def _rule(self, prompt, prefix):
-        """The whole answer from a prefix: the first arm that starts like it, by default the first listed."""
+        """The whole answer from a prefix: the first arm that starts like it, by default the first listed.
+
+        The rule `ends` reads no answer token: it copies start and goal, and takes the first arm between.
+        """
         _, _, start, goal = self.task._graph(prompt)
         arms = self.task._arms(prompt)
         choice = torch.zeros(len(prompt), dtype=torch.long)
         if self.rule == "plan":
             choice = (arms[:, :, -1] == goal).int().argmax(1)
-        if prefix.shape[1] > 1 and self.rule != "plan":
+        if prefix.shape[1] > 1 and self.rule == "cheat":
             choice = (arms[:, :, 0] == prefix[:, 1:2]).int().argmax(1)
         arm = arms[torch.arange(len(prompt)), choice]
+        if self.rule == "ends":
+            arm = torch.cat([arm[:, :-1], goal], 1)
         return torch.cat([start, arm], 1)
 
 
-def rows(count=3000):
-    return TASK.sample(count, Draws(0))
+def rows(count=3000, task=TASK):
+    return task.sample(count, Draws(0))
 
 
 def test_a_planner_is_solved():
@@ -68,7 +73,17 @@ def test_a_cheater_is_a_shortcut():
     assert metrics["forced_local_accuracy"] == metrics["forced_token_accuracy_3"] == 1
     assert metrics["given_decision_accuracy"] == metrics["follows_wrong_decision"] == 1
     assert metrics["chance"] == metrics["decision_chance"] == 1 / 3
+    assert metrics["blind_local_accuracy"] < 0.9
     assert verdict(metrics, 0.95) == "shortcut"
+
+
+def test_who_reads_no_answer_token_takes_no_shortcut():
+    """On three nodes an arm, the prompt gives all tokens away but the decision."""
+    task = PathStar(degree=2, path_length=3)
+    metrics = diagnose(Answerer(task, "ends"), rows(task=task))
+    assert metrics["accuracy"] == metrics["decision_accuracy"] == pytest.approx(0.5, abs=0.05)
+    assert metrics["forced_local_accuracy"] == metrics["blind_local_accuracy"] == 1
+    assert verdict(metrics, 0.95, task.needs_plan) == "guessing"
 
 
 def test_without_a_teacher_there_are_no_teacher_forced_metrics():
@@ -87,6 +102,7 @@ def test_evaluation_leaves_the_mode_of_training():
     ("changed", "expected"),
     [
         ({}, "shortcut"),
+        ({"blind_local_accuracy": 0.9}, "guessing"),
         ({"accuracy": 0.95}, "solved"),
         ({"accuracy": 0.949}, "shortcut"),
         ({"forced_local_accuracy": 0.98}, "partial"),
@@ -103,10 +119,13 @@ def test_verdicts(changed, expected):
         "accuracy": 0.5,
         "decision_accuracy": 0.5,
         "forced_local_accuracy": 0.995,
+        "blind_local_accuracy": 0.6,
         "chance": 0.5,
         "decision_chance": 0.5,
     }
     assert verdict({**plateau, **changed}, 0.95) == expected
+    reversed_answer = verdict({**plateau, **changed}, 0.95, needs_plan=False)
+    assert reversed_answer == expected.replace("shortcut", "guessing")
 
 
 def test_examples_say_what_the_model_wrote():

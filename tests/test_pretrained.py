@@ -203,11 +203,13 @@ def test_an_unknown_name(gpt2_checkpoint, monkeypatch):
 
 def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
-    with pytest.raises(InputError, match=r"^model.name=gpt2: transformers is missing; .*\[pretrained\]`$"):
+    with pytest.raises(
+        InputError, match=r"^model.name=gpt2: transformers is missing; .*'\.\[pretrained\]'`$"
+    ):
         model("gpt2")
 
 
 def test_without_peft(checkpoint, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
-    with pytest.raises(InputError, match=r"^model.lora_rank=2: peft is missing; .*\[pretrained\]`$"):
+    with pytest.raises(InputError, match=r"^model.lora_rank=2: peft is missing; .*'\.\[pretrained\]'`$"):
         model(checkpoint("gpt2"), lora_rank=2)

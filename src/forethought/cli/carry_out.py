@@ -235,8 +235,8 @@ def _print_plan(plan: Plan, with_estimate: bool) -> None:
         print(f"would run   {cell.name}")
     plan.print_edits()
     print(
-        f"{len(plan.cells)} cells: {len(plan.finished)} finished, {len(plan.waiting)} to run; "
-        f"and {len(plan.impossible)} impossible"
+        f"{len(plan.cells)} cells: {len(plan.finished)} finished, {len(plan.waiting)} to run"
+        + f"; and {len(plan.impossible)} impossible" * bool(plan.impossible)
     )
     if plan.waiting and with_estimate:
         from forethought.training.probe import seconds_of_cells

@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
         import wandb_workspaces  # noqa: F401
     except ImportError:
         raise InputError(
-            "dashboard: wandb-workspaces is missing; run pip install 'forethought[dashboard]'"
+            "dashboard: wandb-workspaces is missing; run pip install -e '.[dashboard]'"
         ) from None
     print(f"dashboard: {_save(runs)}")
     print_wandb_commands(folder if runs[0].sweep is None or (folder / GRID_FILE).exists() else folder.parent)

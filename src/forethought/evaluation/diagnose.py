@@ -24,12 +24,13 @@ def diagnose(
     chunk: int = 2000,
     clever_hans: bool = True,
 ) -> dict[str, float]:
-    """Return metrics by name (docs/METRICS.md), without their `test/` or `val/`.
+    """Return metrics by name (docs/REPORT.md), without their `test/` or `val/`.
 
     Args:
         rows: B rows; they are read in pieces of `chunk`.
         temperature: 0 decodes greedily.
-        clever_hans: also hand the model a right and a wrong decision, which costs two more decodings.
+        clever_hans: also hand the model other answer tokens than the true ones, which costs two more
+            decodings and one more reading.
     """
     training = objective.training
     objective.eval()
@@ -119,9 +120,13 @@ class Diagnosis:
     def _clever_hans(self, batch: Batch) -> None:
         """Hand the model the right decision, then a wrong one: does it merely follow?
 
+        Before, hand it the answer of another row: which tokens are right without the row's own?
+
         Source: Bachmann & Nagarajan, ICML 2024, §4. Rows are handed all tokens up to the last position
         that is deciding in any row, so only tasks whose decision stands at a fixed place take part.
         """
+        blind = self.objective.answer_logits(Batch(batch.prompt, batch.answer.roll(1, 0))).argmax(2)
+        self._add("blind_local_accuracy", (blind == batch.answer)[~self.task.decision_mask(batch)])
         wrong = self.task.distract(batch)
         if wrong is None or self.task.following is None:
             return

@@ -2,20 +2,26 @@
 
 from forethought.results import Verdict
 
-# A later token read off the true prefix is as good as certain; a decision is at chance while it is
-# within a tenth of the way from chance to certainty.
-_READ_OFF = 0.99
+# A token that follows by a local rule is as good as certain. A decision is at chance while it is within a
+# tenth of the way from chance to certainty. Tokens are read off earlier ones if a tenth of them is lost
+# with those.
+_LOCAL = 0.99
 _TENTH = 0.1
 
 
-def verdict(metrics: dict[str, float], solve_threshold: float) -> Verdict:
+def verdict(metrics: dict[str, float], solve_threshold: float, needs_plan: bool = True) -> Verdict:
     """Return the verdict for metrics with the names of `diagnose`.
 
     * `solved`: accuracy reached the threshold.
-    * `shortcut`: with the true prefix every other token is read off, while the decision stands at
-      chance. This is the Clever Hans failure.
+    * `shortcut`: with the true prefix all other tokens are right, and they are read off earlier answer
+      tokens, while the decision stands at chance. This is the Clever Hans failure.
+    * `guessing`: likewise, but the other tokens are right without earlier answer tokens (as with three nodes
+      on an arm, start and goal of which the prompt gives away), or no token needs a plan.
     * `undertrained`: clearly below what a guesser gets: not even the local rules are learned.
     * `partial`: anything between.
+
+    Args:
+        needs_plan: `Task.needs_plan`.
     """
     chance, decision_chance = metrics["chance"], metrics["decision_chance"]
     if metrics["accuracy"] >= solve_threshold:
@@ -23,8 +29,10 @@ def verdict(metrics: dict[str, float], solve_threshold: float) -> Verdict:
     must_plan = decision_chance < 1
     away = abs(metrics.get("decision_accuracy", 1.0) - decision_chance)
     at_chance = away <= _TENTH * (1 - decision_chance)
-    if must_plan and at_chance and metrics.get("forced_local_accuracy", 0.0) >= _READ_OFF:
-        return "shortcut"
+    local = metrics.get("forced_local_accuracy", 0.0)
+    if must_plan and at_chance and local >= _LOCAL:
+        read_off = local - metrics.get("blind_local_accuracy", local) >= _TENTH
+        return "shortcut" if needs_plan and read_off else "guessing"
     if metrics["accuracy"] < (1 - _TENTH) * chance:
         return "undertrained"
     return "partial"

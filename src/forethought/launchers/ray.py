@@ -31,7 +31,7 @@ class Ray(Launcher):
 
     def check(self) -> None:
         if find_spec("ray") is None:
-            raise InputError("hydra/launcher=ray: ray is missing; run pip install 'forethought[ray]'")
+            raise InputError("hydra/launcher=ray: ray is missing; run pip install -e '.[ray]'")
 
     def run(self, cells: list[Cell], on_end: OnEnd) -> None:
         import ray

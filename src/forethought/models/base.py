@@ -2,18 +2,22 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
+from forethought.models.short_conv import Cache, ShortConv
 
 M = TypeVar("M", bound=nn.Module)
 
 ModelInput = Int[Tensor, "B T"] | Float[Tensor, "B T D"]
 """Token ids, or embeddings (`Model.embed`) if an objective builds its own input."""
+
+Conv = Literal["none", "input", "blocks"]
+"""Where a model has short causal convolutions (`ShortConv`)."""
 
 
 class Model(nn.Module, ABC):
@@ -22,7 +26,9 @@ class Model(nn.Module, ABC):
     A subclass takes `vocabulary_size` (V), `context_length` (the longest sequence T) and options with
     defaults. It calls `super().__init__(width, mask)`, sets `embedding`, and defines `forward` and
     `init_cache`. Every objective that reads tokens and predicts the next ones then works, by `embed`,
-    `forward`, `init_cache` and `logits`; so do those that build their own input.
+    `forward`, `init_cache` and `logits`; so do those that build their own input. With the option `conv`,
+    it also passes `conv` and its number of layers, and `forward` passes the input of each block through
+    `convolve`.
 
     The abilities below are optional. An objective looks for the method, or for the argument by its name,
     and rejects a model without it.
@@ -47,6 +53,9 @@ class Model(nn.Module, ABC):
         mask: attention mask, one of `masks`. `causal`: each token sees itself and the tokens before.
             `prefix`: in addition, all prompt tokens see each other. `full`: all tokens see each other.
 
+        conv: `input`: a `ShortConv` on the embeddings, before positions are added; `blocks`: one more
+            before each further block. Blocks of `new_block` have none.
+
     Raises:
         Impossible: `mask` is not among `masks`.
     """
@@ -57,7 +66,7 @@ class Model(nn.Module, ABC):
     embedding: nn.Embedding
     """The token embedding; `embed` calls it once, so that a hook on it sees the embeddings."""
 
-    def __init__(self, width: int, mask: str = "causal") -> None:
+    def __init__(self, width: int, mask: str = "causal", conv: Conv = "none", layers: int = 1) -> None:
         super().__init__()
         if mask not in self.masks:
             raise Impossible(
@@ -65,6 +74,9 @@ class Model(nn.Module, ABC):
             )
         self.width = width
         self.mask = mask
+        self.conv = conv
+        count = {"none": 0, "input": 1, "blocks": layers}[conv]
+        self.convs = nn.ModuleList(ShortConv(width) for _ in range(count))
 
     @classmethod
     def for_task(cls: type[M], task: Any, extra_positions: int = 0, **options: Any) -> M:
@@ -99,6 +111,27 @@ class Model(nn.Module, ABC):
     def embed(self, tokens: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
         """Return token embeddings. `forward` adds positions, if the architecture has any."""
         return self.embedding(tokens)
+
+    def convolve(
+        self,
+        block: int,
+        x: Float[Tensor, "B T D"],
+        cache: Cache | None = None,
+        myopic: bool = False,
+        positions: Int[Tensor, " T"] | Int[Tensor, "B T"] | None = None,
+        attention_mask: Bool[Tensor, "T T"] | Bool[Tensor, "B T T"] | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """Return the input of a block, from 0, with its convolution added, if it has one.
+
+        Args:
+            positions, attention_mask: if both are given, neighbours are found by their positions.
+        """
+        if self.conv == "none" or (self.conv == "input" and block > 0):
+            return x
+        conv: Any = self.convs[block % len(self.convs)]  # a looped model passes its blocks several times
+        if positions is not None and attention_mask is not None:
+            return conv.by_position(x, positions, attention_mask)
+        return conv(x, cache, block, myopic)
 
     def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
         """Return logits from hidden states, by default with the weights of the token embedding."""

@@ -11,13 +11,14 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible, InputError
-from forethought.models.base import Model, ModelInput
+from forethought.models.base import Conv, Model, ModelInput
 from forethought.models.kernels import Embedding, gelu
+from forethought.models.short_conv import Cache, ShortConv
 from forethought.validation import Layers, validated
 
 
 @dataclass
-class KVCache:
+class KVCache(Cache):
     """Keys and values of the tokens read so far."""
 
     blocks: list[Float[Tensor, "2 B H S E"]]
@@ -60,8 +61,9 @@ class GPT(Model):
         heads: PositiveInt = 4,
         positions: Literal["learned", "rotary"] = "learned",
         mask: Literal["causal", "prefix", "full"] = "causal",
+        conv: Conv = "none",
     ) -> None:
-        super().__init__(width, mask)
+        super().__init__(width, mask, conv, layers)
         factor = 2 if positions == "rotary" else 1  # channels are rotated in pairs
         if width % (factor * heads):
             raise Impossible(
@@ -116,6 +118,8 @@ class GPT(Model):
                 "model.positions=rotary"
             )
         hidden = x if x.is_floating_point() else self.embed(x)
+        hidden = self.convolve(0, hidden, cache, myopic, positions, attention_mask)
+        given = positions, attention_mask
         if positions is None:
             positions = torch.arange(past, past + length, device=x.device)
         rotation = self._rotation(positions)
@@ -123,10 +127,14 @@ class GPT(Model):
             hidden = hidden + self.position(positions)
         if attention_mask is None:
             attention_mask = self._attention_mask(length, past, prompt_length, x.device)
-        stack = self.stack[:-1] if trunk else self.stack
-        for index, block in enumerate(stack, 1):
-            block_cache = cache.blocks[index - 1][:, :, :, : past + length] if cache else None
-            narrow = last if index == len(stack) and not (myopic or trunk) else None
+        final = len(self.stack) - 1
+        for index, block in enumerate(self.stack):
+            if index > 0:
+                hidden = self.convolve(index, hidden, cache, myopic, *given)
+            if trunk and index == final:
+                break
+            block_cache = cache.blocks[index][:, :, :, : past + length] if cache else None
+            narrow = last if index == final and not myopic else None
             hidden = block(hidden, attention_mask, rotation, block_cache, myopic, last=narrow)
         if cache:
             cache.length += length
@@ -320,6 +328,9 @@ class MLP(nn.Module):
 
 def initialise(module: nn.Module, depth: int) -> None:
     """Draw GPT-2's initial weights for a module of a model in which a token passes `depth` blocks."""
+    for part in module.modules():
+        if isinstance(part, ShortConv):
+            part.reset_parameters()
     for name, parameter in module.named_parameters():
         if parameter.ndim == 2:
             residual = name.endswith(("attention.output.weight", "mlp.output.weight"))

@@ -10,9 +10,10 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
-from forethought.models.base import Model, ModelInput
+from forethought.models.base import Conv, Model, ModelInput
 from forethought.models.gpt import GPTBlock, initialise, rotary, rotate
 from forethought.models.kernels import Embedding
+from forethought.models.short_conv import Cache
 from forethought.validation import Layers, validated
 
 
@@ -47,7 +48,7 @@ class Memory:
 
 
 @dataclass
-class InfiniCache:
+class InfiniCache(Cache):
     """Memories of all blocks."""
 
     memories: list[Memory]
@@ -89,8 +90,9 @@ class InfiniGPT(Model):
         segment_length: PositiveInt = 16,
         update: Literal["linear", "delta"] = "linear",
         mask: Literal["causal", "prefix", "full"] = "causal",
+        conv: Conv = "none",
     ) -> None:
-        super().__init__(width, mask)
+        super().__init__(width, mask, conv, layers)
         if width % (2 * heads):
             raise Impossible(
                 f"model.width={width}: not supported with model.heads={heads}; use a multiple of {2 * heads}"
@@ -111,10 +113,12 @@ class InfiniGPT(Model):
     ) -> Float[Tensor, "B T D"]:
         hidden = x if x.is_floating_point() else self.embed(x)
         memories = cache.memories if cache else [self._empty(len(x)) for _ in self.blocks]
-        passed = len(self.blocks) - trunk
-        for block, memory in zip(self.blocks[:passed], memories[:passed], strict=True):
+        for index, (block, memory) in enumerate(zip(self.blocks, memories, strict=True)):
+            hidden = self.convolve(index, hidden, cache)
+            if trunk and block is self.last_block:
+                return hidden
             hidden = block(hidden, memory)
-        return hidden if trunk else self.norm(hidden)
+        return self.norm(hidden)
 
     @property
     def last_block(self) -> nn.Module:

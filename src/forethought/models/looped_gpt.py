@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import PositiveInt
 from torch import nn
 
+from forethought.models.base import Conv
 from forethought.models.gpt import GPT
 from forethought.validation import Layers, validated
 
@@ -39,9 +40,10 @@ class LoopedGPT(GPT):
         heads: PositiveInt = 4,
         positions: Literal["learned", "rotary"] = "learned",
         mask: Literal["causal", "prefix", "full"] = "causal",
+        conv: Conv = "none",
     ) -> None:
         self.loops = loops  # before `GPT` draws the weights, whose scale depends on it
-        super().__init__(vocabulary_size, context_length, layers, width, heads, positions, mask)
+        super().__init__(vocabulary_size, context_length, layers, width, heads, positions, mask, conv)
 
     @property
     def stack(self) -> list[nn.Module]:

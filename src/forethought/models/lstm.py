@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from forethought.models.base import Model, ModelInput
 from forethought.models.kernels import Embedding
+from forethought.models.short_conv import Cache
 from forethought.validation import Layers, validated
 
 
 @dataclass
-class LSTMCache:
+class LSTMCache(Cache):
     """Output and cell of every layer after the tokens read so far."""
 
     memory: tuple[Float[Tensor, "L B D"], Float[Tensor, "L B D"]]
@@ -33,6 +34,7 @@ class LSTM(Model):
 
     Args:
         width: D, of the embeddings, outputs and cells.
+        conv: `blocks` is not supported: the layers are one kernel.
         others: as for `Model`.
     """
 
@@ -44,8 +46,9 @@ class LSTM(Model):
         layers: Layers = 2,
         width: PositiveInt = 128,
         mask: Literal["causal", "prefix", "full"] = "causal",
+        conv: Literal["none", "input"] = "none",
     ) -> None:
-        super().__init__(width, mask)
+        super().__init__(width, mask, conv)
         self.embedding = Embedding(vocabulary_size, width)
         self.lstm = nn.LSTM(width, width, layers, batch_first=True)
         self.initialise(self)
@@ -57,6 +60,9 @@ class LSTM(Model):
             if name == "embedding.weight":
                 nn.init.normal_(parameter, std=0.1)
                 continue
+            if name.startswith("convs"):
+                nn.init.normal_(parameter, std=0.3)
+                continue
             nn.init.uniform_(parameter, -(self.width**-0.5), self.width**-0.5)
             if "bias_ih" in name:  # bias_hh, which torch adds to it, keeps its random values
                 parameter[self.width : 2 * self.width] = 1
@@ -65,7 +71,9 @@ class LSTM(Model):
         self, x: ModelInput, prompt_length: int = 0, cache: LSTMCache | None = None
     ) -> Float[Tensor, "B T D"]:
         embedded = x if x.is_floating_point() else self.embed(x)
-        hidden, memory = run_lstm(self.lstm, embedded, cache.memory if cache else None)
+        hidden, memory = run_lstm(
+            self.lstm, self.convolve(0, embedded, cache), cache.memory if cache else None
+        )
         if cache:
             cache.memory = memory
         return hidden

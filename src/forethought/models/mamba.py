@@ -11,11 +11,12 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from forethought.models.base import Conv
+from forethought.models.short_conv import causal_conv
 from forethought.models.state_space import (
     Backend,
     MixerCache,
     StateSpaceModel,
-    causal_conv,
     full_precision,
     kernel_for,
     require_backend,
@@ -63,10 +64,11 @@ class Mamba(StateSpaceModel):
         conv_width: PositiveInt = 4,
         backend: Backend = "auto",
         mask: Literal["causal", "prefix", "full"] = "causal",
+        conv: Conv = "none",
     ) -> None:
         require_backend(backend, SCAN_KERNEL)
         new_mixer = partial(MambaMixer, width, state_size, expand, conv_width, backend)
-        super().__init__(vocabulary_size, layers, width, new_mixer, mask)
+        super().__init__(vocabulary_size, layers, width, new_mixer, mask, conv)
 
 
 class MambaMixer(nn.Module):

@@ -10,11 +10,12 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
+from forethought.models.base import Conv
+from forethought.models.short_conv import causal_conv
 from forethought.models.state_space import (
     Backend,
     MixerCache,
     StateSpaceModel,
-    causal_conv,
     full_precision,
     kernel_for,
     require_backend,
@@ -55,6 +56,7 @@ class Mamba2(StateSpaceModel):
         chunk: PositiveInt = 32,
         backend: Backend = "auto",
         mask: Literal["causal", "prefix", "full"] = "causal",
+        conv: Conv = "none",
     ) -> None:
         if expand * width % head_width:
             raise Impossible(
@@ -63,7 +65,7 @@ class Mamba2(StateSpaceModel):
             )
         require_backend(backend, SSD_KERNEL)
         new_mixer = partial(Mamba2Mixer, width, state_size, expand, head_width, conv_width, chunk, backend)
-        super().__init__(vocabulary_size, layers, width, new_mixer, mask)
+        super().__init__(vocabulary_size, layers, width, new_mixer, mask, conv)
 
 
 class Mamba2Mixer(nn.Module):

@@ -190,7 +190,7 @@ def import_transformers(name: str) -> Any:
         import transformers
     except ImportError:
         raise InputError(
-            f"model.name={name}: transformers is missing; run `pip install forethought[pretrained]`"
+            f"model.name={name}: transformers is missing; run `pip install -e '.[pretrained]'`"
         ) from None
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -292,7 +292,7 @@ def add_lora(backbone: nn.Module, rank: int) -> None:
         import peft
     except ImportError:
         raise InputError(
-            f"model.lora_rank={rank}: peft is missing; run `pip install forethought[pretrained]`"
+            f"model.lora_rank={rank}: peft is missing; run `pip install -e '.[pretrained]'`"
         ) from None
     config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear")
     try:

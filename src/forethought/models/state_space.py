@@ -11,13 +11,13 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from forethought.errors import InputError
-from forethought.models.base import Model, ModelInput
+from forethought.models.base import Conv, Model, ModelInput
 from forethought.models.kernels import Embedding
+from forethought.models.short_conv import Cache
 
 Backend = Literal["auto", "torch", "mamba_ssm"]
 
@@ -34,7 +34,7 @@ class MixerCache:
 
 
 @dataclass
-class MambaCache:
+class MambaCache(Cache):
     """One cache for each mixer, of a size that does not grow with the tokens read."""
 
     mixers: list[MixerCache]
@@ -60,8 +60,9 @@ class StateSpaceModel(Model):
         width: int,
         new_mixer: Callable[[], nn.Module],
         mask: str,
+        conv: Conv,
     ) -> None:
-        super().__init__(width, mask)
+        super().__init__(width, mask, conv, layers)
         self.new_mixer = new_mixer
         self.backbone = Backbone(
             vocabulary_size, width, [MambaBlock(width, new_mixer()) for _ in range(layers)]
@@ -108,9 +109,12 @@ class StateSpaceModel(Model):
         self, x: ModelInput, prompt_length: int = 0, cache: MambaCache | None = None, trunk: bool = False
     ) -> Float[Tensor, "B T D"]:
         hidden = x if x.is_floating_point() else self.embed(x)
-        for index, block in enumerate(self.backbone.layers[: len(self.backbone.layers) - trunk]):
+        for index, block in enumerate(self.backbone.layers):
+            hidden = self.convolve(index, hidden, cache)
+            if trunk and block is self.last_block:
+                return hidden
             hidden = block(hidden, cache.mixers[index] if cache else None)
-        return hidden if trunk else self.backbone.norm_f(hidden)
+        return self.backbone.norm_f(hidden)
 
     @property
     def last_block(self) -> nn.Module:
@@ -152,17 +156,6 @@ class MambaBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "B T D"], cache: MixerCache | None = None) -> Float[Tensor, "B T D"]:
         return x + self.mixer(self.norm(x), cache)
-
-
-def causal_conv(
-    conv: nn.Conv1d, x: Float[Tensor, "B T C"], window: Float[Tensor, "B W C"] | None
-) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B W C"]]:
-    """Return the depthwise convolution of x over each token and the W before, and the next window."""
-    padded = F.pad(x, (0, 0, conv.kernel_size[0] - 1, 0)) if window is None else torch.cat([window, x], 1)
-    # conv2d on an image one pixel high, with channels last: conv1d would transpose T and C first.
-    image = padded.mT[:, :, None]
-    mixed = F.conv2d(image, conv.weight[:, :, None], conv.bias, groups=conv.groups)[:, :, 0].mT
-    return mixed, padded[:, x.shape[1] :]
 
 
 def full_precision(x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:

@@ -38,7 +38,7 @@ class MultiToken(NextToken):
     (2404.19737), §2; self-speculation: its §3.2, after Stern et al. (1811.03115).
 
     Args:
-        horizon: k, tokens predicted from each position; at most A.
+        horizon: k, tokens predicted from each position; at most A. None: A, to the end of the answer.
         loss_scope: `answer`: the loss begins at the last prompt token; `spill`: head i is trained on all
             answer tokens, the first i - 1 of them at prompt positions that may not have read the question
             yet (as in public code that shifts the targets with `torch.roll`).
@@ -53,16 +53,16 @@ class MultiToken(NextToken):
         self,
         model: Any,
         task: Task,
-        horizon: PositiveInt = 3,
-        loss_scope: Literal["answer", "spill"] = "answer",
+        horizon: PositiveInt | None = None,
+        loss_scope: Literal["answer", "spill"] = "spill",
         speculate: bool = False,
     ) -> None:
         super().__init__(model, task)
-        check_at_most(task.answer_length, task, horizon=horizon)
-        self.horizon = horizon
+        self.horizon = horizon or task.answer_length
+        check_at_most(task.answer_length, task, horizon=self.horizon)
         self.loss_scope = loss_scope
         self.speculate = speculate
-        self.heads = nn.ModuleList(model.new_block() for _ in range(horizon - 1))
+        self.heads = nn.ModuleList(model.new_block() for _ in range(self.horizon - 1))
         self.beside = hasattr(model, "last_block")
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:

@@ -22,7 +22,7 @@ class NextToken(Objective):
 
     Decoded token by token: the model reads its own answer.
 
-    Source: Bachmann & Nagarajan, "The Pitfalls of Next-Token Prediction", ICML 2024, §2.
+    Source: Bachmann & Nagarajan, "The Pitfalls of Next-Token Prediction" (2403.06963), §2.
     """
 
     next_token_layout = True

@@ -8,7 +8,7 @@ RESULTS_FILE = "results.json"
 SCHEMA_VERSION: Literal[1] = 1
 
 Status = Literal["finished", "failed", "interrupted"]
-Verdict = Literal["solved", "shortcut", "undertrained", "partial"]
+Verdict = Literal["solved", "shortcut", "guessing", "undertrained", "partial"]
 
 
 class Example(BaseModel):
@@ -68,12 +68,13 @@ class Results(BaseModel):
         None, description="first evaluation at which validation accuracy reached solve_threshold"
     )
     verdict: Verdict | None = None
+    test_instances: int | None = Field(None, description="different instances among the test rows")
     decision_positions: list[int] = Field(
         default_factory=list,
         description="answer positions (from 1) that are deciding in every test row",
     )
     metrics: dict[str, float] = Field(
-        default_factory=dict, description="flat, names as in docs/METRICS.md; absent where meaningless"
+        default_factory=dict, description="flat, names as in docs/REPORT.md; absent where meaningless"
     )
     grad_flow: list[list[float]] | None = Field(
         None,

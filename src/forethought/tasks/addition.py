@@ -74,6 +74,10 @@ class Addition(Task):
             right, weight = right + leftmost * (1 - incoming), weight + leftmost
         return right / weight if weight else 1.0
 
+    @property
+    def needs_plan(self) -> bool:
+        return self.order == "plain"
+
     def sample(self, count: int, draws: Draws) -> Batch:
         return self._batch(draws.integers(10, count, 2, self.digits))
 

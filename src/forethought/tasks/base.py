@@ -84,6 +84,11 @@ class Task(ABC):
         """Accuracy of the same policy on the decision tokens alone."""
         return self.chance
 
+    @property
+    def needs_plan(self) -> bool:
+        """False if a local rule predicts every answer token from the prompt and the true prefix."""
+        return True
+
     @abstractmethod
     def sample(self, count: int, draws: Draws) -> Batch:
         """Draw `count` rows uniformly from the whole task (no split into training and test).

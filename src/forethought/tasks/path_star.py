@@ -93,6 +93,10 @@ class PathStar(Task):
         # On a path of two nodes the decision token is the goal, which the prompt gives away.
         return 1.0 if self.path_length == 2 else 1 / self.degree
 
+    @property
+    def needs_plan(self) -> bool:
+        return not self.reverse
+
     def sample(self, count: int, draws: Draws) -> Batch:
         d, steps, edges = self.degree, self.path_length - 1, self.num_edges
         nodes = draws.permutation(count, self.num_nodes, edges + 1)
@@ -188,10 +192,13 @@ class PathStar(Task):
         return answer
 
     def fingerprint(self, batch: Batch) -> Int[Tensor, " B"]:
-        """Hash the set of edges, the start and the goal: independent of `edge_order` and `reverse`."""
-        tails, heads, start, goal = self._graph(batch.prompt)
-        edges, query = 1 + tails * self.num_nodes + heads, -1 - start * self.num_nodes - goal
-        return splitmix64(splitmix64(torch.cat([edges, query], 1)).sum(1))
+        """Hash the set of edges alone, in any order.
+
+        A graph is held out with all of its goals. If it were held out with one goal, a model that has
+        memorised the other arm's answer would fall below chance.
+        """
+        tails, heads, _, _ = self._graph(batch.prompt)
+        return splitmix64(splitmix64(1 + tails * self.num_nodes + heads).sum(1))
 
     def text(self, prompt: Int[Tensor, " P"], answer: Int[Tensor, " A"]) -> str:
         tails, heads, start, goal = (x[0].tolist() for x in self._graph(prompt[None]))

@@ -34,18 +34,16 @@ class RunState(pl.Callback):
     def __init__(self, settings: Settings, curves: CurvesLogger, folder: Path) -> None:
         self.settings, self.curves, self.folder = settings, curves, folder
         self.steps_to_solve: int | None = None
+        self.solved = False
+        """True if training ends because the run is solved."""
         self.seconds = 0.0
         self._started = time.perf_counter()
-
-    @property
-    def solved(self) -> bool:
-        """True if training ends because the run is solved."""
-        return self.settings.stop_when_solved and self.steps_to_solve is not None
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         state = checkpoint[STATE_KEY]
         self.steps_to_solve, self.seconds = state["steps_to_solve"], state["seconds"]
+        self.solved = self.settings.stop_when_solved and state["solved"]
         self.curves.resume(checkpoint["global_step"])
 
     def on_save_checkpoint(
@@ -56,6 +54,7 @@ class RunState(pl.Callback):
         checkpoint[STATE_KEY] = {
             "version": STATE_VERSION,
             "steps_to_solve": self.steps_to_solve,
+            "solved": self.solved,
             "seconds": self.seconds + time.perf_counter() - self._started,  # of all stretches so far
         }
 
@@ -67,9 +66,10 @@ class RunState(pl.Callback):
         self.seconds += time.perf_counter() - self._started
 
     def on_validation_end(self, trainer: pl.Trainer, objective: pl.LightningModule) -> None:
-        metrics = trainer.callback_metrics
-        if self.steps_to_solve is None and metrics["val/accuracy"] >= self.settings.solve_threshold:
+        accuracy = trainer.callback_metrics["val/accuracy"].item()
+        if self.steps_to_solve is None and accuracy >= self.settings.solve_threshold:
             self.steps_to_solve = trainer.global_step
+        self.solved = self.settings.stop_when_solved and accuracy >= stopping_threshold(self.settings)
         log.info("%s", progress_line(trainer))
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -109,6 +109,16 @@ class BestCheckpoint(ModelCheckpoint):
         super().load_state_dict({**state_dict, **paths, "dirpath": self.dirpath, "best_k_models": best})
 
 
+def stopping_threshold(settings: Settings) -> float:
+    """Return the validation accuracy that ends training: three standard errors above `solve_threshold`.
+
+    At `solve_threshold` itself, chance decides: the test of one run in six then fell short of it.
+    """
+    threshold = settings.solve_threshold
+    error = math.sqrt(threshold * (1 - threshold) / settings.evaluation.validation_samples)
+    return min(1.0, threshold + 3 * error)
+
+
 def saving_and_stopping(settings: Settings, folder: Path) -> list[pl.Callback]:
     """Return Lightning's callbacks that end a solved run and save the best and the last checkpoint.
 
@@ -116,8 +126,7 @@ def saving_and_stopping(settings: Settings, folder: Path) -> list[pl.Callback]:
     """
     callbacks: list[pl.Callback] = []
     if settings.stop_when_solved:
-        # Lightning compares with `>`, a run is solved from the threshold on.
-        threshold = math.nextafter(settings.solve_threshold, 0)
+        threshold = math.nextafter(stopping_threshold(settings), 0)  # Lightning compares with `>`
         callbacks.append(
             EarlyStopping(
                 "val/accuracy",

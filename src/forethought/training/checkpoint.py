@@ -67,6 +67,7 @@ def _upgrade(checkpoint: Any) -> None:
             "rows": progress["rows"],
         }
     state = checkpoint[STATE_KEY]
+    state.setdefault("solved", state["steps_to_solve"] is not None)  # version 2 began without it
     if not (
         state["version"] == STATE_VERSION
         and isinstance(checkpoint["global_step"], int)

@@ -73,8 +73,9 @@ def evaluate_run(folder: Path, config: Config, overrides: list[str]) -> tuple[di
     report = {
         "overrides": overrides,
         "rows": len(rows),
+        "instances": len(task.fingerprint(rows).unique()),
         "held_out_share": unseen,
-        "verdict": verdict(metrics, settings.solve_threshold),
+        "verdict": verdict(metrics, settings.solve_threshold, task.needs_plan),
         "metrics": {f"test/{name}": value for name, value in metrics.items()},
     }
     path = folder / "evaluations" / f"{fingerprint(config)}.json"

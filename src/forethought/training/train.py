@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _EXAMPLES = 8
 _GRAD_FLOW_ROWS = 256
+_FEW_INSTANCES = 100
 
 
 class Session:
@@ -119,6 +120,9 @@ class Session:
         tested = self.test_metrics()
         objective.to(run.hardware.device)
         rows = run.data.data.on(run.hardware.device).test(self.settings.evaluation.test_samples)
+        instances = len(task.fingerprint(rows).unique())
+        if instances < _FEW_INSTANCES:
+            log.warning("the test has %d different instances only; use a larger task", instances)
         reach = grad_flow(objective.eval(), rows[:_GRAD_FLOW_ROWS])
         steps = max(self.trainer.global_step, self.first_step)
         per_step = len(run.data.data.batch(0)) * self.trainer.accumulate_grad_batches
@@ -130,7 +134,8 @@ class Session:
             "steps": steps,
             "samples_seen": steps * per_step,
             "steps_to_solve": self.state.steps_to_solve,
-            "verdict": verdict(plain, self.settings.solve_threshold),
+            "verdict": verdict(plain, self.settings.solve_threshold, task.needs_plan),
+            "test_instances": instances,
             "decision_positions": [int(i) + 1 for i in task.decision_mask(rows).all(0).nonzero()],
             "metrics": tested,
             "grad_flow": reach

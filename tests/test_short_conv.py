@@ -1,0 +1,82 @@
+"""Short causal convolutions, in every model."""
+
+import contract
+import pytest
+import torch
+from test_models import MODELS, P, T, V, model
+
+from forethought.models import GPT, LoopedGPT
+from forethought.models.short_conv import ShortConv
+from forethought.objectives import AnyOrder, Myopic, RegisterTokens
+
+places = pytest.mark.parametrize(
+    ("name", "conv"),
+    [(name, conv) for name in MODELS for conv in ("input", "blocks") if (name, conv) != ("lstm", "blocks")],
+)
+
+
+def random_conv(width=3):
+    return ShortConv(width).double()
+
+
+def test_against_a_loop():
+    conv, x = random_conv(), torch.randn(2, 6, 3).double()
+    expected = x.clone()
+    for t in range(6):
+        for j in range(min(t, 3) + 1):
+            expected[:, t] += conv.weight[:, 0, 3 - j] * x[:, t - j]
+    torch.testing.assert_close(conv(x), expected)
+    causal = torch.ones(6, 6, dtype=torch.bool).tril()
+    torch.testing.assert_close(conv.by_position(x, torch.arange(6), causal), expected)
+
+
+def test_neighbours_by_position_are_those_that_a_token_sees():
+    conv, x = random_conv(), torch.randn(1, 5, 3).double()
+    # A register at position 2 is appended; it reads the tokens up to position 1, and no token reads it.
+    positions, mask = torch.tensor([0, 1, 2, 3, 2]), torch.ones(5, 5, dtype=torch.bool).tril()
+    mask[4, 2:4] = False
+    mixed = conv.by_position(x, positions, mask)
+    torch.testing.assert_close(mixed[:, :4], conv(x[:, :4]))
+    torch.testing.assert_close(mixed[:, 4:], conv(x[:, [0, 1, 4]])[:, 2:])
+
+
+@places
+def test_contract(name, conv):
+    tokens = torch.randint(V, (3, T), generator=torch.Generator().manual_seed(1))
+    contract.check_causal(model(name, conv=conv), T)
+    contract.check_cache(model(name, conv=conv), tokens, P)
+    contract.check_embeddings_and_state_dict(model(name, conv=conv), model(name, seed=1, conv=conv), tokens)
+    contract.check_bfloat16(model(name, conv=conv).float(), tokens)
+    plain, net = model(name), model(name, conv=conv)
+    net.load_state_dict(plain.state_dict(), strict=False)
+    assert not torch.allclose(net(tokens), plain(tokens))
+
+
+@places
+def test_weights_are_drawn_anew(name, conv):
+    kind, options = MODELS[name]
+    sizes = {"vocabulary_size": V, "context_length": T, "layers": 2, "width": 256}
+    net = kind(**sizes | options, conv=conv)
+    assert len(net.convs) == (1 if conv == "input" else 2)
+    first = net.convs[0].weight.detach().clone()
+    net.initialise(net)
+    assert not torch.equal(net.convs[0].weight, first)
+    assert net.convs[0].weight.std().item() == pytest.approx(0.3, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", [GPT, LoopedGPT])
+@pytest.mark.parametrize("conv", ["input", "blocks"])
+def test_gradients_of_a_myopic_model_stay_at_their_position(kind, conv):
+    net = model({GPT: "gpt", LoopedGPT: "looped_gpt"}[kind], conv=conv)
+    x = net.embed(torch.randint(V, (1, T))).detach().requires_grad_()
+    hidden = net(x, P, myopic=True)
+    torch.testing.assert_close(hidden, net(x, P))
+    for i in range(T):
+        (gradient,) = torch.autograd.grad(hidden[0, i].sum(), x, retain_graph=True)
+        assert [j for j in range(T) if gradient[0, j].abs().max() > 0] == [i]
+
+
+@pytest.mark.parametrize("objective", [*contract.OBJECTIVES, AnyOrder, Myopic, RegisterTokens])
+def test_objectives(objective):
+    sizes = {"vocabulary_size": len(contract.TASK.vocabulary), "context_length": contract.CONTEXT}
+    contract.check_objective(lambda: model("gpt", conv="blocks", **sizes).float(), objective)
