@@ -147,8 +147,6 @@ def test_names_are_cleaned_and_bounded(workplace):
     assert len(there["run_id"]) <= 64
     assert len(there["name"]) <= 128
     assert not set(":;,#?/'%") & set(there["run_id"] + there["name"])
-    words = ["init_from=null,run", "optimizer.lr=1e-3,2e-3", "objective=next_token,multi_token"]
-    assert run([*BASIC, *words, f"model.label={'x' * 90}", "dry_run=true"]) == 0
 
 
 def test_w_and_bs_own_variables_mean_what_they_say(workplace, monkeypatch, capsys):
