@@ -1,25 +1,15 @@
 """Text forms of values, shared by the tables, the plots and the sentences."""
 
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 from forethought.report.seeds import Quartiles, wilson
 
 
 def is_number(entry: Any) -> bool:
-    """Return True for int and float, False for bool."""
-    return isinstance(entry, int | float) and not isinstance(entry, bool)
-
-
-def format_value(entry: Any) -> str:
-    """Format a config value as on the command line."""
-    if isinstance(entry, bool):
-        return str(entry).lower()
-    if entry is None:
-        return "null"
-    if isinstance(entry, list | tuple):
-        return f"[{','.join(map(format_value, entry))}]"
-    return str(entry)
+    """Return True for numbers except bool and NaN."""
+    return isinstance(entry, Real) and not isinstance(entry, bool) and entry == entry
 
 
 def format_share(share: float) -> str:
