@@ -1,24 +1,151 @@
-"""Figure layouts for many groups: small multiples, a matrix of panels, or a row for each group."""
+"""Layouts in inches, so that nothing overlaps at any number of settings: panels, rows and keys."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
-from textwrap import wrap
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
-from forethought.report.groups import Group, Sweep
 from forethought.report.names import shorten_name
-from forethought.report.plots.style import LINES, MUTED, PALE, WIDTH
-from forethought.report.wording import format_value, truncate
+from forethought.report.plots.style import BASELINE, BLUE, INK, MUTED, PALE, WIDTH, Look, choose_looks
+from forethought.report.plots.titles import drop_shared, fit_labels, text_width, wrap_text
+from forethought.report.sweep import Sweep
+from forethought.report.wording import format_value
 
 _T = TypeVar("_T")
 
-MOST_PANELS = 24
-_MOST_ROWS = 40
-_MOST_MATRIX_PANELS = 7  # along each side
+MOST_PANELS, MOST_LINES, MOST_ROWS = 36, 7, 30
+PERCENT = (0, 0.5, 1), ("0", "50 %", "100 %")
+
+
+def format_level(level: Any) -> str:
+    """Format a value of a parameter: 2.0, from a column with missing values, as `2`."""
+    level = level.item() if hasattr(level, "item") else level
+    return f"{level:g}" if isinstance(level, float) else format_value(level)
+
+
+def is_missing(level: Any) -> bool:
+    return level is None or (isinstance(level, float) and level != level)
+
+
+class Panel(NamedTuple):
+    title: str
+    runs: pd.DataFrame
+
+
+def split_panels(
+    sweep: Sweep, runs: pd.DataFrame, without: Sequence[str | None], everywhere: str | None = None
+) -> list[Panel]:
+    """Return the runs for each combination of the swept parameters, except those in `without`, in order.
+
+    Runs without one of these parameters, such as the baseline without a horizon, are in the panels of
+    all its values, and in a panel of their own only if there is none.
+
+    Args:
+        everywhere: an objective whose runs are in the panels of all objectives.
+    """
+    keys = [key for key in sweep.keys if key not in without]
+    levels = {key: [format_level(level) for level in sweep.levels(key)] for key in keys}
+
+    def place(row: Any) -> tuple[int, ...]:
+        """Return the rank of each value; -1 for any."""
+        return tuple(
+            -1 if is_missing(row[key]) or (key == "objective" and row[key] == everywhere)
+            else levels[key].index(format_level(row[key]))
+            for key in keys
+        )
+
+    settings = runs.drop_duplicates("setting").set_index("setting")
+    places = {setting: place(row) for setting, row in settings.iterrows()}
+
+    def covers(wide: tuple[int, ...], narrow: tuple[int, ...]) -> bool:
+        return all(a in (-1, b) for a, b in zip(wide, narrow, strict=True))
+
+    distinct = sorted(set(places.values()))
+    panels = []
+    for spot in distinct:
+        if not any(covers(spot, other) for other in distinct if other != spot):
+            first = next(setting for setting, own in places.items() if own == spot)
+            title = sweep.label(settings.loc[first], without=[key for key in without if key])
+            inside = [setting for setting, own in places.items() if covers(own, spot)]
+            panels.append(Panel(title, runs[runs["setting"].isin(inside)]))
+    return panels
+
+
+class LinePanel(NamedTuple):
+    title: str
+    lines: list[tuple[Look, pd.DataFrame]]
+
+
+class LineLayout(NamedTuple):
+    panels: list[LinePanel]
+    columns: int
+    key: "Key"
+    note: str
+    """Lines below the label of the horizontal axis."""
+
+    @property
+    def titles(self) -> list[str]:
+        return [panel.title for panel in self.panels]
+
+
+def arrange_lines(sweep: Sweep, runs: pd.DataFrame, without: Sequence[str]) -> LineLayout:
+    """Return a line for each value of the hue, in a panel for each combination of all other parameters.
+
+    If the hue has too many values for one panel, each has a panel, with the baseline in all of them.
+    """
+    hue = sweep.axes.hue if sweep.axes.hue not in without else None
+    looks = choose_looks(sweep, hue)
+    if apart := len(looks) > MOST_LINES:
+        panels = split_panels(sweep, runs, without, everywhere=BASELINE)
+        named = {level: look for level, look in looks.items() if level == BASELINE}
+    else:
+        panels = split_panels(sweep, runs, [*without, hue])
+        named = looks if len(looks) > 1 else {}
+    rest = [key for key in sweep.keys if key not in (*without, None if apart else hue)]
+    across = len(sweep.levels(rest[-1])) if rest else 1
+    shown = panels if len(panels) <= MOST_PANELS else take_evenly(panels, MOST_PANELS // 3)
+    columns = across if 2 <= across <= 4 and len(shown) % across == 0 else choose_columns(len(shown))
+    note = f"\n{len(shown)} of {len(panels)} panels, evenly spaced; select others with --where"
+    return LineLayout(
+        [LinePanel(panel.title, _split_lines(panel.runs, hue, looks)) for panel in shown],
+        columns,
+        key_of_looks({level: look for level, look in named.items() if (runs[hue] == level).any()}),
+        note if len(shown) < len(panels) else "",
+    )
+
+
+def _split_lines(runs: pd.DataFrame, hue: str | None, looks: Mapping[Any, Look]) -> list[tuple[Look, pd.DataFrame]]:
+    """Return the runs of each value of the hue, in order; those without a value come first, in grey."""
+    if hue is None:
+        return [(Look(BLUE, "o", "-"), runs)]
+    parts = [(Look(MUTED, "o", "-"), runs[runs[hue].isna()])]
+    parts += [(look, runs[runs[hue] == level]) for level, look in looks.items()]
+    return [(look, part) for look, part in parts if len(part)]
+
+
+def pool_settings(sweep: Sweep, runs: pd.DataFrame, most: int = MOST_ROWS) -> tuple[list[Panel], str]:
+    """Return the runs of each setting, and a note. Too many settings are pooled over x and y, then others."""
+    rest = tuple(key for key in sweep.keys if key != sweep.axes.hue)
+    for pooled in ((), tuple(key for key in (sweep.axes.x, sweep.axes.y) if key), rest):
+        labels = {
+            setting: sweep.label(row, without=pooled)
+            for setting, row in runs.drop_duplicates("setting").set_index("setting").iterrows()
+        }
+        if len(set(labels.values())) <= most:
+            break
+    names = list(dict.fromkeys(labels.values()))
+    groups = [
+        Panel(name, runs[runs["setting"].isin([s for s, label in labels.items() if label == name])])
+        for name in names[:most]
+    ]
+    note = f"pooled over {', '.join(map(shorten_name, pooled))}" if pooled else ""
+    left_out = f"the first {most} of {len(names)}; select others with --where" if len(names) > most else ""
+    return groups, "\n".join(filter(None, (note, left_out)))
 
 
 def take_evenly(items: Sequence[_T], most: int) -> list[_T]:
@@ -28,163 +155,172 @@ def take_evenly(items: Sequence[_T], most: int) -> list[_T]:
     return [items[round(number * (len(items) - 1) / (most - 1))] for number in range(most)]
 
 
-def describe_omission(total: int, shown: int) -> str:
-    """Return a note for an axis label if some settings are not shown."""
-    omission = f"\n({shown} of {total} settings, evenly spaced; select others with --where)"
-    return "" if total == shown else omission
+def is_share(metric: str) -> bool:
+    """Return True for metrics between 0 and 1, which are given in per cent."""
+    return bool(re.search("accuracy|error_|chance|given_|follows_|reward|distinct", metric))
 
 
-def create_grid(rows: int, columns: int, total: float, head: float, **spacing: Any) -> tuple[Figure, Any]:
-    """Create a figure of `total` inches, with panels that share axes below `head` inches of free space."""
-    engine = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - head / total), **spacing)
-    figure = Figure(figsize=(WIDTH, total), layout=engine)
-    return figure, figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+def count_solved(runs: pd.DataFrame) -> tuple[int, int]:
+    """Return the numbers of solved and of finished runs."""
+    return int((runs["verdict"] == "solved").sum()), len(runs)
+
+
+def strip_prefix(runs: pd.DataFrame, prefix: str) -> pd.DataFrame:
+    """Return the columns of metrics that start with a prefix, without it, and without empty columns."""
+    names = [name for name in runs.columns if name.startswith(prefix)]
+    return runs[names].rename(columns=lambda name: name.removeprefix(prefix)).astype(float).dropna(axis=1, how="all")
+
+
+class Key:
+    """The meaning of colours and markers, in lines at the top of a figure."""
+
+    _SIZE, _LINE, _HANDLE, _GAP = 9.0, 0.19, 0.3, 0.16
+
+    def __init__(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Take texts and properties of lines, or of a rectangle if they have `facecolor`."""
+        self._places, x, row = [], 0.0, 0
+        for text, style in entries:
+            text = wrap_text(text, WIDTH - 0.6, self._SIZE, lines=1)
+            width = self._HANDLE + 0.07 + text_width(text, self._SIZE)
+            if x and x + width > WIDTH - 0.2:
+                x, row = 0.0, row + 1
+            self._places.append((text, style, x, row))
+            x += width + self._GAP
+        self.height = 0.08 + self._LINE * (row + 1) if entries else 0.0
+
+    def draw(self, figure: Figure, top: float = 0.06) -> None:
+        for text, style, x, row in self._places:
+            left, y = 0.1 + x, figure.get_figheight() - top - self._LINE * (row + 0.5)
+            if "facecolor" in style:
+                box = Rectangle((left + 0.05, y - 0.05), 0.2, 0.1, transform=figure.dpi_scale_trans, **style)
+                figure.add_artist(box)
+            else:
+                xs = [left, left + self._HANDLE / 2, left + self._HANDLE]
+                look: dict[str, Any] = {"linewidth": 1.6, "markersize": 5, **style, "markevery": [1]}
+                figure.add_artist(Line2D(xs, [y] * 3, transform=figure.dpi_scale_trans, **look))
+            figure.text(
+                left + self._HANDLE + 0.07, y, text, transform=figure.dpi_scale_trans, fontsize=self._SIZE,
+                va="center_baseline",
+            )
+
+
+def key_of_looks(looks: Mapping[Any, Look], **more: Any) -> Key:
+    return Key([(format_level(level), look._asdict() | more) for level, look in looks.items()])
+
+
+def choose_columns(count: int) -> int:
+    return 1 if count == 1 else 2 if count <= 4 else 3
 
 
 def create_panels(
-    titles: Sequence[tuple[str, str]], xlabel: str, height: float, head: float
+    titles: Sequence[str | None],
+    xlabel: str = "",
+    ylabel: str = "",
+    *,
+    height: float = 1.15,
+    head: float = 0.0,
+    columns: int | None = None,
+    notes: Sequence[str] = (),
+    left: float = 0.62,
+    foot: float = 0.2,
 ) -> tuple[Figure, list[Any]]:
-    """Create a panel for each title and second line, with shared axes, below `head` inches of free space."""
-    columns = min(len(titles), 2 if len(titles) <= 8 else 3)
-    rows = ceil(len(titles) / columns)
-    total = rows * height * (1.45 if columns == 1 else 1) + 0.4 + head
-    figure, axes_grid = create_grid(rows, columns, total, head, hspace=0.06, wspace=0.04)
-    grid = list(axes_grid.flat)
-    for spare in grid[len(titles) :]:
-        spare.set_visible(False)
-    # Sharing hides the tick labels of panels above a gap in the last row: show them again.
-    for axes in grid[len(titles) - columns : len(titles)]:
-        axes.xaxis.set_tick_params(labelbottom=True)
-    size, length = ((10, 56), (10, 26), (7.5, 22))[columns - 1]
-    for (title, second), axes in zip(titles, grid, strict=False):
-        axes.set_title(_wrap_title(title, length) + "\n" * bool(second), fontsize=size)
-        axes.text(0, 1.04, second, transform=axes.transAxes, color=MUTED, fontsize=size - 1.5)
-    figure.supxlabel(xlabel, fontsize=10, color=MUTED)
-    return figure, grid[: len(titles)]
+    """Create panels with titles, all with the same axes.
 
-
-def create_group_panels(
-    groups: Sequence[Group], xlabel: str, height: float = 1.9, head: float = 0.0
-) -> tuple[Figure, list[tuple[Group, Any]]]:
-    """Create a panel for each group, with shared axes, below `head` inches of free space."""
-    shown = take_evenly(groups, MOST_PANELS)
-    titles = [
-        (group.label, f"{group.solved_ratio} solved" if group.finished else "none finished")
-        for group in shown
-    ]
-    figure, grid = create_panels(titles, xlabel + describe_omission(len(groups), len(shown)), height, head)
-    return figure, list(zip(shown, grid, strict=True))
-
-
-def create_panel_matrix(
-    sweep: Sweep, up: str | None, across: str, xlabel: str, head: float
-) -> tuple[Figure, list[tuple[list[Group], Any]]]:
-    """Create a panel for each pair of values of two parameters. Return each with a group for each colour.
-
-    Groups that differ only in other parameters are merged.
+    Args:
+        titles: labels of settings; None leaves a place empty.
+        height: of a panel, in inches.
+        head: free inches above the panels.
+        columns: number of panels side by side; None selects it by their number.
+        notes: a second, lighter line below each title.
+        left: inches for tick labels and label of the vertical axis.
+        foot: inches for tick labels of the horizontal axis.
     """
-    hue = sweep.axes.hue
-    rows = take_evenly(sweep.levels(up), _MOST_MATRIX_PANELS)[::-1] if up else [None]
-    columns = take_evenly(sweep.levels(across), _MOST_MATRIX_PANELS)
-    fields: dict[tuple[str, str], list[Group]] = {}
-    for group in sweep.merge_groups(up, across, hue):
-        levels = group.format_level(up), group.format_level(across)
-        fields.setdefault(levels, []).append(group)
-    merged_keys = [key for key in sweep.keys if key not in (up, across, hue)]
-    total = len(rows) * 0.95 + 0.6 + head
-    figure, grid = create_grid(len(rows), len(columns), total, head, hspace=0.04, wspace=0.03)
-    for axes, level in zip(grid[0], columns, strict=True):
-        axes.set_title(f"{shorten_name(across)}={format_value(level)}", fontsize=8, loc="center")
-    for axes, level in zip(grid[:, 0], rows if up else (), strict=False):
-        axes.set_ylabel(f"{shorten_name(up or '')}={format_value(level)}", fontsize=8)
-    for axes in grid.flat:
-        axes.tick_params(labelsize=7.5)
-    merged = f"\n(merged over {', '.join(merged_keys)})" if merged_keys else ""
-    figure.supxlabel(xlabel + merged, fontsize=10, color=MUTED)
-    return figure, [
-        (fields.get((format_value(row if up else None), format_value(column)), []), axes)
-        for row, line in zip(rows, grid, strict=True)
-        for column, axes in zip(columns, line, strict=True)
+    columns = columns or choose_columns(len(titles))
+    rows, gap = ceil(len(titles) / columns), 0.16
+    width = (WIDTH - left - 0.12 - gap * (columns - 1)) / columns
+    size = {1: 10.0, 2: 9.5, 3: 8.5}.get(columns, 8.0)
+    line = size * 1.25 / 72
+    places = [number for number, title in enumerate(titles) if title is not None]
+    texts = dict(zip(places, fit_labels(drop_shared([titles[n] or "" for n in places]), width, size, "bold"), strict=True))
+    lines = [
+        max(text.count("\n") + bool(text) for place, text in texts.items() if place // columns == row)
+        for row in range(rows)
     ]
-
-
-def merge_to_rows(sweep: Sweep) -> tuple[list[Group], str]:
-    """Return the groups, merged by the parameter of the colours if there are too many for a row each.
-
-    The second value is a note for an axis label.
-    """
-    if len(sweep.groups) <= _MOST_ROWS:
-        return sweep.groups, ""
-    return sweep.merge_groups(sweep.axes.hue), f"\n(merged over {len(sweep.groups)} settings)"
+    heads = [0.15 + line * (count + bool(notes)) for count in lines]
+    labels = wrap_text(xlabel, WIDTH - left, 9.5, lines=4).split("\n") if xlabel else []
+    bottom = foot + 0.16 * len(labels) + 0.08
+    total = head + sum(heads) + rows * height + bottom
+    figure = Figure(figsize=(WIDTH, total))
+    panels: list[Any] = []
+    top = head
+    for number, text in texts.items():
+        row, column = divmod(number, columns)
+        if column == 0:
+            top += heads[row] + (height if row else 0)
+        place = left + column * (width + gap), total - top - height, width, height
+        axes = figure.add_axes(
+            (place[0] / WIDTH, place[1] / total, place[2] / WIDTH, place[3] / total),
+            sharex=panels[0] if panels else None,
+            sharey=panels[0] if panels else None,
+        )
+        axes.tick_params(length=2.5, pad=2, labelleft=column == 0, labelbottom=number + columns not in texts)
+        offset = 0.05
+        if notes:
+            axes.annotate(notes[len(panels)], (0, 1), (0, 72 * offset), xycoords="axes fraction",
+                          textcoords="offset points", fontsize=size - 1, color=MUTED, va="bottom")
+            offset += line
+        axes.annotate(text, (0, 1), (0, 72 * offset), xycoords="axes fraction", textcoords="offset points",
+                      fontsize=size, fontweight="bold", va="bottom", linespacing=1.1)
+        panels.append(axes)
+    middle = (left + WIDTH - 0.12) / 2 / WIDTH
+    for number, text in enumerate(labels[::-1]):
+        figure.text(middle, (0.06 + 0.16 * number) / total, text, ha="center", fontsize=9.5 if number == len(labels) - 1 else 8.5, color=MUTED)
+    if ylabel:
+        figure.text(0.05 / WIDTH, (bottom + (total - head - bottom) / 2) / total, ylabel, rotation=90, va="center", fontsize=9.5, color=MUTED)
+    return figure, panels
 
 
 def create_rows(
-    groups: Sequence[Group], xlabel: str, height: float | Callable[[Group], float], head: float = 0.0
-) -> tuple[Figure, Any, list[tuple[Group, float]]]:
-    """Create a row for each group, with its name above it and shares from 0 to 1 to the right.
+    labels: Sequence[str], xlabel: str, *, height: float | Callable[[int], float] = 0.26, head: float = 0.0, right: float = 0.25
+) -> tuple[Figure, Any, list[tuple[float, float]]]:
+    """Create a row for each label, with the label to the left and shares from 0 to 1 to the right.
 
-    Return the figure, its axes, and for each group the y of the upper end of its row. The unit of the
-    vertical axis is an inch.
+    Return the figure, its axes, and top and height of each row. The vertical unit is an inch.
     """
-    shown = take_evenly(groups, _MOST_ROWS)
-    heights = [height(group) if callable(height) else height for group in shown]
-    xlabel += describe_omission(len(groups), len(shown))
-    body, foot = sum(heights), 0.75 if "\n" in xlabel else 0.55
-    total = body + head + foot
+    size = 9.0
+    labels = drop_shared(labels)
+    left = 0.15 + min(1.75, max(text_width(label, size) for label in labels))
+    texts = fit_labels(labels, left - 0.15, size, lines=4)
+    heights = [
+        max(height(number) if callable(height) else height, 0.06 + 0.16 * (text.count("\n") + 1))
+        for number, text in enumerate(texts)
+    ]
+    lines = wrap_text(xlabel, WIDTH - left, 9.5, lines=4).split("\n")
+    body, foot = sum(heights), 0.32 + 0.16 * len(lines)
+    total = head + body + foot
     figure = Figure(figsize=(WIDTH, total))
-    axes = figure.add_axes((0.03, foot / total, 0.83, body / total))
-    axes.set(xlim=(-0.02, 1.02), ylim=(body, 0), xlabel=xlabel)
+    axes = figure.add_axes((left / WIDTH, foot / total, (WIDTH - left - right) / WIDTH, body / total))
+    axes.set(xlim=(0, 1), ylim=(body, 0), yticks=[])
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25", "50", "75", "100 %"])
-    axes.set_yticks([])
+    axes.tick_params(length=2.5, pad=2)
     axes.spines["left"].set_visible(False)
-    rows, y = [], 0.0
-    for group, size in zip(shown, heights, strict=True):
-        rows.append((group, y))
-        axes.text(0, y + 0.13, truncate(group.label, 54), fontsize=10, va="center")
-        y += size
-    return figure, axes, rows
+    for x in (0, 0.25, 0.5, 0.75, 1):
+        axes.axvline(x, color=PALE, linewidth=0.7, zorder=0)
+    for number, line in enumerate(lines[::-1]):
+        figure.text((left + WIDTH - right) / 2 / WIDTH, (0.07 + 0.16 * number) / total, line, ha="center", color=MUTED, fontsize=9.5 if number == len(lines) - 1 else 8.5)
+    spots, y = [], 0.0
+    for text, tall in zip(texts, heights, strict=True):
+        axes.annotate(text, (0, y + tall / 2), (-6, 0), textcoords="offset points", ha="right", va="center", fontsize=size, color=INK, annotation_clip=False, linespacing=1.1)
+        spots.append((y, tall))
+        y += tall
+    return figure, axes, spots
 
 
-def draw_track(axes: Any, y: float) -> None:
-    """Draw the base line of a row from 0 to 1, with a tick at each quarter."""
-    axes.plot([0, 1], [y, y], color=PALE, linewidth=1, zorder=1)
-    axes.plot([0, 0.25, 0.5, 0.75, 1], [y] * 5, "|", color=PALE, markersize=5, zorder=1)
-
-
-def draw_row_legend(axes: Any, handles: Sequence[Any], x: float, **layout: float) -> None:
-    """Draw a legend above the rows."""
-    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(x, 1), borderaxespad=0.2, **layout)
-
-
-def draw_colour_key(figure: Figure, lines: Sequence[tuple[str, str]]) -> None:
-    """Write the meaning of each colour at the top of the figure, in that colour."""
-    for number, (text, colour) in enumerate(lines):
-        y = 1 - (0.05 + 0.21 * number) / figure.get_figheight()
-        figure.text(0.015, y, text, color=colour, va="top", fontsize=10)
+def set_percent(axes: Any) -> None:
+    """Give the vertical axis the ticks 0, 50 % and 100 %."""
+    axes.set_ylim(-0.05, 1.08)
+    axes.set_yticks(*[list(entry) for entry in PERCENT])
 
 
 def draw_chance(axes: Any, chance: float) -> None:
     axes.axhline(chance, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
-
-
-def legend_height(names: Sequence[str]) -> float:
-    """Return the height of `draw_legend` in inches."""
-    return 0.1 + 0.22 * ((len(names) + 1) // 2)
-
-
-def draw_legend(figure: Figure, names: Sequence[str], marked: bool = True) -> None:
-    """Draw the names with the colours and markers of `LINES`, in two columns at the top of the figure."""
-    handles = [
-        Line2D(
-            [], [], color=colour, marker=marker if marked else "", markersize=5.5, label=truncate(name, 28)
-        )
-        for name, (colour, marker) in zip(names, LINES, strict=False)
-    ]
-    figure.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(0, 1), ncols=2, labelspacing=0.3, borderaxespad=0.2
-    )
-
-
-def _wrap_title(text: str, width: int) -> str:
-    lines = wrap(text, width, break_on_hyphens=False)
-    return "\n".join(lines[:1] + [truncate(" ".join(lines[1:]), width)] * (len(lines) > 1))

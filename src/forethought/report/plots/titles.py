@@ -1,0 +1,86 @@
+"""Titles that fit: without what all of them share, wrapped between words, and never cut where they differ."""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from os.path import commonprefix
+
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
+
+
+@lru_cache(10_000)
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """Return the width of one line of text in inches."""
+    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
+    return float(text_to_path.get_text_width_height_descent(text, font, False)[0]) / 72  # type: ignore[no-untyped-call]
+
+
+def drop_shared(labels: Sequence[str]) -> list[str]:
+    """Return the labels without the words that all of them have, unless a label would be empty then."""
+    words = [label.split(" ") for label in labels]
+    shared = set(words[0]).intersection(*words) if len(words) > 1 else set()
+    rest = [" ".join(word for word in line if word not in shared) for line in words]
+    return rest if all(rest) else list(labels)
+
+
+def abbreviate(texts: Sequence[str], length: int = 24) -> list[str]:
+    """Replace the beginning and the end that long texts share by an ellipsis: `…variant_a…`."""
+    long = sorted({text for text in texts if len(text) > length})
+    if len(long) < 2:
+        return list(texts)
+    # Cut between words. `commonprefix` compares any strings, not only paths.
+    start = len(re.sub(r"\w*$", "", commonprefix(long)))
+    end = len(re.sub(r"\w*$", "", commonprefix([text[start:][::-1] for text in long])))
+    return [
+        ("…" if start else "") + text[start : len(text) - end] + ("…" if end else "") if text in long else text
+        for text in texts
+    ]
+
+
+def fit_labels(
+    labels: Sequence[str], width: float, size: float, weight: str = "normal", lines: int = 3
+) -> list[str]:
+    """Return each label in at most so many lines of `width` inches, so that different labels stay different."""
+    columns: dict[str, list[str]] = {}
+    for word in " ".join(labels).split(" "):
+        columns.setdefault(word.split("=")[0], []).append(word)
+    short = {
+        word: text for words in columns.values() for word, text in zip(words, _abbreviate_values(words), strict=True)
+    }
+    texts = [" ".join(short[word] for word in label.split(" ")) for label in labels]
+    return [wrap_text(text, width, size, weight, lines) for text in texts]
+
+
+def _abbreviate_values(words: Sequence[str]) -> list[str]:
+    names, signs, values = zip(*(word.partition("=") for word in words), strict=True)
+    return ["".join(parts) for parts in zip(names, signs, abbreviate(values), strict=True)]
+
+
+def wrap_text(text: str, width: float, size: float, weight: str = "normal", lines: int = 3) -> str:
+    """Break a text between words, and words that are too long after `_`, `/` and the like. If it needs more lines, cut it in the middle."""
+    cut = text
+    while len(rows := _break_lines(cut, width, size, weight)) > lines:
+        kept = len(cut.replace("…", "", 1)) - 1 if cut != text else len(text) - 1
+        cut = text[: kept // 2] + "…" + text[len(text) - (kept - kept // 2) :]
+    return "\n".join(rows)
+
+
+def _break_lines(text: str, width: float, size: float, weight: str) -> list[str]:
+    rows = []
+    for paragraph in text.split("\n"):
+        row = ""
+        for word in paragraph.split(" "):
+            whole = text_width(word, size, weight) <= width
+            for number, piece in enumerate([word] if whole else re.findall(r"[^_/=,.:-]*[_/=,.:-]+|[^_/=,.:-]+", word)):
+                joined = row + " " * (number == 0 and row != "") + piece
+                if text_width(joined, size, weight) <= width:
+                    row = joined
+                    continue
+                rows += [row] if row else []
+                row = piece
+                while text_width(row, size, weight) > width and len(row) > 1:  # longer than a line
+                    end = next((n for n in range(len(row) - 1, 1, -1) if text_width(row[:n], size, weight) <= width), 1)
+                    rows, row = [*rows, row[:end]], row[end:]
+        rows.append(row)
+    return rows
