@@ -1,21 +1,14 @@
 """Learning curves: validation accuracy of whole answers and of the decision token."""
 
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from forethought.report.plots.panels import (
-    Key,
     arrange_lines,
-    count_solved,
     create_panels,
-    draw_chance,
-    set_percent,
     split_panels,
 )
-from forethought.report.plots.style import FORCED, FREE
 from forethought.report.sweep import Sweep
 
 TITLE = "Learning curves"
@@ -53,4 +46,3 @@ def draw(sweep: Sweep) -> Figure | str | None:
 
 def _draw_settings(sweep: Sweep, runs: pd.DataFrame) -> Figure:
     panels = split_panels(sweep, runs, [])
-    ...
