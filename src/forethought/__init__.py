@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import `load` and `load_sweep` when they are first used: the command line needs no torch and no pandas."""
+    """Import `load` and `load_sweep` at first use: the command line must not wait for torch or pandas."""
     if name == "load":
         from forethought.training import load
 

@@ -170,10 +170,11 @@ class WandB(Logger):
 
     def _report(self, name: str, folder: Path) -> None:
         from forethought.loggers.wandb_media import sweep_media
-        from forethought.report import load_sweep, write_report
+        from forethought.report import build_sweep, write_report
+        from forethought.results.frame import load_sweep
 
-        sweep = load_sweep(folder)
-        write_report(sweep, folder)
+        sweep = build_sweep(load_sweep(folder))
+        write_report(sweep, folder / "report")
         run = self._start(folder / "report", id=f"{name}-summary", group=name, job_type="summary")
         with _finishing(run):
             _log_media(run, sweep_media(sweep, folder))

@@ -1,12 +1,10 @@
-"""Columns of the report's table, on the terminal and on the page."""
+"""Columns of the report's tables: on the terminal, on the page and in LaTeX."""
 
-from collections.abc import Callable
-from statistics import median
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-from forethought.report.groups import Group, collect_values
 from forethought.report.names import shorten_name
-from forethought.report.seeds import quartiles
+from forethought.report.summary import VERDICTS
 from forethought.report.wording import (
     format_count,
     format_interval,
@@ -15,44 +13,51 @@ from forethought.report.wording import (
     format_range,
 )
 
+Row = Mapping[Any, Any]
+"""A row of `summarise`."""
+
 
 class Column(NamedTuple):
     title: str
-    format: Callable[[Group], str]
+    format: Callable[[Row], str]
     hint: str
 
 
-def _format_steps(group: Group) -> str:
-    return format_quartiles(quartiles(collect_values(group.solved, "steps_to_solve")), format_count)
+def _format_verdicts(row: Row) -> str:
+    counts = sorted(((row[name], name) for name in VERDICTS if row[name]), key=lambda entry: -entry[0])
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for count, name in counts) or "–"
 
 
-def _format_verdicts(group: Group) -> str:
-    return ", ".join(f"{count} {verdict}" for verdict, count in group.verdicts.most_common()) or "–"
+def range_over_seeds(row: Row, metric: str) -> str:
+    return format_range(row[name] for name in (f"{metric}_min", f"{metric}_max") if name in row)
 
 
-def _range_of(metric: str) -> Callable[[Group], str]:
-    return lambda group: format_range(group.collect_values(metric))
+def _range_of(metric: str) -> Callable[[Row], str]:
+    return lambda row: range_over_seeds(row, metric)
 
 
-def _format_parameters(group: Group) -> str:
-    counts = {run.parameters for run in group.finished}
-    return format_count(counts.pop()) if len(counts) == 1 else "–"
+def _quartiles_of(metric: str, format: Callable[[float], str]) -> Callable[[Row], str]:
+    names = (f"{metric}_q1", f"{metric}_median", f"{metric}_q3")
+    return lambda row: format_quartiles(tuple(row[name] for name in names), format)
 
 
-def _format_pace(group: Group) -> str:
-    paces = [1000 * run.wall_seconds / run.steps for run in group.finished if run.steps]
-    return f"{median(paces):.1f}" if paces else "–"
+def _format_parameters(row: Row) -> str:
+    return format_count(row["parameters_min"]) if row["parameters_min"] == row["parameters_max"] else "–"
+
+
+def _format_pace(row: Row) -> str:
+    return f"{row['seconds_per_1000_steps_median']:.1f}".replace("nan", "–")
 
 
 COLUMNS = (
     Column(
         "solved",
-        lambda group: group.solved_ratio,
+        lambda row: f"{row['solved']} of {row['finished']}",
         "seeds whose accuracy reached the threshold, of the finished seeds",
     ),
     Column(
         "95 %",
-        lambda group: format_interval(len(group.solved), len(group.finished)),
+        lambda row: format_interval(row["solved"], row["finished"]),
         "Wilson interval of the solve rate",
     ),
     Column("chance", _range_of("test/chance"), "accuracy of the best policy that cannot plan"),
@@ -66,7 +71,9 @@ COLUMNS = (
         "accuracy on all other tokens while the model reads the true answer; over seeds",
     ),
     Column(
-        "steps", _format_steps, "steps to solve: median and quartiles over the seeds that solved the task"
+        "steps",
+        _quartiles_of("steps_to_solve", format_count),
+        "steps to solve: median and quartiles over the seeds that solved the task",
     ),
     Column("verdicts", _format_verdicts, "solved, shortcut (Clever Hans), undertrained or partial"),
 )
@@ -98,6 +105,6 @@ def build_metric_column(metric: str) -> Column:
     """Return the column of the metric requested with `--metric`."""
     return Column(
         shorten_name(metric).replace("_", " "),
-        lambda group: format_quartiles(quartiles(group.collect_values(metric)), format_number),
+        _quartiles_of(metric, format_number),
         f"{metric}: median and quartiles over seeds",
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from forethought.report.names import shorten_names
 from forethought.results.frame import OBJECTS, PROVENANCE, format_value
 from forethought.sweeps import NOT_IDENTITY
 
@@ -64,10 +65,10 @@ def find_varying_keys(frame: pd.DataFrame) -> list[str]:
 
 def _determine(texts: pd.DataFrame, by: Sequence[str], key: str) -> bool:
     """Return True if runs that agree in the columns `by` also agree in the column `key`."""
-    by = [name for name in by if name in texts]
-    if not by:
-        return False  # Only columns with several values are given.
-    return bool((texts.groupby(by)[key].nunique() == 1).all())
+    given = [name for name in by if name in texts]
+    if not given:
+        return False  # Only columns with several values are passed.
+    return bool((texts.groupby(given)[key].nunique() == 1).all())
 
 
 def format_label(
@@ -80,11 +81,6 @@ def format_label(
     """
     texts = {key: format_value(values[key]) for key in keys}
     included = [key for key in keys if complete or texts[key] not in ("false", "null")]
-    included = included or [key for key in keys if texts[key] == "false"] or keys
-    names = [key.split(".")[-1] for key in keys]
-    return " ".join(
-        texts[key]
-        if key in choices
-        else f"{key if names.count(key.split('.')[-1]) > 1 else key.split('.')[-1]}={texts[key]}"
-        for key in included
-    )
+    included = included or [key for key in keys if texts[key] == "false"] or [*keys]
+    names = dict(zip(keys, shorten_names(keys), strict=True))
+    return " ".join(texts[key] if key in choices else f"{names[key]}={texts[key]}" for key in included)

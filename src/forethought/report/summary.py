@@ -21,9 +21,9 @@ def summarise(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     `low high`; for each measure and metric, `NAME_min _q1 _median _q3 _max` over the finished runs. The
     steps to solve are those of the solved runs. Values are NaN where no run has one.
     """
-    groups = (
-        frame.groupby(list(by), observed=True, dropna=False, sort=False).ngroup() if by else 0 * frame.index
-    )
+    groups = pd.Series(0, index=frame.index)
+    if by:
+        groups = frame.groupby(list(by), observed=True, dropna=False, sort=False).ngroup()
     finished = frame["status"] == "finished"
     verdicts = frame["verdict"].astype(object).where(frame["verdict"].notna(), "no_verdict")
     counts = {"runs": 1, "finished": finished, **{name: finished & (verdicts == name) for name in VERDICTS}}
@@ -36,9 +36,8 @@ def summarise(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     counted[["low", "high"]] = intervals
     numbers = frame[[*MEASURES, *list_metrics(frame)]].where(finished)
     numbers["steps_to_solve"] = numbers["steps_to_solve"].where(verdicts == "solved")
-    numbers["seconds_per_1000_steps"] = (
-        1000 * numbers["wall_seconds"] / numbers["steps"].where(numbers["steps"] > 0)
-    )
+    trained = numbers["steps"].where(numbers["steps"] > 0)
+    numbers["seconds_per_1000_steps"] = 1000 * numbers["wall_seconds"] / trained
     quantiles = numbers.groupby(groups).quantile(list(_QUANTILES)).unstack()
     quantiles.columns = [f"{name}_{_QUANTILES[q]}" for name, q in quantiles.columns]
     first = frame[list(by)].groupby(groups).head(1).reset_index(drop=True)

@@ -1,6 +1,6 @@
 """The runs of a report, with what varies between them."""
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +54,17 @@ class Sweep:
         """A row for each setting: its label, the swept parameters, and the columns of `summarise`."""
         return summarise(self.runs, ["setting", *self.keys])
 
+    def summarise_by(self, *keys: str | None) -> pd.DataFrame:
+        """Summarise the runs that agree in some swept parameters, over all others, as in `summary`."""
+        present, runs = [key for key in self.keys if key in keys], self.runs
+        if present:
+            runs = runs.sort_values(
+                present, key=lambda column: _rank_levels(runs, column.name), kind="stable"
+            )
+        table, choices = summarise(runs, present), list_choices(runs)
+        labels = [format_label(row, present, choices) or "all runs" for row in table.to_dict("records")]
+        return table.assign(setting=labels)
+
     @cached_property
     def curves(self) -> pd.DataFrame:
         """The curves of all runs (`load_curves`) with the columns `setting` and `seed`."""
@@ -106,16 +117,13 @@ def _sort_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     numbers = ranks.groupby(keys, sort=False).ngroup() if keys else pd.Series(0, index=order)
     settings = runs[~numbers.duplicated()].to_dict("records")
     choices = list_choices(runs)
-    labels = [format_label(values, keys, choices) or _name_run(values) for values in settings]
+    labels = [
+        format_label(values, keys, choices) or str(values.get("objective", "all runs")) for values in settings
+    ]
     if len({*labels}) < len(labels):  # Some differ only in a flag that is off and a missing value.
         labels = [format_label(values, keys, choices, complete=True) for values in settings]
     runs.insert(2, "setting", pd.Categorical.from_codes(numbers, labels, ordered=True))
     return runs.reset_index(drop=True), keys
-
-
-def _name_run(values: Mapping[Hashable, Any]) -> str:
-    """Return the label of runs that differ in the seed alone."""
-    return format_value(values.get("objective")).replace("null", "all runs")
 
 
 def _sort_levels(runs: pd.DataFrame, key: str) -> list[Any]:

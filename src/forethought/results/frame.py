@@ -35,16 +35,14 @@ def load_sweep(*folders: str | Path, curves: bool = False) -> pd.DataFrame:
     Raises:
         InputError: a folder has no results, or a file is corrupt.
     """
-    runs = [(folder, run) for path in dict.fromkeys(map(Path, folders)) for folder, run in _collect(path)]
-    frame = build_frame(runs)
+    runs: dict[Path, Results] = {}
+    for folder in map(Path, folders):
+        collected = collect(folder)
+        if not collected:
+            raise InputError(f"{folder}: no results; pass the folder of a sweep or of a run")
+        runs |= collected
+    frame = build_frame(runs.items())
     return load_curves(frame) if curves else frame
-
-
-def _collect(folder: Path) -> Iterable[tuple[Path, Results]]:
-    runs = collect(folder)
-    if not runs:
-        raise InputError(f"{folder}: no results; pass the folder of a sweep or of a run")
-    return runs
 
 
 def build_frame(runs: Iterable[tuple[Path | None, Results]]) -> pd.DataFrame:
@@ -58,21 +56,17 @@ def build_frame(runs: Iterable[tuple[Path | None, Results]]) -> pd.DataFrame:
     names = [*head, *(key for key in config if key not in {*head, *OBJECTS, *metrics})]
     names += [*OBJECTS, *sorted(metrics, key=natural_sort_key)]
     frame = pd.DataFrame(records, columns=names)
-    return frame.astype({name: float for name in (*MEASURES, *metrics)})
+    return frame.astype(dict.fromkeys((*MEASURES, *metrics), float))
 
 
 def _build_record(folder: Path | None, run: Results) -> dict[str, Any]:
     stretch = run.stretches[-1] if run.stretches else None
     provenance = {name: getattr(stretch, name, None) for name in PROVENANCE}
     provenance["versions"] = " ".join(f"{name}={version}" for name, version in run.versions.items())
+    fields = {name: getattr(run, name, None) for name in (*IDENTITY, "device", *MEASURES, *OBJECTS)}
     return {
         **flatten_config(run.config),
-        # These fields win over config keys of the same name (seed, sweep).
-        **{
-            name: getattr(run, name)
-            for name in (*IDENTITY, "device", *MEASURES, *OBJECTS)
-            if name != "folder"
-        },
+        **fields,  # wins over config keys of the same name (seed, sweep)
         **run.choices,
         **provenance,
         **run.metrics,
