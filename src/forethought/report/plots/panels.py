@@ -6,15 +6,18 @@ from math import ceil
 from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from forethought.report.names import shorten_name
-from forethought.report.plots.style import BASELINE, BLUE, INK, MUTED, PALE, WIDTH, Look, choose_looks
+from forethought.report.objectives import BASELINE
+from forethought.report.plots.style import BLUE, INK, MUTED, PALE, WIDTH, Look, choose_looks
 from forethought.report.plots.titles import drop_shared, fit_labels, text_width, wrap_text
 from forethought.report.sweep import Sweep
-from forethought.report.wording import format_value
+from forethought.results.frame import format_value
 
 _T = TypeVar("_T")
 
@@ -22,19 +25,15 @@ MOST_PANELS, MOST_LINES, MOST_ROWS = 36, 7, 30
 PERCENT = (0, 0.5, 1), ("0", "50 %", "100 %")
 
 
-def format_level(level: Any) -> str:
-    """Format a value of a parameter: 2.0, from a column with missing values, as `2`."""
-    level = level.item() if hasattr(level, "item") else level
-    return f"{level:g}" if isinstance(level, float) else format_value(level)
-
-
-def is_missing(level: Any) -> bool:
-    return level is None or (isinstance(level, float) and level != level)
-
-
 class Panel(NamedTuple):
     title: str
     runs: pd.DataFrame
+
+
+def _list_settings(sweep: Sweep, runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return the swept parameters of each setting."""
+    columns = list(dict.fromkeys(["setting", "objective", *sweep.keys]))
+    return {row["setting"]: row for row in runs.drop_duplicates("setting")[columns].to_dict("records")}
 
 
 def split_panels(
@@ -49,18 +48,18 @@ def split_panels(
         everywhere: an objective whose runs are in the panels of all objectives.
     """
     keys = [key for key in sweep.keys if key not in without]
-    levels = {key: [format_level(level) for level in sweep.levels(key)] for key in keys}
+    levels = {key: [format_value(level) for level in sweep.levels(key)] for key in keys}
 
     def place(row: Any) -> tuple[int, ...]:
         """Return the rank of each value; -1 for any."""
         return tuple(
-            -1 if is_missing(row[key]) or (key == "objective" and row[key] == everywhere)
-            else levels[key].index(format_level(row[key]))
+            -1 if pd.isna(row[key]) or (key == "objective" and row[key] == everywhere)
+            else levels[key].index(format_value(row[key]))
             for key in keys
         )
 
-    settings = runs.drop_duplicates("setting").set_index("setting")
-    places = {setting: place(row) for setting, row in settings.iterrows()}
+    settings = _list_settings(sweep, runs)
+    places = {setting: place(row) for setting, row in settings.items()}
 
     def covers(wide: tuple[int, ...], narrow: tuple[int, ...]) -> bool:
         return all(a in (-1, b) for a, b in zip(wide, narrow, strict=True))
@@ -70,15 +69,21 @@ def split_panels(
     for spot in distinct:
         if not any(covers(spot, other) for other in distinct if other != spot):
             first = next(setting for setting, own in places.items() if own == spot)
-            title = sweep.label(settings.loc[first], without=[key for key in without if key])
+            title = sweep.label(settings[first], without)
             inside = [setting for setting, own in places.items() if covers(own, spot)]
             panels.append(Panel(title, runs[runs["setting"].isin(inside)]))
     return panels
 
 
+class Line(NamedTuple):
+    name: str
+    look: Look
+    runs: pd.DataFrame
+
+
 class LinePanel(NamedTuple):
     title: str
-    lines: list[tuple[Look, pd.DataFrame]]
+    lines: list[Line]
 
 
 class LineLayout(NamedTuple):
@@ -93,14 +98,16 @@ class LineLayout(NamedTuple):
         return [panel.title for panel in self.panels]
 
 
-def arrange_lines(sweep: Sweep, runs: pd.DataFrame, without: Sequence[str]) -> LineLayout:
+def arrange_lines(
+    sweep: Sweep, runs: pd.DataFrame, without: Sequence[str | None], most_lines: int = MOST_LINES, marked: bool = False
+) -> LineLayout:
     """Return a line for each value of the hue, in a panel for each combination of all other parameters.
 
     If the hue has too many values for one panel, each has a panel, with the baseline in all of them.
     """
     hue = sweep.axes.hue if sweep.axes.hue not in without else None
     looks = choose_looks(sweep, hue)
-    if apart := len(looks) > MOST_LINES:
+    if apart := len(looks) > most_lines:
         panels = split_panels(sweep, runs, without, everywhere=BASELINE)
         named = {level: look for level, look in looks.items() if level == BASELINE}
     else:
@@ -114,27 +121,33 @@ def arrange_lines(sweep: Sweep, runs: pd.DataFrame, without: Sequence[str]) -> L
     return LineLayout(
         [LinePanel(panel.title, _split_lines(panel.runs, hue, looks)) for panel in shown],
         columns,
-        key_of_looks({level: look for level, look in named.items() if (runs[hue] == level).any()}),
+        Key(
+            [
+                (format_value(level), look._asdict() | ({} if marked else {"marker": ""}))
+                for level, look in named.items()
+                if (runs[hue] == level).any()
+            ]
+        ),
         note if len(shown) < len(panels) else "",
     )
 
 
-def _split_lines(runs: pd.DataFrame, hue: str | None, looks: Mapping[Any, Look]) -> list[tuple[Look, pd.DataFrame]]:
+def _split_lines(runs: pd.DataFrame, hue: str | None, looks: Mapping[Any, Look]) -> list[Line]:
     """Return the runs of each value of the hue, in order; those without a value come first, in grey."""
     if hue is None:
-        return [(Look(BLUE, "o", "-"), runs)]
-    parts = [(Look(MUTED, "o", "-"), runs[runs[hue].isna()])]
-    parts += [(look, runs[runs[hue] == level]) for level, look in looks.items()]
-    return [(look, part) for look, part in parts if len(part)]
+        return [Line(runs["setting"].iloc[0], Look(BLUE, "o", "-"), runs)]
+    lines = [Line("null", Look(MUTED, "o", "-"), runs[runs[hue].isna()])]
+    lines += [Line(format_value(level), look, runs[runs[hue] == level]) for level, look in looks.items()]
+    return [line for line in lines if len(line.runs)]
 
 
 def pool_settings(sweep: Sweep, runs: pd.DataFrame, most: int = MOST_ROWS) -> tuple[list[Panel], str]:
-    """Return the runs of each setting, and a note. Too many settings are pooled over x and y, then others."""
+    """Return the runs of each setting, and a note for an axis. Too many settings are pooled over x and y, then others."""
     rest = tuple(key for key in sweep.keys if key != sweep.axes.hue)
     for pooled in ((), tuple(key for key in (sweep.axes.x, sweep.axes.y) if key), rest):
         labels = {
             setting: sweep.label(row, without=pooled)
-            for setting, row in runs.drop_duplicates("setting").set_index("setting").iterrows()
+            for setting, row in _list_settings(sweep, runs).items()
         }
         if len(set(labels.values())) <= most:
             break
@@ -143,9 +156,10 @@ def pool_settings(sweep: Sweep, runs: pd.DataFrame, most: int = MOST_ROWS) -> tu
         Panel(name, runs[runs["setting"].isin([s for s, label in labels.items() if label == name])])
         for name in names[:most]
     ]
-    note = f"pooled over {', '.join(map(shorten_name, pooled))}" if pooled else ""
-    left_out = f"the first {most} of {len(names)}; select others with --where" if len(names) > most else ""
-    return groups, "\n".join(filter(None, (note, left_out)))
+    note = f"\nover all values of {' and '.join(map(shorten_name, pooled))}" if pooled else ""
+    if len(names) > most:
+        note += f"\nthe first {most} of {len(names)}; select others with --where"
+    return groups, note
 
 
 def take_evenly(items: Sequence[_T], most: int) -> list[_T]:
@@ -163,6 +177,19 @@ def is_share(metric: str) -> bool:
 def count_solved(runs: pd.DataFrame) -> tuple[int, int]:
     """Return the numbers of solved and of finished runs."""
     return int((runs["verdict"] == "solved").sum()), len(runs)
+
+
+def format_solved(runs: pd.DataFrame) -> str:
+    solved, finished = count_solved(runs[runs["status"] == "finished"])
+    return f"{solved} of {finished} solved"
+
+
+def format_large(number: float, _: int | None = None) -> str:
+    """Format a number of steps or rows on an axis: `2.5k`."""
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= unit:
+            return f"{number / unit:g}{name}"
+    return f"{number:g}"
 
 
 def strip_prefix(runs: pd.DataFrame, prefix: str) -> pd.DataFrame:
@@ -204,12 +231,8 @@ class Key:
             )
 
 
-def key_of_looks(looks: Mapping[Any, Look], **more: Any) -> Key:
-    return Key([(format_level(level), look._asdict() | more) for level, look in looks.items()])
-
-
 def choose_columns(count: int) -> int:
-    return 1 if count == 1 else 2 if count <= 4 else 3
+    return count if count <= 3 else 2 if count == 4 else 3
 
 
 def create_panels(
@@ -222,6 +245,7 @@ def create_panels(
     columns: int | None = None,
     notes: Sequence[str] = (),
     left: float = 0.62,
+    right: float = 0.12,
     foot: float = 0.2,
 ) -> tuple[Figure, list[Any]]:
     """Create panels with titles, all with the same axes.
@@ -233,20 +257,23 @@ def create_panels(
         columns: number of panels side by side; None selects it by their number.
         notes: a second, lighter line below each title.
         left: inches for tick labels and label of the vertical axis.
+        right: inches to the right of the panels.
         foot: inches for tick labels of the horizontal axis.
     """
     columns = columns or choose_columns(len(titles))
     rows, gap = ceil(len(titles) / columns), 0.16
-    width = (WIDTH - left - 0.12 - gap * (columns - 1)) / columns
+    width = (WIDTH - left - right - gap * (columns - 1)) / columns
     size = {1: 10.0, 2: 9.5, 3: 8.5}.get(columns, 8.0)
     line = size * 1.25 / 72
     places = [number for number, title in enumerate(titles) if title is not None]
-    texts = dict(zip(places, fit_labels(drop_shared([titles[n] or "" for n in places]), width, size, "bold"), strict=True))
+    names = drop_shared([titles[place] or "" for place in places])
+    row_titles, names = _factor_titles(names, columns) if len(names) == len(titles) else ([], names)
+    texts = dict(zip(places, fit_labels(names, width, size, "bold", lines=4), strict=True))
     lines = [
         max(text.count("\n") + bool(text) for place, text in texts.items() if place // columns == row)
         for row in range(rows)
     ]
-    heads = [0.15 + line * (count + bool(notes)) for count in lines]
+    heads = [0.15 + line * (count + bool(notes) + bool(row_titles)) for count in lines]
     labels = wrap_text(xlabel, WIDTH - left, 9.5, lines=4).split("\n") if xlabel else []
     bottom = foot + 0.16 * len(labels) + 0.08
     total = head + sum(heads) + rows * height + bottom
@@ -257,6 +284,10 @@ def create_panels(
         row, column = divmod(number, columns)
         if column == 0:
             top += heads[row] + (height if row else 0)
+            if row_titles:
+                y = 1 - (top - line * (lines[row] + bool(notes)) - 0.05) / total
+                heading = wrap_text(row_titles[row], WIDTH - left, size + 0.5, "bold", lines=1)
+                figure.text(left / WIDTH, y, heading, fontsize=size + 0.5, fontweight="bold", va="bottom")
         place = left + column * (width + gap), total - top - height, width, height
         axes = figure.add_axes(
             (place[0] / WIDTH, place[1] / total, place[2] / WIDTH, place[3] / total),
@@ -270,14 +301,27 @@ def create_panels(
                           textcoords="offset points", fontsize=size - 1, color=MUTED, va="bottom")
             offset += line
         axes.annotate(text, (0, 1), (0, 72 * offset), xycoords="axes fraction", textcoords="offset points",
-                      fontsize=size, fontweight="bold", va="bottom", linespacing=1.1)
+                      fontsize=size, fontweight="normal" if row_titles else "bold", va="bottom", linespacing=1.1)
         panels.append(axes)
-    middle = (left + WIDTH - 0.12) / 2 / WIDTH
+    middle = (left + WIDTH - right) / 2 / WIDTH
     for number, text in enumerate(labels[::-1]):
         figure.text(middle, (0.06 + 0.16 * number) / total, text, ha="center", fontsize=9.5 if number == len(labels) - 1 else 8.5, color=MUTED)
     if ylabel:
         figure.text(0.05 / WIDTH, (bottom + (total - head - bottom) / 2) / total, ylabel, rotation=90, va="center", fontsize=9.5, color=MUTED)
     return figure, panels
+
+
+def _factor_titles(titles: list[str], columns: int) -> tuple[list[str], list[str]]:
+    """Return a title for each row, and those of the panels, which only the first row needs.
+
+    There are no titles of rows unless the panels are a full matrix.
+    """
+    rows = [[title.split(" ") for title in titles[i : i + columns]] for i in range(0, len(titles), columns)]
+    shared = [[word for word in row[0] if all(word in words for words in row)] for row in rows]
+    rest = [[[word for word in words if word not in common] for words in row] for row, common in zip(rows, shared, strict=True)]
+    if len(rows) < 2 or columns < 2 or any(row != rest[0] for row in rest) or not all(shared):
+        return [], titles
+    return [" ".join(words) for words in shared], [" ".join(w) for w in rest[0]] + [""] * (len(titles) - columns)
 
 
 def create_rows(
@@ -324,3 +368,18 @@ def set_percent(axes: Any) -> None:
 
 def draw_chance(axes: Any, chance: float) -> None:
     axes.axhline(chance, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
+
+
+def draw_colour_bar(
+    figure: Figure, title: str, norm: Normalize, colours: Any, ticks: Sequence[float], labels: Sequence[str]
+) -> None:
+    """Draw the title of a figure and its colour bar in half an inch at the top."""
+    total = figure.get_figheight()
+    text = wrap_text(title, 2.7, 9.5, lines=2)
+    figure.text(0.1 / WIDTH, 1 - 0.2 / total, text, fontsize=9.5, va="center")
+    axes = figure.add_axes((3.0 / WIDTH, 1 - 0.2 / total, 1.7 / WIDTH, 0.1 / total))
+    bar = figure.colorbar(ScalarMappable(norm, colours), cax=axes, orientation="horizontal")
+    bar.outline.set_visible(False)
+    bar.set_ticks(list(ticks), labels=list(labels))
+    bar.ax.minorticks_off()
+    axes.tick_params(length=0, labelsize=8, pad=2)

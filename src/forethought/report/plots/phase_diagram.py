@@ -5,24 +5,25 @@ from typing import Any
 
 import pandas as pd
 from matplotlib import colormaps
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from forethought.report.names import shorten_name
+from forethought.report.objectives import BASELINE
 from forethought.report.plots.panels import (
     MOST_LINES,
     Panel,
     count_solved,
     create_panels,
-    format_level,
+    draw_colour_bar,
     is_share,
     split_panels,
 )
-from forethought.report.plots.style import BASELINE, INK, PALE, WIDTH
+from forethought.report.plots.style import INK, PALE, WIDTH
 from forethought.report.plots.titles import abbreviate, text_width, wrap_text
 from forethought.report.sweep import Sweep
+from forethought.results.frame import format_value
 from forethought.report.wording import format_number, format_share
 
 TITLE = "Phase diagram"
@@ -46,7 +47,7 @@ def draw(sweep: Sweep) -> Figure | str | None:
     baseline = sweep.runs["objective"] == BASELINE
     lacking = sweep.runs.loc[baseline, [x, y]].isna().any()
     panels = split_panels(sweep, sweep.runs, [x, y], everywhere=BASELINE if lacking.any() else None)
-    across, up = ([format_level(level) for level in sweep.levels(key)] for key in (x, y))
+    across, up = ([format_value(level) for level in sweep.levels(key)] for key in (x, y))
     names = [wrap_text(text, 1.1, 8.5, lines=2) for text in abbreviate(up)]
     left = 0.4 + max(text_width(line, 8.5) for name in names for line in name.split("\n"))
     slots, columns = _arrange(panels)
@@ -63,7 +64,16 @@ def draw(sweep: Sweep) -> Figure | str | None:
         axes.spines[:].set_visible(False)
         for place, runs in _collect_fields(panel.runs, x, y, across, up).items():
             _draw_field(axes, place, runs[runs["status"] == "finished"], metric, norm, side)
-    _draw_colour_bar(figure, metric, norm)
+    title = f"Median {shorten_name(metric)} over seeds" if metric else "Solve rate: seeds solved of finished"
+    ends = [norm.vmin, norm.vmax]
+    draw_colour_bar(
+        figure,
+        title,
+        norm,
+        _COLOURS,
+        ends,
+        [f"{format_number(end)}" if metric and not is_share(metric) else f"{100 * end:.0f} %" for end in ends],
+    )
     return figure
 
 
@@ -93,7 +103,7 @@ def _collect_fields(
     """Return the runs of each field, also of fields without runs. Other objectives go before the baseline."""
     fields = {(i, j): runs.iloc[:0] for i in range(len(across)) for j in range(len(up))}
     for _, part in runs.groupby(runs["objective"] != BASELINE):
-        for levels, inside in part.groupby([part[key].map(format_level) for key in (x, y)]):
+        for levels, inside in part.groupby([part[key].map(format_value) for key in (x, y)]):
             i, j = (
                 known.index(level) if level in known else _ASIDE
                 for level, known in zip(levels, (across, up), strict=True)
@@ -133,18 +143,3 @@ def _set_ticks(axes: Any, across: list[str], up: list[str], lacking: Any) -> Non
         places = [_ASIDE] * bool(aside) + list(range(len(names)))
         axis.set_ticks(places, labels=["base"] * bool(aside) + names)
     axes.set(xlim=(-0.5 + _ASIDE * lacking.iloc[0], len(across) - 0.5), ylim=(-0.5 + _ASIDE * lacking.iloc[1], len(up) - 0.5))
-
-
-def _draw_colour_bar(figure: Figure, metric: str | None, norm: Normalize) -> None:
-    """Draw the title of the figure and the colour bar at its top."""
-    total = figure.get_figheight()
-    title = "Solve rate: seeds solved of finished" if metric is None else f"Median {shorten_name(metric)} over seeds"
-    figure.text(0.1 / WIDTH, 1 - 0.2 / total, title, fontsize=9.5, va="center_baseline")
-    axes = figure.add_axes((3.1 / WIDTH, 1 - 0.24 / total, 1.7 / WIDTH, 0.1 / total))
-    bar = figure.colorbar(ScalarMappable(norm, _COLOURS), cax=axes, orientation="horizontal")
-    bar.outline.set_visible(False)
-    axes.tick_params(length=0, labelsize=8, pad=2)
-    if metric is None or is_share(metric):
-        bar.set_ticks([0, 0.5, 1], labels=["0", "50 %", "100 %"])
-    else:
-        bar.set_ticks([norm.vmin, norm.vmax], labels=[format_number(norm.vmin), format_number(norm.vmax)])

@@ -3,8 +3,10 @@
 from typing import Any, NamedTuple
 from zlib import crc32
 
+import pandas as pd
 from matplotlib.patheffects import withStroke
 
+from forethought.report.objectives import BASELINE
 from forethought.report.sweep import Sweep
 
 # Okabe & Ito's palette: colour-blind readers can distinguish its colours.
@@ -31,8 +33,6 @@ class Look(NamedTuple):
     marker: str
     linestyle: Any
 
-
-BASELINE = "next_token"
 
 _PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, "#7A3E00")
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
@@ -75,6 +75,12 @@ def look_of_objective(name: str) -> Look:
         return Look(INK, "o", "-")
     known = name in _OBJECTIVES
     return _LOOKS[(_OBJECTIVES.index(name) if known else crc32(name.encode())) % len(_LOOKS)]
+
+
+def look_of_runs(runs: pd.DataFrame) -> Look:
+    """Return the look of the objective that all these runs share."""
+    objectives = set(runs["objective"].dropna())
+    return look_of_objective(objectives.pop()) if len(objectives) == 1 else Look(BLUE, "o", "-")
 
 
 def choose_looks(sweep: Sweep, key: str | None) -> dict[Any, Look]:

@@ -70,17 +70,25 @@ def _break_lines(text: str, width: float, size: float, weight: str) -> list[str]
     rows = []
     for paragraph in text.split("\n"):
         row = ""
-        for word in paragraph.split(" "):
-            whole = text_width(word, size, weight) <= width
-            for number, piece in enumerate([word] if whole else re.findall(r"[^_/=,.:-]*[_/=,.:-]+|[^_/=,.:-]+", word)):
-                joined = row + " " * (number == 0 and row != "") + piece
-                if text_width(joined, size, weight) <= width:
+        for number, word in enumerate(paragraph.split(" ")):
+            for part, piece in enumerate(_split_word(word, width, size, weight)):
+                joined = row + " " * (part == 0 and number > 0) + piece
+                if number + part == 0 or text_width(joined, size, weight) <= width:
                     row = joined
-                    continue
-                rows += [row] if row else []
-                row = piece
-                while text_width(row, size, weight) > width and len(row) > 1:  # longer than a line
-                    end = next((n for n in range(len(row) - 1, 1, -1) if text_width(row[:n], size, weight) <= width), 1)
-                    rows, row = [*rows, row[:end]], row[end:]
+                else:
+                    rows.append(row)
+                    row = piece
         rows.append(row)
     return rows
+
+
+def _split_word(word: str, width: float, size: float, weight: str) -> list[str]:
+    """Split a word that is longer than a line: after `=`, else after `/`, else after `_` and the like."""
+    pieces = [word]
+    for pattern in ("[^=]*=|[^=]+", "[^/]*/|[^/]+", r"[^_.,:-]*[_.,:-]|[^_.,:-]+", "."):
+        pieces = [
+            part
+            for piece in pieces
+            for part in ([piece] if text_width(piece, size, weight) <= width else re.findall(pattern, piece))
+        ]
+    return pieces

@@ -6,18 +6,19 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from forethought.report.names import shorten_name
+from forethought.report.objectives import BASELINE
 from forethought.report.plots.panels import (
     arrange_lines,
     count_solved,
     create_panels,
-    format_level,
     is_share,
     set_percent,
 )
-from forethought.report.plots.style import BASELINE, WIDTH, Look
+from forethought.report.plots.style import WIDTH, Look
 from forethought.report.plots.titles import fit_labels
 from forethought.report.seeds import wilson
 from forethought.report.sweep import Sweep
+from forethought.results.frame import format_value
 from forethought.report.wording import is_number
 
 TITLE = "Trend along one parameter"
@@ -41,8 +42,8 @@ def draw(sweep: Sweep) -> Figure | str | None:
     runs = sweep.finished if metric is None else sweep.finished[sweep.finished[metric].notna()]
     if runs[x].isna().all():
         return f"no finished run has a value of {metric}" if metric else "no run is finished"
-    levels = [format_level(level) for level in sweep.levels(x)]
-    layout = arrange_lines(sweep, runs, [x])
+    levels = [format_value(level) for level in sweep.levels(x)]
+    layout = arrange_lines(sweep, runs, [x], marked=True)
     if layout.note and sweep.axes.y is not None:
         return f"{layout.note.split(' of ')[1].split(',')[0]} would be needed; the phase diagram shows the same"
     measure = "seeds solved" if metric is None else f"median {shorten_name(metric)}"
@@ -52,11 +53,11 @@ def draw(sweep: Sweep) -> Figure | str | None:
     )
     layout.key.draw(figure)
     for panel, axes in zip(layout.panels, grid, strict=True):
-        for number, (look, line) in enumerate(panel.lines):
+        for number, (_, look, line) in enumerate(panel.lines):
             offset = _SPREAD * ((number + 0.5) / len(panel.lines) - 0.5)
             _draw_line(axes, look, offset, {
                 levels.index(level): _summarise(inside, metric)
-                for level, inside in line.groupby(line[x].map(format_level))
+                for level, inside in line.groupby(line[x].map(format_value))
                 if level in levels
             })
             if (lacking := line[line[x].isna()]).size:
