@@ -25,7 +25,7 @@ from forethought.report.myopia import describe_myopia_gaps
 from forethought.report.page import _list_provenance
 
 from forethought.report.plots import grad_flow
-layout_graph = None
+from forethought.report.plots.graph_layout import layout_graph
 from forethought.report.wording import (
     format_count,
     format_odds,
