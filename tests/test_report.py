@@ -285,9 +285,9 @@ def test_findings_over_settings_do_not_count_to_one() -> None:
         make_run("shortcut", 0, "teacherless", {"task.degree": 2}),
     ]
     assert [sentence for _, sentence in describe_hue_levels(make_sweep(degrees))] == [
-        "1 of 3 solved, after 2,500 steps; 1 of 3 settings solved by every seed; 2 by no seed",
+        "1 of 3 solved, after 2,500 steps; 1 of 3 settings solved by every seed, 2 by no seed",
         "0 of 1 solved",
-        "0 of 2 solved; no setting solved by every seed; 2 by no seed",
+        "0 of 2 solved; no setting solved by every seed, 2 by no seed",
     ]
 
 

@@ -59,13 +59,11 @@ def describe_hue_levels(sweep: Sweep) -> list[tuple[Row, str]]:
         if hue := sweep.axes.hue:
             own = settings[settings[hue].isna() if pd.isna(row[hue]) else settings[hue] == row[hue]]
         every, none = (own["solved"] == own["finished"]).sum(), (own["solved"] == 0).sum()
-        parts = [_describe_solved(row)]
+        sentence = _describe_solved(row)
         if len(own) > 1:
-            parts.append(
-                f"{f'{every} of {len(own)} settings' if every else 'no setting'} solved by every seed"
-            )
-            parts += [f"{none} by no seed"] * bool(none)
-        descriptions.append((row, "; ".join(parts)))
+            share = f"{every} of {len(own)} settings" if every else "no setting"
+            sentence += f"; {share} solved by every seed" + f", {none} by no seed" * bool(none)
+        descriptions.append((row, sentence))
     return descriptions
 
 

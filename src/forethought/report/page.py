@@ -32,8 +32,8 @@ _RUN_COLUMNS = ("cell", "verdict", "accuracy", "steps", "steps to solve", "time"
 
 
 def _allow_breaks(name: str) -> Markup:
-    """Let a line end after `_`, `.`, `/` and `=` of a name, and nowhere else in a word."""
-    return Markup(re.sub(r"([_./=]+)", r"\1<wbr>", str(escape(name))))
+    """Let a line end after `_`, `/`, `=` and the dots of a name, and nowhere else in a word."""
+    return Markup(re.sub(r"([_/=]+|\.(?=[a-z_]))", r"\1<wbr>", str(escape(name))))
 
 
 _environment = Environment(
@@ -118,8 +118,9 @@ def _list_chips(sweep: Sweep) -> list[tuple[str, str]]:
     chips = []
     for group in ("task", "model", "objective"):
         names = sweep.runs.reindex(columns=[group, f"{group}.label"]).drop_duplicates()
-        if len(names) == 1:
-            chips.append((group, " ".join(map(str, names.iloc[0].dropna()))))
+        shared = [names[name].iloc[0] for name in names if names[name].nunique() == 1]
+        if names[group].nunique() == 1:
+            chips.append((group, " ".join(shared)))
     chips += [("swept", key) for key in sweep.keys]
     if sweep.where is not None:
         chips.append(("where", sweep.where))

@@ -22,9 +22,9 @@ _COUNTS = {
 _COLUMNS = ("parameter", "level", "baseline", "pairs", *_COUNTS, "p", "p_holm")
 _MOST_LEVELS = 24  # A parameter with more values is a measurement, not a choice.
 
-PAIR_TITLES = ("pairs", "both", "only the first", "only the second", "neither", "p", "p, Holm")
+PAIR_TITLES = ("pairs", "both", "1st only", "2nd only", "neither", "p", "p, Holm")
 PAIR_CAPTION = (
-    "Pairs of finished runs that share the seed and all other settings, by who solved the task. An objective "
+    "First / second: pairs of finished runs that share the seed and all other settings. An objective "
     "is compared together with its own options. p: exact two-sided McNemar test on the pairs in which only "
     "one of the two runs solved the task. Pairs count as independent. p < 0.05 requires at least six such "
     "pairs, all in favour of the same side. Holm: p adjusted for all comparisons of the same parameter."
