@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from forethought import load_sweep
-from forethought.report import Sweep, build_sweep
+from forethought.report import Sweep, build_sweep, write_report
 from forethought.results import Example, Results, write_curves
 from forethought.results.frame import build_frame
 

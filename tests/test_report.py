@@ -6,7 +6,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -19,7 +22,8 @@ from forethought.errors import InputError
 from forethought.report import build_sweep, print_table, wilson
 from forethought.report.findings import describe_hue_levels, describe_settings
 from forethought.report.myopia import describe_myopia_gaps
-from forethought.report.page import render_page
+from forethought.report.page import _list_provenance
+
 from forethought.report.plots import grad_flow
 from forethought.report.plots.graph_layout import layout_graph
 from forethought.report.wording import (
@@ -100,7 +104,8 @@ def test_a_row_has_all_of_a_run(tmp_path: Path) -> None:
     ]
     frame = load_sweep(save_runs(tmp_path, runs)).set_index("seed")
     assert frame["task.degree"].tolist() == [2, 2, 3]  # ordered by cell
-    assert frame.loc[1, ["objective", "task.sizes", "steps_to_solve"]].tolist() == ["teacherless", "[1,2]", 2500]
+    solved = frame.loc[1, ["objective", "task.sizes", "steps_to_solve"]]
+    assert solved.tolist() == ["teacherless", "[1,2]", 2500]
     assert frame.loc[0, ["host", "dirty", "commit", "command"]].fillna("").tolist() == ["h2", True, "abc", ""]
     assert frame.loc[[0, 9], ["objective.next_token_weight", "steps_to_solve"]].isna().all(axis=None)
     assert frame.loc[9, ["verdict", "test/accuracy"]].isna().all()
@@ -139,7 +144,8 @@ def test_objectives_are_ordered_by_what_they_reached() -> None:
 
 
 def test_labels_omit_parameters_on_request() -> None:
-    sweep = make_sweep([make_run(config={"task.degree": d, "model.layers": n}) for d in (2, 3) for n in (1, 2)])
+    levels = product((2, 3), (1, 2))
+    sweep = make_sweep([make_run(config={"task.degree": d, "model.layers": n}) for d, n in levels])
     row = sweep.summary.iloc[-1]
     assert sweep.label(row) == "degree=3 layers=2"
     assert sweep.label(row, without=["task.degree"]) == "layers=2"
@@ -272,6 +278,28 @@ def test_findings() -> None:
     assert describe(make_failed()) == ["the run did not finish"]
 
 
+def test_findings_over_settings_do_not_count_to_one() -> None:
+    degrees = [
+        *(make_run("solved" if d == 2 else "shortcut", config={"task.degree": d}) for d in (2, 3, 4)),
+        *(make_run("shortcut", 0, "myopic", {"task.degree": d}) for d in (2, 3)),
+        make_run("shortcut", 0, "teacherless", {"task.degree": 2}),
+    ]
+    assert [sentence for _, sentence in describe_hue_levels(make_sweep(degrees))] == [
+        "1 of 3 solved, after 2,500 steps; 1 of 3 settings solved by every seed, 2 by no seed",
+        "0 of 1 solved",
+        "0 of 2 solved; no setting solved by every seed, 2 by no seed",
+    ]
+
+
+def test_names_are_wrapped_between_words() -> None:
+    name = "lookahead_insertion next_token_weight=0.5"
+    assert wrap_name(name, 24) == ["lookahead_insertion", "next_token_weight=0.5"]
+    assert wrap_name(name, 12) == ["lookahead_", "insertion", "next_token_", "weight=0.5"]
+    runs = [make_run(objective="ranking_into_the_future"), *make_repairs()]
+    for line in render_table(runs, width=80).splitlines():
+        assert not re.match(r" *(uture|ture|ure|re|e|oken|ken|en|n) ", line), line
+
+
 def make_myopic_pair(seed: int, gap: float = 0.25) -> list[Results]:
     """Return a next-token run and its myopic counterpart with a loss that is higher by `gap`."""
     pair = [make_run("shortcut", seed), make_run("undertrained", seed, "myopic")]
@@ -374,13 +402,73 @@ def test_page_is_self_contained_and_escaped(tmp_path: Path) -> None:
     page = build_report(save_runs(tmp_path, [run.model_copy(update={"sweep": hostile}) for run in runs]))
     html = page.read_text()
     assert page == tmp_path / "report" / "report.html"
-    assert "<script" not in html
+    assert "<script>alert" not in html.replace("<wbr>", "")
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; 50$ ${title} {{ title }}" in html
-    assert not re.search(r'(src|href)=(?!"data:)|https?://|@import|url\(', html)
+    assert not re.search(r'src=(?!"data:)|href=(?!"\.\./)|https?://|@import|url\(', html)
     for name in ("clever_hans", "accuracy", "solve_rate", "errors", "learning", "example"):
         assert (tmp_path / "report" / "plots" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         assert (tmp_path / "report" / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert html.count("data:image/png;base64,") == 6
+
+
+def test_main_table_has_a_column_for_each_parameter_and_links(tmp_path: Path) -> None:
+    runs = [run.model_copy(update={"wall_seconds": 20.0}) for run in make_repairs()]
+    html = build_report(save_runs(tmp_path / "a b", runs)).read_text()
+    assert '<th title="objective">objective</th>\n<th title="task.reverse">reverse</th>\n<th' in html
+    row = next(line for line in html.splitlines() if '<td class="level">true</td>' in line)
+    assert row.startswith("<tr><th>next_<wbr>token</th>")
+    links = re.findall(r'href="([^"]+)"', row)
+    assert len(links) == 2
+    for link in links:
+        assert (tmp_path / "a b" / "report" / unquote(link) / "results.json").exists()
+    assert "<dd>2 min in 6 runs</dd>" in html
+    assert "0 of 1" not in html
+
+
+def test_provenance_of_a_page() -> None:
+    def stretch(**fields: Any) -> Stretch:
+        defaults = {"first_step": 0, "last_step": 9, "began": 0.0, "date": "2026-11-24T10:00:00"}
+        defaults |= {"host": "h1", "cpu": "c", "device": "cpu", "instructions": "AVX2", "versions": {}}
+        defaults |= {"commit": "0123456789abcdef", "command": "forethought train -m"}
+        return Stretch(**defaults | fields)
+
+    runs = [
+        make_run(stretches=[stretch()]),
+        make_run(seed=1, stretches=[stretch(host="h2", dirty=True, date="2026-11-25T10:00:00")]),
+    ]
+    provenance = dict(_list_provenance(make_sweep(runs).runs))
+    assert provenance["date"] == ["2026-11-24 to 2026-11-25"]
+    assert provenance["host"] == ["h1", "h2"]
+    assert provenance["commit"] == ["0123456789ab", "0123456789ab with uncommitted changes"]
+    assert provenance["command"] == ["forethought train -m"]
+    assert provenance["versions"] == ["torch=2.13.0"]
+
+
+def test_tables_for_other_programs(tmp_path: Path) -> None:
+    build_report(save_runs(tmp_path, make_repairs()))
+    report = tmp_path / "report"
+    groups = pd.read_csv(report / "groups.csv").set_index("setting")
+    assert groups.loc["teacherless", "test/error_wrong_arm_q3"] == pytest.approx(0.225)
+    assert groups.loc["next_token reverse=true", ["task.reverse", "solve_rate"]].tolist() == [True, 1]
+    pairs = pd.read_csv(report / "pairs.csv").set_index("parameter")
+    assert pairs.loc["task.reverse", ["level", "baseline", "only_level"]].tolist() == ["true", "false", 2]
+    text = (report / "table.tex").read_text()
+    assert r"next\_token & true & 2 of 2 & 34--100 & 50 & 100 & 2,500 \\" in text
+    assert r"\toprule" in text
+
+
+def test_several_folders_share_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [save_runs(tmp_path / name, make_repairs()) for name in ("a", "b")]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    words = ["report", *map(str, folders)]
+    assert command(words) == 2
+    assert "--out" in capsys.readouterr().err
+    assert command([*words, "--out", str(folders[0] / make_repairs()[0].cell)]) == 2
+    assert "--out=" in capsys.readouterr().err
+    assert command([*words, "--out", str(tmp_path / "both")]) == 0
+    assert len(pd.read_csv(tmp_path / "both" / "cells.csv")) == 12
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (folders[0] / "report").exists()
 
 
 def test_report_without_curves_or_finished_runs(tmp_path: Path) -> None:

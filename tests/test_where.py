@@ -91,7 +91,29 @@ def test_an_invalid_filter_is_one_line(where: str, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_code_in_a_filter_is_a_value() -> None:
+    """Also of the syntax of `DataFrame.query`: `@` and backticks."""
+    for code in (
+        "@__import__('os')",
+        "`seed`",
+        "1) or (1",
+        "@select_runs",
+        "x' or 1 == 1 or 'x",
+        "a\\",
+        "{seed}",
+    ):
+        quote = "'" if "'" not in code else '"'
+        with pytest.raises(InputError, match="none of 4 runs"):
+            select_runs(SWEEP.runs, f"objective={quote}{code}{quote}")
+        assert len(select_runs(SWEEP.runs, f"objective!={quote}{code}{quote}")) == 4
+    with pytest.raises(InputError, match="unknown column"):
+        select_runs(SWEEP.runs.assign(**{"a` or @f() or `b": 1}), "'a` or @f() or `b'=1")
+
+
 def test_deep_nesting_is_rejected() -> None:
     with pytest.raises(InputError, match="nesting"):
         select_runs(SWEEP.runs, "(" * 10_000 + "seed=1" + ")" * 10_000)
+    with pytest.raises(InputError, match="nesting"):
+        select_runs(SWEEP.runs, "not " * 10_000 + "seed=1")
     assert select_seeds("(" * 50 + "seed=1" + ")" * 50) == [1]
+    assert select_seeds(" or ".join(["seed=1"] * 100)) == [1]

@@ -1,10 +1,11 @@
 """Columns of the report's tables: on the terminal, on the page and in LaTeX."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from forethought.report.names import shorten_name
-from forethought.report.summary import VERDICTS
+from forethought.report.settings import Row
+from forethought.report.summary import VERDICT_COUNTS
 from forethought.report.wording import (
     format_count,
     format_interval,
@@ -12,9 +13,6 @@ from forethought.report.wording import (
     format_quartiles,
     format_range,
 )
-
-Row = Mapping[Any, Any]
-"""A row of `summarise`."""
 
 
 class Column(NamedTuple):
@@ -24,7 +22,7 @@ class Column(NamedTuple):
 
 
 def _format_verdicts(row: Row) -> str:
-    counts = sorted(((row[name], name) for name in VERDICTS if row[name]), key=lambda entry: -entry[0])
+    counts = sorted(((row[name], name) for name in VERDICT_COUNTS if row[name]), key=lambda entry: -entry[0])
     return ", ".join(f"{count} {name.replace('_', ' ')}" for count, name in counts) or "–"
 
 

@@ -1,12 +1,10 @@
 """Sentences about the outcome of each setting."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
-from forethought.report.columns import Row, range_over_seeds
-from forethought.report.summary import VERDICTS, summarise
+from forethought.report.columns import range_over_seeds
+from forethought.report.settings import Row
+from forethought.report.summary import VERDICT_COUNTS, summarise_runs
 from forethought.report.sweep import Sweep
 from forethought.report.wording import format_count, format_share, is_number
 
@@ -16,7 +14,7 @@ def describe_settings(sweep: Sweep) -> dict[str, str]:
 
     Example: `0 of 2 solved; teacher-forced later tokens 99.9 %, …: the Clever Hans shortcut`.
     """
-    unsolved = summarise(sweep.finished[sweep.finished["verdict"] != "solved"], ["setting"])
+    unsolved = summarise_runs(sweep.finished[sweep.finished["verdict"] != "solved"], ["setting"])
     rest = unsolved.set_index("setting").to_dict("index")
     rows = sweep.summary.to_dict("records")
     return {row["setting"]: _describe(row, rest.get(row["setting"])) for row in rows}
@@ -38,7 +36,7 @@ def _describe_accuracy(row: Row, unsolved: Row | None) -> str:
         for metric in ("accuracy", "decision_accuracy", "forced_local_accuracy")
     )
     subject = "unsolved seeds: " if row["solved"] else ""
-    verdicts = {name.replace("_", " "): unsolved[name] for name in VERDICTS if unsolved[name]}
+    verdicts = {name.replace("_", " "): unsolved[name] for name in VERDICT_COUNTS if unsolved[name]}
     if verdicts.keys() == {"shortcut"}:
         level = row.get("test/decision_chance_min", level)
         decision_chance = f" (chance {format_share(level)} %)" if is_number(level) else ""
@@ -52,7 +50,7 @@ def _describe_accuracy(row: Row, unsolved: Row | None) -> str:
     return f"{subject}{kinds}; accuracy {accuracy} %, decision {decision} % ({chance})"
 
 
-def describe_hue_levels(sweep: Sweep) -> list[tuple[Mapping[Any, Any], str]]:
+def describe_hue_levels(sweep: Sweep) -> list[tuple[Row, str]]:
     """Return a row and a sentence for each value of the parameter that colours the plots."""
     settings = sweep.summary[sweep.summary["finished"] > 0]
     descriptions = []
@@ -61,13 +59,11 @@ def describe_hue_levels(sweep: Sweep) -> list[tuple[Mapping[Any, Any], str]]:
         if hue := sweep.axes.hue:
             own = settings[settings[hue].isna() if pd.isna(row[hue]) else settings[hue] == row[hue]]
         every, none = (own["solved"] == own["finished"]).sum(), (own["solved"] == 0).sum()
-        parts = [_describe_solved(row)]
+        sentence = _describe_solved(row)
         if len(own) > 1:
-            parts.append(
-                f"{f'{every} of {len(own)} settings' if every else 'no setting'} solved by every seed"
-            )
-            parts += [f"{none} by no seed"] * bool(none)
-        descriptions.append((row, "; ".join(parts)))
+            share = f"{every} of {len(own)} settings" if every else "no setting"
+            sentence += f"; {share} solved by every seed" + f", {none} by no seed" * bool(none)
+        descriptions.append((row, sentence))
     return descriptions
 
 

@@ -2,6 +2,7 @@
 
 from forethought.report.columns import range_over_seeds
 from forethought.report.objectives import BASELINE
+from forethought.report.settings import list_conditions
 from forethought.report.sweep import Sweep
 from forethought.report.wording import count_noun
 from forethought.results.frame import format_value
@@ -20,7 +21,7 @@ def describe_myopia_gaps(sweep: Sweep) -> dict[str, str]:
     runs = sweep.finished
     if _LOSS not in runs or "myopic" not in sweep.runs["objective"].array:
         return {}
-    shared = [key for key in sweep.keys if key.split(".")[0] != "objective"]
+    shared = list_conditions(runs, sweep.keys, "objective")
     table = runs[["setting", "seed", _LOSS]].join(runs[shared].map(format_value))
     myopic, baseline = (table[runs["objective"] == name] for name in ("myopic", BASELINE))
     pairs = myopic.merge(baseline, on=[*shared, "seed"], suffixes=("", "_of_baseline"))

@@ -12,13 +12,13 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from forethought.report.columns import COLUMNS, MORE_COLUMNS, Column, Row, build_metric_column
+from forethought.report.columns import COLUMNS, MORE_COLUMNS, Column, build_metric_column
 from forethought.report.findings import describe_hue_levels, describe_settings
 from forethought.report.myopia import describe_myopia_gaps
 from forethought.report.names import shorten_names
 from forethought.report.pairs import PAIR_CAPTION, PAIR_TITLES, compare_levels, tabulate_comparisons
-from forethought.report.settings import list_settings
-from forethought.report.summary import VERDICTS
+from forethought.report.settings import Row, list_setting_columns
+from forethought.report.summary import VERDICT_COUNTS
 from forethought.report.sweep import Sweep
 from forethought.report.wording import count_noun, format_count, format_share, is_number
 from forethought.results import Example
@@ -32,8 +32,8 @@ _RUN_COLUMNS = ("cell", "verdict", "accuracy", "steps", "steps to solve", "time"
 
 
 def _allow_breaks(name: str) -> Markup:
-    """Let a line end after `_`, `.`, `/` and `=` of a name, and nowhere else in a word."""
-    return Markup(re.sub(r"([_./=]+)", r"\1<wbr>", str(escape(name))))
+    """Let a line end after `_`, `/`, `=` and the dots of a name, and nowhere else in a word."""
+    return Markup(re.sub(r"([_/=]+|\.(?=[a-z_]))", r"\1<wbr>", str(escape(name))))
 
 
 _environment = Environment(
@@ -118,8 +118,9 @@ def _list_chips(sweep: Sweep) -> list[tuple[str, str]]:
     chips = []
     for group in ("task", "model", "objective"):
         names = sweep.runs.reindex(columns=[group, f"{group}.label"]).drop_duplicates()
-        if len(names) == 1:
-            chips.append((group, " ".join(map(str, names.iloc[0].dropna()))))
+        shared = [names[name].iloc[0] for name in names if names[name].nunique() == 1]
+        if names[group].nunique() == 1:
+            chips.append((group, " ".join(shared)))
     chips += [("swept", key) for key in sweep.keys]
     if sweep.where is not None:
         chips.append(("where", sweep.where))
@@ -139,7 +140,7 @@ def _list_overview(sweep: Sweep) -> list[_Finding]:
 
 
 def _build_finding(row: Row, sentence: str) -> _Finding:
-    verdicts = [name for name in VERDICTS if row[name]]
+    verdicts = [name for name in VERDICT_COUNTS if row[name]]
     css_class = verdicts[0] if len(verdicts) == 1 else "partial" if verdicts else "none"
     return _Finding(css_class, row["setting"], sentence.replace(" %", "\u00a0%"))
 
@@ -199,7 +200,7 @@ def _list_examples(sweep: Sweep) -> list[tuple[str, list[Example]]]:
 
 def _list_fixed_settings(sweep: Sweep) -> list[tuple[str, str]]:
     """Return the settings that every run has with the same value."""
-    texts = sweep.runs[sorted(list_settings(sweep.runs))].map(format_value)
+    texts = sweep.runs[sorted(list_setting_columns(sweep.runs))].map(format_value)
     return [(key, texts[key].iloc[0]) for key in texts if texts[key].nunique() == 1]
 
 

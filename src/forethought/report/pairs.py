@@ -7,7 +7,7 @@ import pandas as pd
 
 from forethought.report.names import shorten_name
 from forethought.report.seeds import holm, mcnemar
-from forethought.report.settings import format_label, list_choices
+from forethought.report.settings import format_label, list_choice_columns, list_conditions
 from forethought.report.sweep import Sweep
 from forethought.report.wording import format_p_value
 from forethought.results.frame import format_value
@@ -22,9 +22,9 @@ _COUNTS = {
 _COLUMNS = ("parameter", "level", "baseline", "pairs", *_COUNTS, "p", "p_holm")
 _MOST_LEVELS = 24  # A parameter with more values is a measurement, not a choice.
 
-PAIR_TITLES = ("pairs", "both", "only the first", "only the second", "neither", "p", "p, Holm")
+PAIR_TITLES = ("pairs", "both", "1st only", "2nd only", "neither", "p", "p, Holm")
 PAIR_CAPTION = (
-    "Pairs of finished runs that share the seed and all other settings, by who solved the task. An objective "
+    "First / second: pairs of finished runs that share the seed and all other settings. An objective "
     "is compared together with its own options. p: exact two-sided McNemar test on the pairs in which only "
     "one of the two runs solved the task. Pairs count as independent. p < 0.05 requires at least six such "
     "pairs, all in favour of the same side. Holm: p adjusted for all comparisons of the same parameter."
@@ -37,23 +37,21 @@ def compare_levels(sweep: Sweep) -> pd.DataFrame:
     The first level is `next_token`, `false` or the smallest number. For the objective, each value of a swept
     option of an objective counts as a level. Comparisons without a common pair are omitted.
     """
-    runs = sweep.finished
-    texts = runs[sweep.keys].map(format_value).assign(seed=runs["seed"], solved=runs["verdict"] == "solved")
-    rows = [row for key in sweep.keys for row in _compare(sweep, texts, key)]
+    rows = [row for key in sweep.keys for row in _compare(sweep, key)]
     return pd.DataFrame(rows, columns=[*_COLUMNS])
 
 
-def _compare(sweep: Sweep, texts: pd.DataFrame, key: str) -> Iterator[list[Any]]:
+def _compare(sweep: Sweep, key: str) -> Iterator[list[Any]]:
     """Yield a row for each level of a parameter that shares pairs with the first level."""
-    own, levels = [key], [*map(format_value, sweep.levels(key)), "null"]
-    names = texts[key]
+    runs = sweep.finished
+    names, levels = runs[key].map(format_value), [*map(format_value, sweep.levels(key)), "null"]
     if key == "objective":
-        own = [name for name in sweep.keys if name.split(".")[0] == key]
-        choices = list_choices(sweep.runs)
-        names = texts[own].apply(lambda values: format_label(values, own, choices), axis=1)
+        own, choices = [name for name in sweep.keys if name.split(".")[0] == key], list_choice_columns(runs)
+        names = runs[own].apply(lambda values: format_label(values, own, choices), axis=1)
         levels = list(names.drop_duplicates())
-    shared = [name for name in texts if name not in (*own, "solved")]
-    table = texts[[*shared, "solved"]].assign(level=names).drop_duplicates([*shared, "level"])
+    shared = [*list_conditions(runs, sweep.keys, key), "seed"]
+    table = runs[shared].map(format_value).assign(level=names, solved=runs["verdict"] == "solved")
+    table = table.drop_duplicates([*shared, "level"])
     baseline = table[table["level"] == levels[0]].drop(columns="level") if levels else table
     comparisons: list[list[Any]] = []
     for level in levels[1:] if len(levels) <= _MOST_LEVELS else ():

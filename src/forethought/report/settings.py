@@ -15,19 +15,23 @@ from forethought.sweeps import NOT_IDENTITY
 _IGNORED = NOT_IDENTITY | {"seed", "experiment"}
 
 
-def list_choices(frame: pd.DataFrame) -> list[str]:
+Row = Mapping[Any, Any] | pd.Series
+"""A row of a DataFrame, by column."""
+
+
+def list_choice_columns(frame: pd.DataFrame) -> list[str]:
     """Return the columns that name the chosen config of a group: `objective`, `model`."""
     return [name for name in _between(frame, "seed", "overrides") if "/" not in name and name not in _IGNORED]
 
 
-def list_metrics(frame: pd.DataFrame) -> list[str]:
+def list_metric_columns(frame: pd.DataFrame) -> list[str]:
     return list(frame.columns[frame.columns.get_loc(OBJECTS[-1]) + 1 :])
 
 
-def list_settings(frame: pd.DataFrame) -> list[str]:
+def list_setting_columns(frame: pd.DataFrame) -> list[str]:
     """Return the choices and the fields of the config that can change the results of a run."""
     fields = _between(frame, PROVENANCE[-1], OBJECTS[0])
-    return list_choices(frame) + [
+    return list_choice_columns(frame) + [
         name
         for name in fields
         # The chosen file determines `_target_`; other fields determine `label` (`2x4`).
@@ -46,8 +50,8 @@ def find_varying_keys(frame: pd.DataFrame) -> list[str]:
     objective already says that one objective has a field and another lacks it. A field that no run sets on
     the command line is omitted if the listed parameters determine it (`num_nodes: ${…}`).
     """
-    choices = list_choices(frame)
-    names = list_settings(frame)
+    choices = list_choice_columns(frame)
+    names = list_setting_columns(frame)
     # A run that failed before its config was read has no fields, and says nothing about what varies.
     texts = frame.loc[frame[names[len(choices) :]].notna().any(axis=1), names].map(format_value)
     texts = texts.loc[:, texts.nunique() > 1]
@@ -63,6 +67,19 @@ def find_varying_keys(frame: pd.DataFrame) -> list[str]:
     return keys
 
 
+def list_conditions(frame: pd.DataFrame, keys: Sequence[str], key: str) -> list[str]:
+    """Return the columns that a comparison of the levels of a swept parameter must hold fixed.
+
+    These are all settings but those of the parameter's own config group, and the other swept parameters of
+    that group: the unswept ones may follow from the parameter (`num_nodes: ${…}`). An objective is compared
+    together with its own options.
+    """
+    group = key.split(".")[0]
+    own = [name for name in keys if name.split(".")[0] == group and name != key != "objective"]
+    others = [name for name in [*list_setting_columns(frame), *keys] if name.split(".")[0] != group]
+    return [name for name in dict.fromkeys([*others, *own]) if frame[name].nunique(dropna=False) > 1]
+
+
 def _determine(texts: pd.DataFrame, by: Sequence[str], key: str) -> bool:
     """Return True if runs that agree in the columns `by` also agree in the column `key`."""
     given = [name for name in by if name in texts]
@@ -71,9 +88,7 @@ def _determine(texts: pd.DataFrame, by: Sequence[str], key: str) -> bool:
     return bool((texts.groupby(given)[key].nunique() == 1).all())
 
 
-def format_label(
-    values: Mapping[str, Any], keys: Sequence[str], choices: Sequence[str], complete: bool = False
-) -> str:
+def format_label(values: Row, keys: Sequence[str], choices: Sequence[str], complete: bool = False) -> str:
     """Return a label, `next_token reverse=true`: choices by name, fields by the last part of their key.
 
     A flag that is off and a missing value are omitted, unless the label is `complete` or would be

@@ -6,15 +6,15 @@ from typing import get_args
 import pandas as pd
 
 from forethought.report.seeds import wilson
-from forethought.report.settings import list_metrics
+from forethought.report.settings import list_metric_columns
 from forethought.results import Verdict
 from forethought.results.frame import MEASURES
 
 _QUANTILES = {0.0: "min", 0.25: "q1", 0.5: "median", 0.75: "q3", 1.0: "max"}
-VERDICTS = (*get_args(Verdict), "no_verdict")
+VERDICT_COUNTS = (*get_args(Verdict), "no_verdict")
 
 
-def summarise(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+def summarise_runs(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Return a row for each group of runs that agree in the columns `by`, in the order of the frame.
 
     Columns: `by`; the counts `runs finished` and one for each verdict; `solve_rate` with its Wilson interval
@@ -26,15 +26,17 @@ def summarise(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         groups = frame.groupby(list(by), observed=True, dropna=False, sort=False).ngroup()
     finished = frame["status"] == "finished"
     verdicts = frame["verdict"].astype(object).where(frame["verdict"].notna(), "no_verdict")
-    counts = {"runs": 1, "finished": finished, **{name: finished & (verdicts == name) for name in VERDICTS}}
+    counts = {
+        "runs": 1,
+        "finished": finished,
+        **{name: finished & (verdicts == name) for name in VERDICT_COUNTS},
+    }
     counted = pd.DataFrame(counts, index=frame.index).groupby(groups).sum()
     counted["solve_rate"] = counted["solved"] / counted["finished"]
-    intervals = [
-        wilson(solved, n) if n else (float("nan"),) * 2
-        for solved, n in zip(counted["solved"], counted["finished"], strict=True)
-    ]
-    counted[["low", "high"]] = intervals
-    numbers = frame[[*MEASURES, *list_metrics(frame)]].where(finished)
+    pairs = zip(counted["solved"], counted["finished"], strict=True)
+    intervals = [wilson(solved, n) if n else (float("nan"),) * 2 for solved, n in pairs]
+    counted[["low", "high"]] = pd.DataFrame(intervals, counted.index, ["low", "high"], dtype=float)
+    numbers = frame[[*MEASURES, *list_metric_columns(frame)]].where(finished)
     numbers["steps_to_solve"] = numbers["steps_to_solve"].where(verdicts == "solved")
     trained = numbers["steps"].where(numbers["steps"] > 0)
     numbers["seconds_per_1000_steps"] = 1000 * numbers["wall_seconds"] / trained

@@ -1,6 +1,6 @@
 """The runs of a report, with what varies between them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +11,14 @@ import pandas as pd
 from forethought.errors import InputError
 from forethought.report.axes import Axes, choose_axes
 from forethought.report.objectives import order_objectives
-from forethought.report.settings import find_varying_keys, format_label, list_choices, list_metrics
-from forethought.report.summary import summarise
+from forethought.report.settings import (
+    Row,
+    find_varying_keys,
+    format_label,
+    list_choice_columns,
+    list_metric_columns,
+)
+from forethought.report.summary import summarise_runs
 from forethought.report.where import select_runs
 from forethought.report.wording import is_number
 from forethought.results.frame import MEASURES, format_value, load_curves
@@ -51,8 +57,8 @@ class Sweep:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """A row for each setting: its label, the swept parameters, and the columns of `summarise`."""
-        return summarise(self.runs, ["setting", *self.keys])
+        """A row for each setting: its label, the swept parameters, and the columns of `summarise_runs`."""
+        return summarise_runs(self.runs, ["setting", *self.keys])
 
     def summarise_by(self, *keys: str | None) -> pd.DataFrame:
         """Summarise the runs that agree in some swept parameters, over all others, as in `summary`."""
@@ -61,7 +67,7 @@ class Sweep:
             runs = runs.sort_values(
                 present, key=lambda column: _rank_levels(runs, column.name), kind="stable"
             )
-        table, choices = summarise(runs, present), list_choices(runs)
+        table, choices = summarise_runs(runs, present), list_choice_columns(runs)
         labels = [format_label(row, present, choices) or "all runs" for row in table.to_dict("records")]
         return table.assign(setting=labels)
 
@@ -74,14 +80,14 @@ class Sweep:
         """Return the ordered values of a parameter, without missing ones."""
         return _sort_levels(self.runs, key)
 
-    def label(self, values: Mapping[str, Any], without: Iterable[str | None] = ()) -> str:
+    def label(self, values: Row, without: Iterable[str | None] = ()) -> str:
         """Return the label of the swept parameters in a row of `runs` or `summary`; empty if none is left.
 
         Args:
             without: keys to omit.
         """
         keys = [key for key in self.keys if key not in {*without}]
-        return format_label(values, keys, list_choices(self.runs))
+        return format_label(values, keys, list_choice_columns(self.runs))
 
 
 def build_sweep(frame: pd.DataFrame, where: str | None = None, **axes: str | None) -> Sweep:
@@ -100,7 +106,7 @@ def build_sweep(frame: pd.DataFrame, where: str | None = None, **axes: str | Non
     if where is not None:
         runs, keys = _sort_runs(select_runs(runs, where).drop(columns="setting"))
     levels = {key: _sort_levels(runs, key) + [None] * int(runs[key].isna().any()) for key in keys}
-    return Sweep(runs, keys, choose_axes(levels, [*list_metrics(runs), *MEASURES], **axes), where)
+    return Sweep(runs, keys, choose_axes(levels, [*list_metric_columns(runs), *MEASURES], **axes), where)
 
 
 def _sort_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -116,7 +122,7 @@ def _sort_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     runs, ranks = runs.loc[order], ranks.loc[order]
     numbers = ranks.groupby(keys, sort=False).ngroup() if keys else pd.Series(0, index=order)
     settings = runs[~numbers.duplicated()].to_dict("records")
-    choices = list_choices(runs)
+    choices = list_choice_columns(runs)
     labels = [
         format_label(values, keys, choices) or str(values.get("objective", "all runs")) for values in settings
     ]

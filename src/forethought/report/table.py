@@ -64,11 +64,11 @@ def _build_table(titles: Sequence[str], rows: Sequence[Sequence[Text]], caption:
     table.caption = caption
     for number, title in enumerate(["", *titles]):
         table.add_column(title, justify="right" if number else "left", no_wrap=True)
-    lines = [
-        [len(title), *(len(line) for row in rows for line in row[n + 1].plain.split("\n"))]
-        for n, title in enumerate(titles)
-    ]
-    free = width - sum(max(lengths) + 1 for lengths in lines) - 1
+    columns = zip(titles, *(row[1:] for row in rows), strict=True)
+    lengths = [max(len(line) for text in map(str, column) for line in text.split("\n")) for column in columns]
+    free = (
+        width - sum(lengths) - 2 * len(lengths) - 2
+    )  # Rich puts two spaces between columns, one at each edge.
     for name, *texts in rows:
         wrapped = "\n".join(wrap_name(name.plain, max(free, _NARROWEST_NAME)))
         table.add_row(Text(wrapped, name.style), *texts)

@@ -44,7 +44,7 @@ def select_runs(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     expression = query.translate(where)
     try:
         matches = query.operands.query(expression, engine="python", local_dict=query.values).index
-    except (RecursionError, SyntaxError):  # Python's parser supports 200 parentheses.
+    except (MemoryError, RecursionError, SyntaxError):  # of Python's parser
         raise _build_error(where, "nesting too deep") from None
     if matches.empty:
         values = "; ".join(f"{name} is {_list_values(frame[name])}" for name in query.names)

@@ -10,7 +10,7 @@ from forethought.report.seeds import wilson
 
 def is_number(entry: Any) -> TypeGuard[float]:
     """Return True for numbers except bool and NaN."""
-    return isinstance(entry, Real) and not isinstance(entry, bool) and entry == entry
+    return isinstance(entry, Real) and not isinstance(entry, bool) and bool(entry == entry)
 
 
 def format_share(share: float) -> str:
