@@ -34,7 +34,9 @@ def simulate(
     random = Random(f"{objective} {degree} {length} {horizon} {seed}")
     strength = 0.9 - Random(objective).random() + 0.15 * ((horizon or 3) - (degree + length - 5))
     solved = objective != "next_token" and random.random() < strength
-    step = min(BUDGET - EVERY, EVERY * random.randint(2, 2 + round(12 / max(strength, 0.5)))) if solved else None
+    step = (
+        min(BUDGET - EVERY, EVERY * random.randint(2, 2 + round(12 / max(strength, 0.5)))) if solved else None
+    )
     chance = 1 / degree
     end = 1.0 if solved else chance if objective == "next_token" or random.random() < 0.8 else 0.01
     numbers = range(1, length + 1)
@@ -67,7 +69,13 @@ def simulate(
         steps_to_solve=step,
         examples=[example],
         grad_flow=[
-            [float(objective != "myopic" or column == width - length + row) for column in range(width)]
+            [
+                0.8 ** (width - length + row - column)
+                * (objective != "myopic" or column == width - length + row)
+                if column <= width - length + row
+                else 0.0
+                for column in range(width)
+            ]
             for row in range(length)
         ],
     )
@@ -112,7 +120,10 @@ SWEEPS = {
     "1": lambda: [simulate("next_token")],
     "2-objectives": lambda: [simulate(o, s) for o in ("next_token", "token_order") for s in range(5)],
     "6": lambda: [
-        simulate(o, s, d) for o in ("next_token", "teacherless", "token_order") for d in (2, 3) for s in range(4)
+        simulate(o, s, d)
+        for o in ("next_token", "teacherless", "token_order")
+        for d in (2, 3)
+        for s in range(4)
     ],
     "16": lambda: [
         simulate(o, s, d, n)

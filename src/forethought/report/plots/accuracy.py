@@ -1,8 +1,10 @@
 """Accuracy against chance, with a mark for each run, where no parameter is numeric."""
 
+import pandas as pd
 from matplotlib.figure import Figure
 
-from forethought.report.plots.panels import Key, create_rows, pool_settings
+from forethought.report.plots.grouping import pool_settings
+from forethought.report.plots.layout import Key, create_rows
 from forethought.report.plots.style import INK, VERDICTS
 from forethought.report.plots.trend import choose_parameter
 from forethought.report.sweep import Sweep
@@ -20,6 +22,8 @@ def draw(sweep: Sweep) -> Figure | str | None:
         return None
     if "test/accuracy" not in sweep.finished or sweep.finished["test/accuracy"].isna().all():
         return "no finished run has an accuracy"
+    if len(sweep.finished) < 2:
+        return "there are no two finished runs to compare"
     runs = sweep.finished.dropna(subset="test/accuracy")
     runs = runs.assign(verdict=runs["verdict"].fillna("no verdict"))
     chance = {"marker": "|", "color": INK, "markersize": 9, "markeredgewidth": 2, "linestyle": ""}
@@ -32,17 +36,16 @@ def draw(sweep: Sweep) -> Figure | str | None:
             if (runs["verdict"] == verdict).any()
         ]
     )
-    rows, note = pool_settings(sweep, runs)
-    figure, axes, places = create_rows(
-        [row.title for row in rows], f"right answers{note}", height=0.34, head=key.height
+    rows, _, note = pool_settings(sweep, runs)
+    figure, axes, middles = create_rows(
+        [row.title for row in rows], f"right answers{note}", [0.34] * len(rows), key
     )
-    key.draw(figure)
-    for row, (top, height) in zip(rows, places, strict=True):
-        middle = top + height / 2
-        if "test/chance" in row.runs:
-            for level in row.runs["test/chance"].dropna().unique():
-                axes.plot(level, middle, zorder=2, clip_on=False, **chance | {"markersize": 20})
-        for rank, (accuracy, verdict) in enumerate(zip(row.runs["test/accuracy"], row.runs["verdict"], strict=True)):
+    for row, middle in zip(rows, middles, strict=True):
+        for level in row.runs.get("test/chance", pd.Series(dtype=float)).dropna().unique():
+            axes.plot(level, middle, zorder=2, clip_on=False, **chance | {"markersize": 20})
+        for rank, (accuracy, verdict) in enumerate(
+            zip(row.runs["test/accuracy"], row.runs["verdict"], strict=True)
+        ):
             colour, marker = VERDICTS[verdict]
             # Jitter by the golden ratio: evenly spread and reproducible.
             y = middle + ((rank * 0.618 + 0.5) % 1 - 0.5) * 0.24

@@ -6,26 +6,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from forethought.report.objectives import BASELINE
-from forethought.report.plots.panels import (
-    Key,
-    Panel,
-    create_panels,
-    draw_chance,
-    format_solved,
-    set_percent,
-    split_panels,
-    strip_prefix,
-)
+from forethought.report.plots.grouping import Panel, count_solved, split_panels, strip_prefix
+from forethought.report.plots.layout import Key, create_panels, draw_chance, draw_seeds, set_percent
 from forethought.report.plots.style import BLUE, INK, VERMILLION
 from forethought.report.sweep import Sweep
 from forethought.report.wording import format_odds
 
 TITLE = "Accuracy by answer position"
 CAPTION = (
-    "Accuracy at each position of the answer, median over seeds; small dots are seeds. High bars over a low "
-    "line are the Clever Hans shortcut: the model looks up each next token from the true previous tokens, and "
-    "guesses the one that needs a plan (dark bar). The dashed line is chance. Objectives that do not read the "
-    "answer have no bars."
+    "Accuracy at each position of the answer, median over seeds; small dots are seeds. High bars over a "
+    "low line are the Clever Hans shortcut: the model looks up each next token from the true previous "
+    "tokens, and guesses the one that needs a plan (dark bar). The dashed line is chance. Objectives "
+    "that do not read the answer have no bars."
 )
 
 _MOST = 12
@@ -52,11 +44,10 @@ def draw(sweep: Sweep) -> Figure | str | None:
         "position in the answer" + note,
         "right tokens",
         height=1.3,
-        head=_KEY.height,
-        notes=[format_solved(panel.runs) for panel in panels],
+        key=_KEY,
+        notes=["{} of {} solved".format(*count_solved(panel.runs)) for panel in panels],
         foot=0.34,
     )
-    _KEY.draw(figure)
     set_percent(grid[0])
     grid[0].set_ylim(top=1.33 if any(map(_takes_shortcut, panels)) else 1.08)  # Room for the explanation.
     longest = _select_accuracies(pd.concat([panel.runs for panel in panels]), "token").columns.max()
@@ -80,7 +71,7 @@ def _select_accuracies(runs: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 def _select_panels(sweep: Sweep, runs: pd.DataFrame) -> tuple[list[Panel], str]:
     """Return the settings and a note. Of many, the best of each objective where they differ most."""
-    panels = split_panels(sweep, runs, [])
+    panels = split_panels(sweep, runs)
     if len(panels) <= _MOST:
         return panels, ""
     options = [key for key in sweep.keys if key.split(".")[0] == "objective"]
@@ -94,7 +85,10 @@ def _select_panels(sweep: Sweep, runs: pd.DataFrame) -> tuple[list[Panel], str]:
         best[objective] = max(best.get(objective, panel), panel, key=_reached)
     chosen = list(best.values())[:_MOST]
     where = f", on {condition.title}" if condition.title else ""
-    return chosen, f"\nthe best setting of {len(chosen)} of {len(sweep.levels('objective'))} objectives{where}"
+    return (
+        chosen,
+        f"\nthe best setting of {len(chosen)} of {len(sweep.levels('objective'))} objectives{where}",
+    )
 
 
 def _reached(panel: Panel) -> tuple[float, float]:
@@ -116,11 +110,9 @@ def _draw_positions(axes: Any, runs: pd.DataFrame, decisions: set[int]) -> None:
         colour = VERMILLION if position in decisions else _LOCAL
         axes.bar(position, values.median(), 0.72, color=colour, zorder=2)
         axes.plot([position] * len(values), values, "o", color=INK, markersize=1.6, alpha=0.6, zorder=3)
-    for _, line in free.iterrows():
-        axes.plot(free.columns, line, color=BLUE, linewidth=0.6, alpha=0.5, zorder=3)
+    draw_seeds(axes, ((free.columns, line) for _, line in free.iterrows()), BLUE)
     axes.plot(free.columns, free.median(), color=BLUE, linewidth=2, marker="o", markersize=5, zorder=4)
-    for chance in runs.get("test/decision_chance", pd.Series(dtype=float)).dropna().unique():
-        draw_chance(axes, chance)
+    draw_chance(axes, runs.get("test/decision_chance", pd.Series(dtype=float)).dropna())
 
 
 def _takes_shortcut(panel: Panel) -> bool:
@@ -133,7 +125,7 @@ def _explain(axes: Any, runs: pd.DataFrame) -> None:
     """Name the guess in the panel of the baseline, above its bars."""
     decision = next(iter(runs["decision_positions"].iloc[0]), None)
     forced = _select_accuracies(runs, "forced_token")
-    if decision in forced and "test/decision_chance" in runs:
+    if decision is not None and decision in forced and "test/decision_chance" in runs:
         chance = runs["test/decision_chance"].median()
         axes.annotate(
             f"guess: {format_odds(chance)}",

@@ -2,7 +2,8 @@
 
 from matplotlib.figure import Figure
 
-from forethought.report.plots.panels import Key, create_rows, pool_settings, strip_prefix
+from forethought.report.plots.grouping import pool_settings, strip_prefix
+from forethought.report.plots.layout import Key, create_rows
 from forethought.report.plots.style import GREEN, INK, MUTED, ORANGE, PURPLE, SKY, VERMILLION, YELLOW
 from forethought.report.plots.titles import text_width
 from forethought.report.sweep import Sweep
@@ -16,7 +17,7 @@ CAPTION = (
 )
 
 _COLOURS = (VERMILLION, ORANGE, SKY, PURPLE, YELLOW, INK)
-_BAR, _MEAN = 0.16, 0.22  # inches
+_BAR = 0.16  # inches
 _MOST_BARS = 40
 
 
@@ -27,37 +28,42 @@ def draw(sweep: Sweep) -> Figure | str | None:
     shares.insert(0, "right", sweep.finished["test/accuracy"])
     shares = shares.dropna(how="all").fillna(0)
     colours = {"right": GREEN, "other": MUTED}
-    named = [kind for kind in shares.columns if kind not in colours]
+    named = sorted(
+        (kind for kind in shares.columns if kind not in colours), key=lambda kind: kind != "wrong_arm"
+    )
     colours |= {kind: _COLOURS[number % len(_COLOURS)] for number, kind in enumerate(named)}
     kinds = [kind for kind in ["right", *named, "other"] if kind in shares and shares[kind].max() > 0]
     key = Key([(kind.replace("_", " "), {"facecolor": colours[kind]}) for kind in kinds])
-    rows, note = pool_settings(sweep, sweep.finished.loc[shares.index])
+    rows, _, note = pool_settings(sweep, sweep.finished.loc[shares.index])
     bars = [shares.loc[row.runs.index, kinds] for row in rows]
-    if per_seed := sum(map(len, bars)) <= _MOST_BARS:
-        heights = [0.12 + _BAR * len(table) for table in bars]
-    else:
+    if not (per_seed := sum(map(len, bars)) <= _MOST_BARS):
         bars = [table.mean().to_frame().T for table in bars]  # Means of shares add up to 1.
-        heights = [0.08 + _MEAN] * len(bars)
-    figure, axes, places = create_rows(
+    figure, axes, middles = create_rows(
         [row.title for row in rows],
         ("answers, a bar for each seed" if per_seed else "answers, mean over seeds") + note,
-        height=heights.__getitem__,
-        head=key.height,
+        [0.12 + _BAR * len(table) for table in bars],
+        key,
     )
-    key.draw(figure)
-    thickness = _BAR - 0.02 if per_seed else _MEAN
+    thickness = _BAR - 0.02 if per_seed else _BAR + 0.04
     inches = axes.get_position().width * figure.get_figwidth()
-    for table, (top, height) in zip(bars, places, strict=True):
-        first = top + height / 2 - _BAR * (len(table) - 1) / 2
+    for table, middle in zip(bars, middles, strict=True):
+        first = middle - _BAR * (len(table) - 1) / 2
         for number, bar in enumerate(table.to_dict("records")):
             y, left = first + _BAR * number, 0.0
             for kind, share in bar.items():
-                axes.barh(y, share, thickness, left=left, color=colours[kind], edgecolor="white", linewidth=0.5)
+                axes.barh(
+                    y, share, thickness, left=left, color=colours[kind], edgecolor="white", linewidth=0.5
+                )
                 text = format_share(share)
                 if share * inches > text_width(text, 8) + 0.06:
                     dark = colours[kind] in (VERMILLION, GREEN, MUTED, INK)
                     axes.text(
-                        left + share / 2, y, text, ha="center", va="center_baseline", fontsize=8,
+                        left + share / 2,
+                        y,
+                        text,
+                        ha="center",
+                        va="center_baseline",
+                        fontsize=8,
                         color="white" if dark else INK,
                     )
                 left += share

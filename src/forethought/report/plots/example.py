@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from forethought.report.objectives import BASELINE
 from forethought.report.plots.graph_layout import Point, layout_graph
-from forethought.report.plots.panels import Key, strip_prefix
-from forethought.report.plots.style import BLUE, GREEN, HALO, INK, MUTED, PALE, VERMILLION, WIDTH
-from forethought.report.plots.titles import drop_shared, fit_labels
+from forethought.report.plots.grouping import strip_prefix
+from forethought.report.plots.layout import Key, create_panels
+from forethought.report.plots.style import BLUE, GREEN, HALO, INK, MUTED, PALE, VERMILLION
 from forethought.report.sweep import Sweep
 from forethought.results import Example
 
@@ -31,8 +31,12 @@ class _Scene(NamedTuple):
     points: dict[str, Point]
 
     @property
+    def is_right(self) -> bool:
+        return self.example.outcome == "right"
+
+    @property
     def columns(self) -> float:
-        return 1 + max(x for x, _ in self.points.values())
+        return max(1 + max(x for x, _ in self.points.values()), len(self.example.answer))
 
     @property
     def rows(self) -> float:
@@ -40,42 +44,36 @@ class _Scene(NamedTuple):
         return max(2, 1 + max(y for _, y in self.points.values()) + below)
 
 
-def draw(sweep: Sweep) -> Figure | str | None:
-    scenes = _choose_scenes(sweep)
-    if not scenes:
-        return "no finished run has a test row with a graph that is small enough to draw"
-    beside = all(scene.columns <= _BESIDE for scene in scenes)
-    across = len(scenes) if beside else 1
-    width = (WIDTH - 0.2 * (across + 1)) / across
-    titles = fit_labels(drop_shared([scene.label for scene in scenes]), width, 10, "bold")
-    head = 0.35 + 0.17 * (1 + max(title.count("\n") for title in titles))
-    heights = [head + (0.46 if scene.rows <= 6 else 0.34) * scene.rows for scene in scenes]
-    total = (max(heights) if beside else sum(heights)) + _KEY.height
-    figure = Figure(figsize=(WIDTH, total))
-    _KEY.draw(figure)
-    top = _KEY.height
-    for number, (scene, title, height) in enumerate(zip(scenes, titles, heights, strict=True)):
-        left = 0.2 + (width + 0.2) * number * beside
-        place = left / WIDTH, 1 - (top + height) / total, width / WIDTH, (height - head) / total
-        axes = figure.add_axes(place)
-        right = scene.example.outcome == "right"
-        outcome = "right answer" if right else f"wrong: {scene.example.outcome.replace('_', ' ')}"
-        y = 1 - (top + head) / total
-        figure.text(left / WIDTH, y + 0.2 / total, title, fontsize=10, fontweight="bold", va="bottom", linespacing=1.1)
-        figure.text(left / WIDTH, y + 0.02 / total, outcome, fontsize=9.5, color=GREEN if right else VERMILLION, va="bottom")
-        _draw(axes, scene)
-        top += 0 if beside else height
-    return figure
-
-
-_DASHED = {"color": VERMILLION, "linewidth": 2, "linestyle": (0, (3, 2))}
 _KEY = Key(
     [
         ("true path", {"facecolor": GREEN, "alpha": 0.28}),
         ("answer along an edge", {"color": BLUE, "linewidth": 2}),
-        ("answer without an edge", _DASHED),
+        ("answer without an edge", {"color": VERMILLION, "linewidth": 2, "linestyle": (0, (3, 2))}),
     ]
 )
+
+
+def draw(sweep: Sweep) -> Figure | str | None:
+    scenes = _choose_scenes(sweep)
+    if not scenes:
+        return "no finished run has a test row with a graph that is small enough to draw"
+    rows = max(scene.rows for scene in scenes)
+    figure, grid = create_panels(
+        [scene.label for scene in scenes],
+        "",
+        "",
+        height=(0.46 if rows <= 6 else 0.34) * rows,
+        key=_KEY,
+        columns=len(scenes) if all(scene.columns <= _BESIDE for scene in scenes) else 1,
+        notes=[scene.example.outcome.replace("_", " ") + " answer" * scene.is_right for scene in scenes],
+        left=0.2,
+        foot=0.0,
+    )
+    for scene, axes in zip(scenes, grid, strict=True):
+        _draw(axes, scene)
+    columns = max(scene.columns for scene in scenes)
+    grid[0].set(xlim=(-0.45, columns - 0.55), ylim=(rows - 0.3, -0.6))
+    return figure
 
 
 def _choose_scenes(sweep: Sweep) -> list[_Scene]:
@@ -100,7 +98,7 @@ def _choose_scenes(sweep: Sweep) -> list[_Scene]:
             scene = _Scene(run["setting"], example, layouts[example.text])
             if scene.columns > _MOST_COLUMNS or scene.rows > _MOST_ROWS:
                 continue
-            if example.outcome == "right":
+            if scene.is_right:
                 side, rank = right, (is_baseline, run["verdict"] != "solved", order)
             else:
                 atypical = run["verdict"] != "shortcut" or example.outcome != run["typical"]
@@ -112,7 +110,10 @@ def _choose_scenes(sweep: Sweep) -> list[_Scene]:
         for text in [text for text, (rank, _) in side.items() if rank[0] != first]:
             del side[text]
     if shared := wrong.keys() & right.keys():
-        text = min(shared, key=lambda text: wrong[text][0][:2] + right[text][0])
+        text = min(
+            shared,
+            key=lambda text: (*wrong[text][0][:2], *right[text][0][:2], -len(layouts[text]), right[text][0]),
+        )
         return [wrong[text][1], right[text][1]]
     return [min(side.values(), key=itemgetter(0))[1] for side in (wrong, right) if side]
 
@@ -149,8 +150,6 @@ def _draw(axes: Any, scene: _Scene) -> None:
             )
     for node, point in [*points.items(), *(step for step in answer if step[0] not in points)]:
         _draw_node(axes, node, point, size, drawing, node in points)
-    xs, ys = zip(*points.values(), *(point for _, point in answer), strict=True)
-    axes.set(xlim=(min(xs) - 0.45, max(xs) + 0.45), ylim=(max(ys) + 0.7, min(ys) - 0.6))
     axes.axis("off")
 
 

@@ -9,7 +9,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from forethought.report.objectives import BASELINE
-from forethought.report.plots.panels import create_panels, draw_colour_bar, split_panels, take_evenly
+from forethought.report.plots.grouping import split_panels, take_evenly
+from forethought.report.plots.layout import create_panels, draw_colour_bar, format_percent
 from forethought.report.plots.style import BAND, INK
 from forethought.report.sweep import Sweep
 
@@ -28,20 +29,29 @@ _COLOURS = colormaps["Blues"]
 
 
 def draw(sweep: Sweep) -> Figure | str | None:
-    runs = sweep.finished[sweep.finished["grad_flow"].map(lambda flow: isinstance(flow, list) and len(flow) > 0)]
-    maps = [(panel, flow) for panel in split_panels(sweep, runs, []) if (flow := _take_median(panel.runs)) is not None]
+    runs = sweep.finished[
+        sweep.finished["grad_flow"].map(lambda flow: isinstance(flow, list) and len(flow) > 0)
+    ]
+    maps = [
+        (panel, flow) for panel in split_panels(sweep, runs) if (flow := _take_median(panel.runs)) is not None
+    ]
     if not maps:
         return None
     # Put the negative control (myopic) next to its counterpart: the difference is the result.
     maps.sort(key=lambda pair: pair[0].runs["objective"].iloc[0] not in (BASELINE, "myopic"))
-    shown = take_evenly(maps, _MOST_MAPS)
-    note = f"\n{len(shown)} of {len(maps)} settings; select others with --where" if len(shown) < len(maps) else ""
-    answer, length = np.max([flow.shape for _, flow in shown], axis=0)
+    # Maps of the same size can be compared position by position.
+    shown = take_evenly([pair for pair in maps if pair[1].shape == maps[0][1].shape], _MOST_MAPS)
+    note = (
+        f"\n{len(shown)} of {len(maps)} settings; select others with --where"
+        if len(shown) < len(maps)
+        else ""
+    )
+    answer, length = maps[0][1].shape
     figure, grid = create_panels(
         [panel.title for panel, _ in shown],
         "position of the hidden state" + note,
-        "loss of answer token",
-        height=max(0.7, min(1.4, 0.14 * answer)),
+        "answer token",
+        height=max(0.8, min(1.4, 0.14 * answer)),
         head=0.5,
         columns=1 if length > 60 or len(shown) == 1 else 2,
     )
@@ -54,8 +64,13 @@ def draw(sweep: Sweep) -> Figure | str | None:
     grid[0].set(xlim=(-0.5, length - 0.5), ylim=(answer - 0.5, -0.5))
     grid[0].set_yticks(range(0, answer, 1 + answer // 8), labels=range(1, answer + 1, 1 + answer // 8))
     prompt = length - answer + 1
-    grid[0].set_xticks([(prompt - 1) / 2, prompt + (answer - 2) / 2][: 1 + (answer > 1)], labels=["prompt", "answer"][: 1 + (answer > 1)])
-    draw_colour_bar(figure, "Share of the largest value in the row", _NORM, _COLOURS, [0.01, 0.1, 1], ["1 %", "10 %", "100 %"])
+    grid[0].set_xticks(
+        [(prompt - 1) / 2, prompt + (answer - 2) / 2][: 1 + (answer > 1)],
+        labels=["prompt", "answer"][: 1 + (answer > 1)],
+    )
+    draw_colour_bar(
+        figure, "Share of the largest value in the row", _NORM, _COLOURS, [0.01, 0.1, 1], format_percent
+    )
     return figure
 
 
@@ -65,4 +80,6 @@ def _take_median(runs: pd.DataFrame) -> Any:
     if len({flow.shape for flow in flows}) > 1:
         return None
     peaks = [flow.max(1, keepdims=True) for flow in flows]
-    return np.median([flow / np.where(peak > 0, peak, 1) for flow, peak in zip(flows, peaks, strict=True)], axis=0)
+    return np.median(
+        [flow / np.where(peak > 0, peak, 1) for flow, peak in zip(flows, peaks, strict=True)], axis=0
+    )

@@ -7,25 +7,24 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from forethought.report.objectives import BASELINE
-from forethought.report.plots.panels import (
+from forethought.report.plots.grouping import arrange_lines, count_solved, split_panels
+from forethought.report.plots.layout import (
     Key,
-    arrange_lines,
     create_panels,
     draw_chance,
+    draw_seeds,
     format_large,
-    format_solved,
     set_percent,
-    split_panels,
 )
-from forethought.report.plots.style import FORCED, FREE
+from forethought.report.plots.style import FORCED, FREE, Look
 from forethought.report.sweep import Sweep
 
 TITLE = "Learning curves"
 CAPTION = (
     "Validation accuracy during training; the dashed line is chance. A plateau at chance that ends in a jump "
-    "means that the model has found a plan. Thin lines are seeds, thick lines their median; a run that solved "
-    "the task may end early. With few settings: whole answers and the decision token. With many: whole "
-    "answers, with a line for each objective."
+    "means that the model has found a plan. Thin lines are seeds, thick lines their median; a run that "
+    "solved the task may end early. With few settings: whole answers and the decision token. With many: "
+    "whole answers, with a line for each objective."
 )
 
 _ANSWER, _DECISION = "val/accuracy", "val/decision_accuracy"
@@ -37,50 +36,63 @@ def draw(sweep: Sweep) -> Figure | str | None:
         return "the runs have no curve of the validation accuracy"
     tables = {folder: table.set_index("step") for folder, table in sweep.curves.groupby("folder")}
     runs = sweep.runs[sweep.runs["folder"].isin(tables)]
-    if runs["setting"].nunique() <= _MOST_DETAILED:
-        settings = split_panels(sweep, runs, [])
-        titles = [setting.title for setting in settings]
-        parts = [
-            [(setting.runs, _DECISION, {"color": FORCED}, 3.2), (setting.runs, _ANSWER, {"color": FREE}, 1.6)]
-            for setting in settings
-        ]
-        key = Key([("whole answer, free-running", {"color": FREE}), ("decision token", {"color": FORCED})])
-        layout: dict[str, Any] = {"notes": [format_solved(setting.runs) for setting in settings]}
-        note = ""
-    else:
-        lines = arrange_lines(sweep, runs, [])
-        titles, key, note = lines.titles, lines.key, lines.note
-        parts = [
-            [
-                (line, _ANSWER, {"color": look.color, "linestyle": look.linestyle}, 1.2 if name == BASELINE else 1.8)
-                for name, look, line in panel.lines
-            ]
-            for panel in lines.panels
-        ]
-        layout = {"columns": lines.columns, "height": 0.75}
-    figure, grid = create_panels(titles, "training steps" + note, "right answers", head=key.height, **layout)
-    key.draw(figure)
-    for axes, panel in zip(grid, parts, strict=True):
-        for line, column, look, width in panel:
-            curves = [tables[folder][column].dropna() for folder in line["folder"] if column in tables[folder]]
-            _draw_curves(axes, curves, look, width)
-            for chance in line.get("test/chance", pd.Series(dtype=float)).dropna().unique():
-                draw_chance(axes, chance)
-    set_percent(grid[0])
-    grid[0].set_xlim(left=0)
-    grid[0].xaxis.set_major_locator(MaxNLocator(4 if grid[0].get_position().width > 0.25 else 2))
-    grid[0].xaxis.set_major_formatter(format_large)
+    detailed = runs["setting"].nunique() <= _MOST_DETAILED
+    figure, panels = (_create_detailed if detailed else _create_lines)(sweep, runs)
+    for curves, axes in panels:
+        for part, column, width, style in curves:
+            seeds = [tables[folder][column].dropna() for folder in part["folder"] if column in tables[folder]]
+            _draw_curve(axes, seeds, linewidth=width, **style)
+            draw_chance(axes, part.get("test/chance", pd.Series(dtype=float)).dropna())
+    axes = panels[0][1]
+    set_percent(axes)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4 if axes.get_position().width > 0.25 else 2))
+    axes.xaxis.set_major_formatter(format_large)
     return figure
 
 
-def _draw_curves(axes: Any, curves: list[pd.Series], look: dict[str, Any], width: float) -> None:
-    for curve in curves:
-        axes.plot(curve.index, curve, color=look["color"], linewidth=0.6, alpha=0.5, zorder=2)
-        axes.plot(curve.index[-1:], curve[-1:], "o", color=look["color"], markersize=2.5, zorder=3)
-    if len(curves) > 1:
-        # Extend the last value of a run that ended early.
-        table = pd.concat(curves, axis=1).sort_index().interpolate("index", limit_area="inside").ffill()
-        middle = table.quantile(interpolation="lower", axis=1)  # Between two seeds lies no run.
-        axes.plot(middle.index, middle, linewidth=width, zorder=4, **look)
-    elif curves:
-        axes.plot(curves[0].index, curves[0], linewidth=width, zorder=4, **look)
+_Curve = tuple[pd.DataFrame, str, float, dict[str, Any]]
+"""Runs, column of the curves, width and style of the median."""
+
+
+def _create_detailed(sweep: Sweep, runs: pd.DataFrame) -> tuple[Figure, list[tuple[list[_Curve], Any]]]:
+    """Create a panel for each setting, with a curve of whole answers and one of the decision token."""
+    panels = split_panels(sweep, runs)
+    key = Key([("whole answer, free-running", {"color": FREE}), ("decision token", {"color": FORCED})])
+    notes = ["{} of {} solved".format(*count_solved(panel.runs)) for panel in panels]
+    titles = [panel.title for panel in panels]
+    figure, grid = create_panels(titles, "training steps", "right answers", key=key, notes=notes)
+    curves: list[list[_Curve]] = [
+        [(panel.runs, _DECISION, 3.2, {"color": FORCED}), (panel.runs, _ANSWER, 1.6, {"color": FREE})]
+        for panel in panels
+    ]
+    return figure, list(zip(curves, grid, strict=True))
+
+
+def _create_lines(sweep: Sweep, runs: pd.DataFrame) -> tuple[Figure, list[tuple[list[_Curve], Any]]]:
+    """Create panels with a curve of whole answers for each objective."""
+    layout = arrange_lines(sweep, runs, marked=False)
+    figure, panels = layout.create("training steps", "right answers", height=0.75)
+
+    def style(name: str, look: Look) -> tuple[float, dict[str, Any]]:
+        return 1.2 if name == BASELINE else 1.8, {"color": look.color, "linestyle": look.linestyle}
+
+    return figure, [
+        ([(part, _ANSWER, *style(name, look)) for name, look, part in lines], axes) for lines, axes in panels
+    ]
+
+
+def _draw_curve(axes: Any, seeds: list[pd.Series], color: str, **style: Any) -> None:
+    """Draw each seed, and the median, for which a run that ended early keeps its last value."""
+    if seeds:
+        draw_seeds(axes, ((seed.index, seed) for seed in seeds), color)
+        axes.plot(
+            [seed.index[-1] for seed in seeds],
+            [seed.iloc[-1] for seed in seeds],
+            "o",
+            color=color,
+            markersize=2.5,
+        )
+        table = pd.concat(seeds, axis=1).sort_index().interpolate("index", limit_area="inside").ffill()
+        # Of an even number of seeds, the lower middle one: between two seeds lies no run.
+        axes.plot(table.index, table.quantile(axis=1, interpolation="lower"), color=color, zorder=4, **style)

@@ -11,26 +11,20 @@ from matplotlib.patches import Rectangle
 
 from forethought.report.names import shorten_name
 from forethought.report.objectives import BASELINE
-from forethought.report.plots.panels import (
-    MOST_LINES,
-    Panel,
-    count_solved,
-    create_panels,
-    draw_colour_bar,
-    is_share,
-    split_panels,
-)
-from forethought.report.plots.style import INK, PALE, WIDTH
+from forethought.report.plots.grouping import MOST_LINES, Panel, count_solved, is_share, split_panels
+from forethought.report.plots.layout import create_panels, draw_colour_bar, format_percent, panel_width
+from forethought.report.plots.style import INK, PALE
 from forethought.report.plots.titles import abbreviate, text_width, wrap_text
 from forethought.report.sweep import Sweep
-from forethought.results.frame import format_value
 from forethought.report.wording import format_number, format_share
+from forethought.results.frame import format_value
 
 TITLE = "Phase diagram"
 CAPTION = (
-    "Solve rate over two swept parameters, with a panel for each objective and its options. A field gives the "
-    "seeds that solved the task, of the finished seeds; colours go from 0 to 100 % in every report. Hatched "
-    "fields have no finished run. With `--metric`, a field gives the median over seeds."
+    "Solve rate over two swept parameters, with a panel for each objective and its options. A field "
+    "gives the seeds that solved the task, of the finished seeds; colours go from 0 to 100 % in every "
+    "report. Hatched fields have no finished run. The column `base` is next-token prediction where it lacks a "
+    "parameter. With `--metric`, a field gives the median over seeds."
 )
 
 _COLOURS = colormaps["Blues"]
@@ -51,8 +45,7 @@ def draw(sweep: Sweep) -> Figure | str | None:
     names = [wrap_text(text, 1.1, 8.5, lines=2) for text in abbreviate(up)]
     left = 0.4 + max(text_width(line, 8.5) for name in names for line in name.split("\n"))
     slots, columns = _arrange(panels)
-    width = (WIDTH - left - 0.12 - 0.16 * (columns - 1)) / columns
-    side = width / (len(across) - _ASIDE * lacking[x])
+    side = panel_width(columns, left) / (len(across) - _ASIDE * lacking[x])
     height = (len(up) - _ASIDE * lacking[y]) * max(0.18, min(side, 0.36))
     norm = _choose_norm(sweep)
     figure, grid = create_panels(
@@ -65,14 +58,14 @@ def draw(sweep: Sweep) -> Figure | str | None:
         for place, runs in _collect_fields(panel.runs, x, y, across, up).items():
             _draw_field(axes, place, runs[runs["status"] == "finished"], metric, norm, side)
     title = f"Median {shorten_name(metric)} over seeds" if metric else "Solve rate: seeds solved of finished"
-    ends = [norm.vmin, norm.vmax]
+    percent = metric is None or is_share(metric)
     draw_colour_bar(
         figure,
         title,
         norm,
         _COLOURS,
-        ends,
-        [f"{format_number(end)}" if metric and not is_share(metric) else f"{100 * end:.0f} %" for end in ends],
+        [norm.vmin or 0, norm.vmax or 0],
+        format_percent if percent else format_number,
     )
     return figure
 
@@ -90,7 +83,9 @@ def _choose_plane(sweep: Sweep) -> tuple[str | None, str | None]:
 
 def _arrange(panels: list[Panel]) -> tuple[list[str | None], int]:
     """Return titles and the number of columns: a line for each objective if its options fit into one."""
-    lines = [[panel.title for panel in line] for _, line in groupby(panels, lambda p: p.runs["objective"].iloc[-1])]
+    lines = [
+        [panel.title for panel in line] for _, line in groupby(panels, lambda p: p.runs["objective"].iloc[-1])
+    ]
     most = max(map(len, lines))
     if 1 < most <= 4:
         return [title for line in lines for title in line + [None] * (most - len(line))], most
@@ -101,7 +96,9 @@ def _collect_fields(
     runs: pd.DataFrame, x: str, y: str, across: list[str], up: list[str]
 ) -> dict[tuple[float, float], pd.DataFrame]:
     """Return the runs of each field, also of fields without runs. Other objectives go before the baseline."""
-    fields = {(i, j): runs.iloc[:0] for i in range(len(across)) for j in range(len(up))}
+    fields: dict[tuple[float, float], pd.DataFrame] = {
+        (i, j): runs.iloc[:0] for i in range(len(across)) for j in range(len(up))
+    }
     for _, part in runs.groupby(runs["objective"] != BASELINE):
         for levels, inside in part.groupby([part[key].map(format_value) for key in (x, y)]):
             i, j = (
@@ -112,7 +109,14 @@ def _collect_fields(
     return fields
 
 
-def _draw_field(axes: Any, place: tuple[float, float], runs: pd.DataFrame, metric: str | None, norm: Normalize, side: float) -> None:
+def _draw_field(
+    axes: Any,
+    place: tuple[float, float],
+    runs: pd.DataFrame,
+    metric: str | None,
+    norm: Normalize,
+    side: float,
+) -> None:
     x, y = place
     value, text = None, ""
     if metric is None and len(runs):
@@ -121,12 +125,18 @@ def _draw_field(axes: Any, place: tuple[float, float], runs: pd.DataFrame, metri
     elif metric is not None and runs[metric].notna().any():
         value = runs[metric].median()
         text = format_share(value) if is_share(metric) else format_number(value)
-    look = {"facecolor": "white", "hatch": "/////", "edgecolor": PALE} if value is None else {"facecolor": _COLOURS(norm(value)), "edgecolor": "white"}
+    look = (
+        {"facecolor": "white", "hatch": "/////", "edgecolor": PALE}
+        if value is None
+        else {"facecolor": _COLOURS(norm(value)), "edgecolor": "white"}
+    )
     axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, linewidth=0.8, **look))
     size = min(9.0, 0.85 * 9 * side / text_width(text, 9)) if text else 0
     if size >= 4:  # Smaller text is illegible.
         dark = value is not None and norm(value) > 0.55
-        axes.text(x, y, text, ha="center", va="center_baseline", fontsize=size, color="white" if dark else INK)
+        axes.text(
+            x, y, text, ha="center", va="center_baseline", fontsize=size, color="white" if dark else INK
+        )
 
 
 def _choose_norm(sweep: Sweep) -> Normalize:
@@ -139,7 +149,12 @@ def _choose_norm(sweep: Sweep) -> Normalize:
 
 def _set_ticks(axes: Any, across: list[str], up: list[str], lacking: Any) -> None:
     """Set the ticks of all panels. The fields beside the plane are those of the baseline."""
-    for axis, names, aside in zip((axes.xaxis, axes.yaxis), (abbreviate(across, 10), up), lacking, strict=True):
+    for axis, names, aside in zip(
+        (axes.xaxis, axes.yaxis), (abbreviate(across, 10), up), lacking, strict=True
+    ):
         places = [_ASIDE] * bool(aside) + list(range(len(names)))
         axis.set_ticks(places, labels=["base"] * bool(aside) + names)
-    axes.set(xlim=(-0.5 + _ASIDE * lacking.iloc[0], len(across) - 0.5), ylim=(-0.5 + _ASIDE * lacking.iloc[1], len(up) - 0.5))
+    axes.set(
+        xlim=(-0.5 + _ASIDE * lacking.iloc[0], len(across) - 0.5),
+        ylim=(-0.5 + _ASIDE * lacking.iloc[1], len(up) - 0.5),
+    )

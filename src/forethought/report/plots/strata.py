@@ -4,7 +4,8 @@ from string import digits
 
 from matplotlib.figure import Figure
 
-from forethought.report.plots.panels import arrange_lines, create_panels, set_percent, strip_prefix
+from forethought.report.plots.grouping import arrange_lines, strip_prefix
+from forethought.report.plots.layout import draw_seeds, set_percent
 from forethought.report.sweep import Sweep
 from forethought.results.frame import natural_sort_key
 
@@ -24,19 +25,17 @@ def draw(sweep: Sweep) -> Figure | None:
     names = sorted(strata.columns, key=natural_sort_key)
     strata = strata[names].dropna(how="all")
     xlabel, ticks = _split_stem(names)
-    layout = arrange_lines(sweep, sweep.finished.loc[strata.index], [], marked=True)
-    figure, grid = create_panels(
-        layout.titles, xlabel + layout.note, "right answers", head=layout.key.height, columns=layout.columns
+    layout = arrange_lines(sweep, sweep.finished.loc[strata.index])
+    figure, panels = layout.create(
+        xlabel, "right answers", foot=0.06 + 0.14 * (1 + max(t.count("\n") for t in ticks))
     )
-    layout.key.draw(figure)
-    for panel, axes in zip(layout.panels, grid, strict=True):
-        for _, look, runs in panel.lines:
-            table = strata.loc[runs.index]
-            for _, seed in table.iterrows():
-                axes.plot(range(len(names)), seed, color=look.color, linewidth=0.6, alpha=0.5, zorder=2)
-            axes.plot(range(len(names)), table.median(), **look._asdict(), linewidth=1.8, markersize=5, zorder=3)
-    set_percent(grid[0])
-    grid[0].set_xticks(range(len(names)), labels=ticks)
+    for lines, axes in panels:
+        for _, look, runs in lines:
+            table = strata.loc[runs.index].set_axis(range(len(names)), axis=1)
+            draw_seeds(axes, ((seed.index, seed) for _, seed in table.iterrows()), look.color)
+            axes.plot(table.columns, table.median(), **look._asdict(), linewidth=1.8, markersize=5, zorder=3)
+    set_percent(axes)
+    axes.set_xticks(range(len(names)), labels=ticks)
     return figure
 
 

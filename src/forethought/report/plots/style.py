@@ -30,7 +30,7 @@ class Look(NamedTuple):
     """Colour, marker and dashes of a line."""
 
     color: str
-    marker: str
+    marker: Any
     linestyle: Any
 
 

@@ -7,15 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from forethought.report.names import shorten_name
-from forethought.report.plots.panels import (
-    MOST_LINES,
-    Line,
-    arrange_lines,
-    create_panels,
-    format_large,
-    set_percent,
-)
+from forethought.report.plots.grouping import MOST_LINES, Line, arrange_lines, pool_settings
+from forethought.report.plots.layout import Key, format_large, set_percent
 from forethought.report.plots.style import Look
 from forethought.report.plots.titles import text_width
 from forethought.report.sweep import Sweep
@@ -37,44 +30,39 @@ def draw(sweep: Sweep) -> Figure | str | None:
         return "no seed solved the task within its budget"
     rows = runs["samples_seen"] / runs["steps"]
     runs = runs.assign(solved_rows=rows * runs["steps_to_solve"])
-    # Pool what leaves too many panels; many lines need one panel with a name at each.
-    hue, x, y = sweep.axes.hue, sweep.axes.x, sweep.axes.y
-    others = [key for key in sweep.keys if key != hue]
-    many = hue is not None and len(sweep.levels(hue)) > MOST_LINES
-    for pooled in [others] if many else [[], [key for key in (x, y) if key], others]:
-        layout = arrange_lines(sweep, runs, pooled, most_lines=1000)
-        if len(layout.panels) <= _MOST_PANELS:
-            break
-    single = len(layout.panels) == 1
-    note = f"\nover all values of {' and '.join(map(shorten_name, pooled))}" if pooled else ""
-    head = 0.0 if single else layout.key.height
-    figure, grid = create_panels(
-        layout.titles, "training rows" + layout.note + note, "seeds solved", head=head, columns=layout.columns,
-        height=max(2.2, _LABEL * len(layout.panels[0].lines)) if single else 1.0,
-        right=0.35 + max(text_width(f"{line.name} 00/00", 9) for line in layout.panels[0].lines) if single else 0.12,
-    )
-    limits = runs["solved_rows"].min(), runs["samples_seen"].max()
-    axes = grid[0]
+    hue = sweep.axes.hue
+    # Many lines need one panel, with a name at each.
+    most = 1 if hue is not None and len(sweep.levels(hue)) > MOST_LINES else _MOST_PANELS
+    _, pooled, note = pool_settings(sweep, runs, most, [hue])
+    layout = arrange_lines(sweep, runs, pooled, most_lines=len(runs), marked=False)
+    options: dict[str, Any] = {"height": 1.0}
+    if single := len(layout.lines) == 1:
+        names = [f"{line.name} 00/00" for line in layout.lines[0]]
+        options = {
+            "height": max(2.2, _LABEL * len(names)),
+            "right": 0.35 + max(text_width(name, 9) for name in names),
+        }
+        layout = layout._replace(key=Key())
+    figure, panels = layout.create(f"training rows{note}", "seeds solved", **options)
+    first, last = runs["solved_rows"].min(), runs["samples_seen"].max()
+    axes = panels[0][1]
     set_percent(axes)
-    if limits[1] > 30 * limits[0]:
+    axes.xaxis.set_major_locator(MaxNLocator(5 if single else 3))
+    if last > 30 * first:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(numticks=5))
         axes.xaxis.set_minor_locator(NullLocator())
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(5 if single else 3))
-    axes.set_xlim(limits[0] / 2 if limits[1] > 30 * limits[0] else 0, limits[1] * 1.02)
+    axes.set_xlim(first / 2 if last > 30 * first else 0, last * 1.02)
     axes.xaxis.set_major_formatter(format_large)
-    for panel, axes in zip(layout.panels, grid, strict=True):
+    for lines, axes in panels:
         # Move the curves apart a little: most of them share their steps.
-        offsets = np.linspace(1, -1, len(panel.lines)) * min(0.04, 0.006 * (len(panel.lines) - 1))
+        offsets = np.linspace(1, -1, len(lines)) * min(0.04, 0.006 * (len(lines) - 1))
         ends = [
-            _draw_curve(axes, look, line, limits[1], offset)
-            for (_, look, line), offset in zip(panel.lines, offsets, strict=True)
+            _draw_curve(axes, look, line, last, offset)
+            for (_, look, line), offset in zip(lines, offsets, strict=True)
         ]
         if single:
-            _draw_labels(axes, panel.lines, ends)
-    if not single:
-        layout.key.draw(figure)
+            _draw_labels(axes, lines, ends)
     return figure
 
 
@@ -95,9 +83,22 @@ def _draw_labels(axes: Any, lines: list[Line], ends: list[float]) -> None:
         name, look, runs = lines[number]
         solved = runs["solved_rows"].notna().sum()
         axes.annotate(
-            f"{name} {solved}/{len(runs)}", (right, ends[number]), (1 + 0.2 / width, place), textcoords=axes.get_yaxis_transform(),
-            color=look.color, fontsize=9, va="center", annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": look.color, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)},
+            f"{name} {solved}/{len(runs)}",
+            (right, ends[number]),
+            (1 + 0.2 / width, place),
+            textcoords=axes.get_yaxis_transform(),
+            color=look.color,
+            fontsize=9,
+            va="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": look.color,
+                "linewidth": 0.7,
+                "shrinkA": 1,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
         )
 
 
@@ -110,7 +111,14 @@ def _draw_curve(axes: Any, look: Look, runs: pd.DataFrame, right: float, offset:
     shares = [share + offset for share in shares]
     axes.step([*times, *([right] * len(stays))], [*shares, *stays], where="post", zorder=3, **style)
     for end in runs.loc[~solved, "samples_seen"].unique():
-        axes.plot(end, shares[int(np.searchsorted(times, end, "right")) - 1], "|", color=look.color, markersize=7, zorder=3)
+        axes.plot(
+            end,
+            shares[int(np.searchsorted(times, end, "right")) - 1],
+            "|",
+            color=look.color,
+            markersize=7,
+            zorder=3,
+        )
     return shares[-1]
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from os.path import commonprefix
+from itertools import takewhile
 
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
@@ -13,7 +13,7 @@ from matplotlib.textpath import text_to_path
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """Return the width of one line of text in inches."""
     font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
-    return float(text_to_path.get_text_width_height_descent(text, font, False)[0]) / 72  # type: ignore[no-untyped-call]
+    return float(text_to_path.get_text_width_height_descent(text, font, False)[0]) / 72
 
 
 def drop_shared(labels: Sequence[str]) -> list[str]:
@@ -29,36 +29,49 @@ def abbreviate(texts: Sequence[str], length: int = 24) -> list[str]:
     long = sorted({text for text in texts if len(text) > length})
     if len(long) < 2:
         return list(texts)
-    # Cut between words. `commonprefix` compares any strings, not only paths.
-    start = len(re.sub(r"\w*$", "", commonprefix(long)))
-    end = len(re.sub(r"\w*$", "", commonprefix([text[start:][::-1] for text in long])))
+    start = _shared_length(long)
+    end = _shared_length([text[start:][::-1] for text in long])
     return [
-        ("…" if start else "") + text[start : len(text) - end] + ("…" if end else "") if text in long else text
+        ("…" if start else "") + text[start : len(text) - end] + ("…" if end else "")
+        if text in long
+        else text
         for text in texts
     ]
+
+
+def _shared_length(texts: Sequence[str]) -> int:
+    """Return the length of the beginning that all texts share, up to the end of a word."""
+    shared = takewhile(lambda letters: len(set(letters)) == 1, zip(*texts, strict=False))
+    return len(re.sub(r"\w*$", "", "".join(letters[0] for letters in shared)))
 
 
 def fit_labels(
     labels: Sequence[str], width: float, size: float, weight: str = "normal", lines: int = 3
 ) -> list[str]:
-    """Return each label in at most so many lines of `width` inches, so that different labels stay different."""
+    """Return each label in at most so many lines of `width` inches. Different labels stay different."""
     columns: dict[str, list[str]] = {}
     for word in " ".join(labels).split(" "):
-        columns.setdefault(word.split("=")[0], []).append(word)
+        columns.setdefault(word.partition("=")[0] if "=" in word else "", []).append(word)
     short = {
-        word: text for words in columns.values() for word, text in zip(words, _abbreviate_values(words), strict=True)
+        word: text
+        for words in columns.values()
+        for word, text in zip(words, _abbreviate_values(words), strict=True)
     }
     texts = [" ".join(short[word] for word in label.split(" ")) for label in labels]
     return [wrap_text(text, width, size, weight, lines) for text in texts]
 
 
 def _abbreviate_values(words: Sequence[str]) -> list[str]:
-    names, signs, values = zip(*(word.partition("=") for word in words), strict=True)
-    return ["".join(parts) for parts in zip(names, signs, abbreviate(values), strict=True)]
+    values = [word.rpartition("=") for word in words]
+    short = abbreviate([value for _, _, value in values])
+    return [name + sign + text for (name, sign, _), text in zip(values, short, strict=True)]
 
 
 def wrap_text(text: str, width: float, size: float, weight: str = "normal", lines: int = 3) -> str:
-    """Break a text between words, and words that are too long after `_`, `/` and the like. If it needs more lines, cut it in the middle."""
+    """Break a text between words, and long words after `_`, `/` and the like.
+
+    A text that needs more lines is cut in the middle.
+    """
     cut = text
     while len(rows := _break_lines(cut, width, size, weight)) > lines:
         kept = len(cut.replace("…", "", 1)) - 1 if cut != text else len(text) - 1

@@ -7,19 +7,14 @@ from matplotlib.figure import Figure
 
 from forethought.report.names import shorten_name
 from forethought.report.objectives import BASELINE
-from forethought.report.plots.panels import (
-    arrange_lines,
-    count_solved,
-    create_panels,
-    is_share,
-    set_percent,
-)
-from forethought.report.plots.style import WIDTH, Look
+from forethought.report.plots.grouping import arrange_lines, count_solved, is_share
+from forethought.report.plots.layout import panel_width, set_percent
+from forethought.report.plots.style import Look
 from forethought.report.plots.titles import fit_labels
 from forethought.report.seeds import wilson
 from forethought.report.sweep import Sweep
-from forethought.results.frame import format_value
 from forethought.report.wording import is_number
+from forethought.results.frame import format_value
 
 TITLE = "Trend along one parameter"
 CAPTION = (
@@ -42,32 +37,31 @@ def draw(sweep: Sweep) -> Figure | str | None:
     runs = sweep.finished if metric is None else sweep.finished[sweep.finished[metric].notna()]
     if runs[x].isna().all():
         return f"no finished run has a value of {metric}" if metric else "no run is finished"
+    layout = arrange_lines(sweep, runs, [x])
+    if layout.omitted and sweep.axes.y is not None:
+        return "it needs too many panels; the phase diagram shows the same, and --where selects some"
     levels = [format_value(level) for level in sweep.levels(x)]
-    layout = arrange_lines(sweep, runs, [x], marked=True)
-    if layout.note and sweep.axes.y is not None:
-        return f"{layout.note.split(' of ')[1].split(',')[0]} would be needed; the phase diagram shows the same"
-    measure = "seeds solved" if metric is None else f"median {shorten_name(metric)}"
-    head = layout.key.height
-    figure, grid = create_panels(
-        layout.titles, shorten_name(x) + layout.note, measure, head=head, columns=layout.columns
+    names = fit_labels(levels, max(0.3, panel_width(layout.columns) / len(levels)), 8.5, lines=3)
+    figure, panels = layout.create(
+        shorten_name(x),
+        f"median {shorten_name(metric)}" if metric else "seeds solved",
+        foot=0.06 + 0.14 * (1 + max(name.count("\n") for name in names)),
     )
-    layout.key.draw(figure)
-    for panel, axes in zip(layout.panels, grid, strict=True):
-        for number, (_, look, line) in enumerate(panel.lines):
-            offset = _SPREAD * ((number + 0.5) / len(panel.lines) - 0.5)
-            _draw_line(axes, look, offset, {
-                levels.index(level): _summarise(inside, metric)
-                for level, inside in line.groupby(line[x].map(format_value))
-                if level in levels
-            })
-            if (lacking := line[line[x].isna()]).size:
-                _draw_reference(axes, look, _summarise(lacking, metric), bool((lacking["objective"] == BASELINE).all()))
-    width = grid[0].get_position().width * WIDTH / len(levels)
-    texts = fit_labels(levels, max(width, 0.3), 8.5, lines=2)
-    grid[0].set_xticks(range(len(levels)), labels=texts)
-    grid[0].set_xlim(-0.5, len(levels) - 0.5)
+    for lines, axes in panels:
+        for number, (_, look, line) in enumerate(lines):
+            parts = line.groupby(line[x].map(format_value))
+            summaries = {level: _summarise(part, metric) for level, part in parts}
+            if "null" in summaries:
+                is_baseline = bool((line["objective"] == BASELINE).all())
+                _draw_reference(axes, look, summaries.pop("null"), band=is_baseline)
+            offset = _SPREAD * ((number + 0.5) / len(lines) - 0.5)
+            places = sorted((levels.index(level) + offset, summary) for level, summary in summaries.items())
+            is_scale = all(map(is_number, sweep.levels(x)))
+            _draw_line(axes, look if is_scale else look._replace(linestyle=""), places)
+    axes.set_xticks(range(len(levels)), labels=names)
+    axes.set_xlim(-0.5, len(levels) - 0.5)
     if metric is None or is_share(metric):
-        set_percent(grid[0])
+        set_percent(axes)
     return figure
 
 
@@ -97,11 +91,10 @@ def _summarise(runs: pd.DataFrame, metric: str | None) -> _Range:
     return low, solved / finished, high
 
 
-def _draw_line(axes: Any, look: Look, offset: float, points: dict[int, _Range]) -> None:
-    places = [place + offset for place in points]
-    middles = [middle for _, middle, _ in points.values()]
-    axes.plot(places, middles, **look._asdict(), linewidth=1.5, markersize=5, zorder=3, clip_on=False)
-    for place, (low, _, high) in zip(places, points.values(), strict=True):
+def _draw_line(axes: Any, look: Look, points: list[tuple[float, _Range]]) -> None:
+    style = {**look._asdict(), "linewidth": 1.5, "markersize": 5, "zorder": 3, "clip_on": False}
+    axes.plot([place for place, _ in points], [middle for _, (_, middle, _) in points], **style)
+    for place, (low, _, high) in points:
         axes.plot([place] * 2, [low, high], color=look.color, linewidth=3, alpha=0.3, zorder=2)
 
 
