@@ -23,7 +23,6 @@ from forethought.report import build_sweep, print_table, wilson
 from forethought.report.findings import describe_hue_levels, describe_settings
 from forethought.report.myopia import describe_myopia_gaps
 from forethought.report.page import _list_provenance
-
 from forethought.report.plots import grad_flow
 from forethought.report.plots.graph_layout import layout_graph
 from forethought.report.wording import (
@@ -488,11 +487,16 @@ def test_report_of_a_single_run(tmp_path: Path) -> None:
     assert (folder / "report" / "plots" / "learning.png").exists()
 
 
-def test_broken_curves_are_an_input_error(tmp_path: Path) -> None:
-    folder = save_runs(tmp_path, [make_run()])
-    (next(folder.iterdir()) / "metrics.csv").write_text("step,val/accuracy\n250,oops\n")
-    with pytest.raises(InputError, match=r"metrics\.csv: corrupt, no learning curves"):
-        build_report(folder)
+@pytest.mark.parametrize("rows", ["250,oops", "250,0.5,1,2", "250.5,0.5,1", "\n250,0.5,1", '"'])
+def test_broken_curves_are_an_input_error(tmp_path: Path, rows: str) -> None:
+    runs = [make_run(seed=seed) for seed in range(3)]
+    folder = save_runs(tmp_path, runs)
+    path = folder / runs[1].cell / "metrics.csv"
+    path.write_text(f"step,train/loss,val/accuracy\n{rows}\n")
+    with pytest.raises(InputError, match=r"-s1/metrics\.csv: corrupt, no learning curves"):
+        load_sweep(folder, curves=True)
+    path.write_text("step,train/loss,val/accuracy\n")
+    assert set(load_sweep(folder, curves=True)["cell"]) == {runs[0].cell, runs[2].cell}
 
 
 def test_a_report_can_be_written_again(tmp_path: Path) -> None:
