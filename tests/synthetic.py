@@ -6,9 +6,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pandas as pd
 from reports import make_run
 
-from forethought.results import Example, Results, write_curves
+from forethought.results import Example, Results
 
 OBJECTIVES = tuple(path.stem for path in (Path(__file__).parents[1] / "conf/objective").glob("*.yaml"))
 LONG = "data/a_folder_with_a_long_name/graphs_of_the_second_experiment/variant_{}/test_rows.txt"
@@ -98,7 +99,7 @@ def save_sweep(folder: Path, runs: Iterable[Results]) -> Path:
         cell = folder / run.cell
         cell.mkdir(parents=True)
         (cell / "results.json").write_text(run.model_dump_json())
-        write_curves(cell / "metrics.csv", simulate_curves(run))
+        pd.DataFrame(simulate_curves(run)).to_csv(cell / "metrics.csv", index=False)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Accuracy against chance, with a mark for each run, where no parameter is numeric."""
+"""Accuracy against chance, with a mark for each run, where no parameter is an axis."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -6,7 +6,6 @@ from matplotlib.figure import Figure
 from forethought.report.plots.grouping import pool_settings
 from forethought.report.plots.layout import Key, create_rows
 from forethought.report.plots.style import INK, VERDICTS
-from forethought.report.plots.trend import choose_parameter
 from forethought.report.sweep import Sweep
 
 TITLE = "Accuracy against chance"
@@ -18,7 +17,7 @@ CAPTION = (
 
 
 def draw(sweep: Sweep) -> Figure | str | None:
-    if choose_parameter(sweep) is not None:
+    if sweep.axes.x is not None:
         return None
     if "test/accuracy" not in sweep.finished or sweep.finished["test/accuracy"].isna().all():
         return "no finished run has an accuracy"

@@ -110,9 +110,9 @@ def _choose_scenes(sweep: Sweep) -> list[_Scene]:
         for text in [text for text, (rank, _) in side.items() if rank[0] != first]:
             del side[text]
     if shared := wrong.keys() & right.keys():
+        # Of equally good pairs, the largest graph; ties are broken by name.
         text = min(
-            shared,
-            key=lambda text: (*wrong[text][0][:2], *right[text][0][:2], -len(layouts[text]), right[text][0]),
+            shared, key=lambda text: (wrong[text][0][:2], right[text][0][:2], -len(layouts[text]), text)
         )
         return [wrong[text][1], right[text][1]]
     return [min(side.values(), key=itemgetter(0))[1] for side in (wrong, right) if side]

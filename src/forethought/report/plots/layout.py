@@ -115,17 +115,17 @@ def create_panels(
         x = left + column * (width + _GAP)
         y = figure.get_figheight() - head - sum(heads[: row + 1]) - height * (row + 1)
         shared = {"sharex": panels[0], "sharey": panels[0]} if panels else {}
-        axes = add_axes(figure, x, y, width, height, **shared)
+        axes = add_axes(figure, x, y, width, height, label=titles[place], **shared)
         axes.tick_params(length=2.5, pad=2, labelleft=column == 0, labelbottom=place + columns not in texts)
-        top = y + height + 0.05
+        top = y + height + 0.07
         if notes:
-            write(figure, x, top, notes[len(panels)], size - 1, color=MUTED, va="bottom")
+            write(figure, x, top, notes[len(panels)], size - 1, color=MUTED, va="baseline")
             top += line
         weight = "normal" if row_titles else "bold"
-        write(figure, x, top, text, size, fontweight=weight, va="bottom")
+        write(figure, x, top, text, size, fontweight=weight, va="baseline")
         if row_titles and column == 0:
-            top = y + height + heads[row] - line - 0.1
-            write(figure, x, top, row_titles[row], size + 0.5, fontweight="bold", va="bottom")
+            top = y + height + heads[row] - line - 0.08
+            write(figure, x, top, row_titles[row], size + 0.5, fontweight="bold", va="baseline")
         panels.append(axes)
     if key:
         key.draw(figure)

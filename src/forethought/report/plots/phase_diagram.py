@@ -23,8 +23,8 @@ TITLE = "Phase diagram"
 CAPTION = (
     "Solve rate over two swept parameters, with a panel for each objective and its options. A field "
     "gives the seeds that solved the task, of the finished seeds; colours go from 0 to 100 % in every "
-    "report. Hatched fields have no finished run. The column `base` is next-token prediction where it lacks a "
-    "parameter. With `--metric`, a field gives the median over seeds."
+    "report. Hatched fields have no finished run. The column `base` is next-token prediction where it lacks "
+    "a parameter. With `--metric`, a field gives the median over seeds."
 )
 
 _COLOURS = colormaps["Blues"]

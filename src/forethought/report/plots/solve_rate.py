@@ -1,11 +1,10 @@
-"""Solve rate of each setting with its confidence interval, where no parameter is numeric."""
+"""Solve rate of each setting with its confidence interval, where no parameter is an axis."""
 
 from matplotlib.figure import Figure
 
 from forethought.report.plots.grouping import count_solved, pool_settings
 from forethought.report.plots.layout import create_rows
 from forethought.report.plots.style import look_of_runs
-from forethought.report.plots.trend import choose_parameter
 from forethought.report.seeds import wilson
 from forethought.report.sweep import Sweep
 
@@ -17,7 +16,7 @@ CAPTION = (
 
 
 def draw(sweep: Sweep) -> Figure | str | None:
-    if choose_parameter(sweep) is not None:  # `trend` shows the rates.
+    if sweep.axes.x is not None:  # `trend` shows the rates.
         return None
     if sweep.finished["setting"].nunique() < 2:
         return "there are no two settings with finished runs to compare"

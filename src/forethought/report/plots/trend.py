@@ -31,7 +31,7 @@ _Range = tuple[float, float, float]
 
 
 def draw(sweep: Sweep) -> Figure | str | None:
-    x, metric = choose_parameter(sweep), sweep.axes.metric
+    x, metric = _choose_parameter(sweep), sweep.axes.metric
     if x is None:
         return None
     runs = sweep.finished if metric is None else sweep.finished[sweep.finished[metric].notna()]
@@ -65,21 +65,17 @@ def draw(sweep: Sweep) -> Figure | str | None:
     return figure
 
 
-def choose_parameter(sweep: Sweep) -> str | None:
-    """Return x; or an option of the objectives, if the phase diagram already shows x and y.
-
-    Without x, the first numeric parameter.
-    """
+def _choose_parameter(sweep: Sweep) -> str | None:
+    """Return x, or an option of the objectives if the phase diagram already shows x and y."""
+    x, y, hue = sweep.axes.x, sweep.axes.y, sweep.axes.hue
+    if y is None or sweep.runs[x].isna().any():
+        return x
     options = [
         key
         for key in sweep.keys
-        if key not in (sweep.axes.x, sweep.axes.y, sweep.axes.hue) and all(map(is_number, sweep.levels(key)))
+        if key not in (x, y, hue) and sweep.runs[key].isna().any() and all(map(is_number, sweep.levels(key)))
     ]
-    if sweep.axes.x is None:
-        return next(iter(options), None)
-    lacking = [key for key in options if sweep.runs[key].isna().any()]
-    shown = sweep.axes.y is not None and sweep.runs[sweep.axes.x].notna().all()
-    return lacking[0] if shown and lacking else sweep.axes.x
+    return options[0] if options else x
 
 
 def _summarise(runs: pd.DataFrame, metric: str | None) -> _Range:
