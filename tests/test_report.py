@@ -166,7 +166,6 @@ def test_the_same_cells_of_several_sweeps_are_told_apart(tmp_path: Path) -> None
     assert build_sweep(load_sweep(first)).keys == ["objective", "task.reverse"]
     sweep = build_sweep(load_sweep(first, second, first))
     assert (sweep.name, len(sweep.runs), sweep.keys[0]) == ("one, two", 12, "sweep")
-    assert sweep.folders == (first, second)
     assert "sweep=two next_token reverse=true" in sweep.summary.setting.tolist()
     assert build_sweep(load_sweep(second, third)).levels("sweep") == [str(second), str(third)]
 
@@ -439,7 +438,7 @@ def test_provenance_of_a_page() -> None:
         make_run(seed=1, stretches=[stretch(host="h2", dirty=True, date="2026-11-25T10:00:00")]),
     ]
     provenance = dict(_list_provenance(make_sweep(runs).runs))
-    assert provenance["date"] == ["2026-11-24 to 2026-11-25"]
+    assert provenance["date"] == ["2026-11-24", "2026-11-25"]
     assert provenance["host"] == ["h1", "h2"]
     assert provenance["commit"] == ["0123456789ab", "0123456789ab with uncommitted changes"]
     assert provenance["command"] == ["forethought train -m"]
