@@ -344,7 +344,7 @@ def test_maps_of_gradient_flow_are_drawn(tmp_path: Path) -> None:
     assert grad_flow.TITLE in path.read_text()
     figure = grad_flow.draw(make_sweep(runs))
     assert figure is not None
-    by_title = {axes.get_title(): axes.images[0].get_array() for axes in figure.axes if axes.images}
+    by_title = {axes.get_label(): axes.images[0].get_array() for axes in figure.axes if axes.images}
     assert by_title["next_token"].tolist() == [
         [0.5, 0.25, 1.0, None],
         [pytest.approx(0.1 / 3), 1.0, None, 1 / 3],
@@ -498,11 +498,11 @@ def test_a_report_can_be_written_again(tmp_path: Path) -> None:
     )
     build_report(folder)
     plots = folder / "report" / "plots"
-    assert (plots / "heat_map.png").exists()
+    assert (plots / "phase_diagram.png").exists()
     for cell in folder.glob("*task.path_length=5*"):
         (cell / "results.json").unlink()
     build_report(folder)
-    assert not (plots / "heat_map.png").exists()
+    assert not (plots / "phase_diagram.png").exists()
 
 
 def test_examples_without_a_graph_are_shown_as_text(tmp_path: Path) -> None:
