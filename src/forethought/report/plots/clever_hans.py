@@ -52,11 +52,14 @@ def draw(sweep: Sweep) -> Figure | str | None:
     grid[0].set_ylim(top=1.33 if any(map(_takes_shortcut, panels)) else 1.08)  # Room for the explanation.
     longest = _select_accuracies(pd.concat([panel.runs for panel in panels]), "token").columns.max()
     decisions = {position for panel in panels for position in panel.runs["decision_positions"].iloc[0][:1]}
-    ticks = [*range(1, longest + 1, 1 + longest // 8)]
-    grid[0].set_xticks(ticks, labels=[f"{i}\ndecision" if {i} == decisions else str(i) for i in ticks])
+    grid[0].set_xticks(range(1, longest + 1, 1 + longest // 8))
+    grid[0].set_xticks([*decisions], labels=["decision"] * len(decisions), minor=True)
     grid[0].set_xlim(0.4, longest + 0.6)
     explained = next((panel for panel in panels if _takes_shortcut(panel)), None)
     for panel, axes in zip(panels, grid, strict=True):
+        axes.xaxis.remove_overlapping_locs = False
+        axes.tick_params(which="minor", length=0, pad=14, labelsize=8.5)
+        axes.tick_params(which="minor", labelbottom=axes.xaxis.get_tick_params()["labelbottom"])
         _draw_positions(axes, panel.runs, decisions)
         if panel is explained:
             _explain(axes, panel.runs)

@@ -29,9 +29,7 @@ _COLOURS = colormaps["Blues"]
 
 
 def draw(sweep: Sweep) -> Figure | str | None:
-    runs = sweep.finished[
-        sweep.finished["grad_flow"].map(lambda flow: isinstance(flow, list) and len(flow) > 0)
-    ]
+    runs = sweep.finished[sweep.finished["grad_flow"].notna()]
     maps = [
         (panel, flow) for panel in split_panels(sweep, runs) if (flow := _take_median(panel.runs)) is not None
     ]

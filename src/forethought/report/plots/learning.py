@@ -38,16 +38,17 @@ def draw(sweep: Sweep) -> Figure | str | None:
     runs = sweep.runs[sweep.runs["folder"].isin(tables)]
     detailed = runs["setting"].nunique() <= _MOST_DETAILED
     figure, panels = (_create_detailed if detailed else _create_lines)(sweep, runs)
+    # Set the limits of all panels first: autoscaling each of them takes longer than drawing.
+    first = panels[0][1]
+    set_percent(first)
+    first.set_xlim(0, 1.02 * sweep.curves["step"].max())
+    first.xaxis.set_major_locator(MaxNLocator(4 if first.get_position().width > 0.25 else 2))
+    first.xaxis.set_major_formatter(format_large)
     for curves, axes in panels:
         for part, column, width, style in curves:
             seeds = [tables[folder][column].dropna() for folder in part["folder"] if column in tables[folder]]
             _draw_curve(axes, seeds, linewidth=width, **style)
             draw_chance(axes, part.get("test/chance", pd.Series(dtype=float)).dropna())
-    axes = panels[0][1]
-    set_percent(axes)
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(4 if axes.get_position().width > 0.25 else 2))
-    axes.xaxis.set_major_formatter(format_large)
     return figure
 
 

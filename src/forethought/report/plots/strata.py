@@ -29,13 +29,14 @@ def draw(sweep: Sweep) -> Figure | None:
     figure, panels = layout.create(
         xlabel, "right answers", foot=0.06 + 0.14 * (1 + max(t.count("\n") for t in ticks))
     )
+    first = panels[0][1]
+    set_percent(first)
+    first.set_xticks(range(len(names)), labels=ticks)
     for lines, axes in panels:
         for _, look, runs in lines:
             table = strata.loc[runs.index].set_axis(range(len(names)), axis=1)
             draw_seeds(axes, ((seed.index, seed) for _, seed in table.iterrows()), look.color)
             axes.plot(table.columns, table.median(), **look._asdict(), linewidth=1.8, markersize=5, zorder=3)
-    set_percent(axes)
-    axes.set_xticks(range(len(names)), labels=ticks)
     return figure
 
 

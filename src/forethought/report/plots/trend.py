@@ -47,6 +47,11 @@ def draw(sweep: Sweep) -> Figure | str | None:
         f"median {shorten_name(metric)}" if metric else "seeds solved",
         foot=0.06 + 0.14 * (1 + max(name.count("\n") for name in names)),
     )
+    first = panels[0][1]
+    first.set_xticks(range(len(levels)), labels=names)
+    first.set_xlim(-0.5, len(levels) - 0.5)
+    if metric is None or is_share(metric):
+        set_percent(first)
     for lines, axes in panels:
         for number, (_, look, line) in enumerate(lines):
             parts = line.groupby(line[x].map(format_value))
@@ -58,10 +63,6 @@ def draw(sweep: Sweep) -> Figure | str | None:
             places = sorted((levels.index(level) + offset, summary) for level, summary in summaries.items())
             is_scale = all(map(is_number, sweep.levels(x)))
             _draw_line(axes, look if is_scale else look._replace(linestyle=""), places)
-    axes.set_xticks(range(len(levels)), labels=names)
-    axes.set_xlim(-0.5, len(levels) - 0.5)
-    if metric is None or is_share(metric):
-        set_percent(axes)
     return figure
 
 
