@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     from forethought.sweeps import GRID_FILE
 
     folder = options.folder
-    runs = [run for run in collect(folder) if run.choices.get("logger") == "wandb"]
+    runs = [run for run in collect(folder).values() if run.choices.get("logger") == "wandb"]
     if not runs:
         raise InputError(f"{folder}: has no runs in W&B; use a sweep or run with logger=wandb")
     try:

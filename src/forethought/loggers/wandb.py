@@ -189,7 +189,7 @@ class WandB(Logger):
         run = self._start(folder, folder, f"summary of {name}", resume=None, **about)
         _set_aside(_earlier_sessions(run))
         with _finishing(run):
-            rates = solve_rates(collect(folder)).lines
+            rates = solve_rates(collect(folder).values()).lines
             for at in sorted({at for line in rates.values() for at in line}):
                 run.log({name: line[at] for name, line in rates.items() if at in line}, step=at)
             _log_errors(lambda: _log_plots(run, folder))
@@ -297,9 +297,10 @@ def _set_aside(sessions: list[Path]) -> None:
 
 def _log_plots(run: Any, folder: Path) -> None:
     """Write the report of a sweep and log its plots."""
-    from forethought.report import load_sweep, write_report
+    from forethought.report import build_sweep, write_report
+    from forethought.results.frame import load_sweep
 
-    write_report(load_sweep(folder), folder)
+    write_report(build_sweep(load_sweep(folder)), folder / "report")
     run.define_metric("plots/*", summary="none")  # paths and hashes
     run.log(
         {

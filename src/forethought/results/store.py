@@ -62,8 +62,8 @@ def read_results(folder: Path) -> Results | None:
         ) from None
 
 
-def collect(sweep: Path) -> list[Results]:
-    """Load the results of every run in the folder of a sweep or of a run, ordered by cell.
+def collect(sweep: Path) -> dict[Path, Results]:
+    """Load the results of every run in the folder of a sweep or of a run, by folder, ordered by cell.
 
     Raises:
         InputError: the folder is missing, or a results file in it is corrupt.
@@ -71,4 +71,4 @@ def collect(sweep: Path) -> list[Results]:
     if not sweep.is_dir():
         raise InputError(f"{sweep}: no such folder; expected the folder of a sweep or of a run")
     folders = [sweep, *sorted(path for path in sweep.iterdir() if path.is_dir())]
-    return [results for folder in folders if (results := read_results(folder)) is not None]
+    return {folder: results for folder in folders if (results := read_results(folder)) is not None}
