@@ -70,7 +70,7 @@ COLUMNS = (
     _quartiles(
         "steps", "steps_to_solve", "steps to solve: median and quartiles over solved seeds", format_count
     ),
-    Column("verdicts", "solved, shortcut (Clever Hans), undertrained or partial", _format_verdicts),
+    Column("verdicts", "solved, shortcut (Clever Hans), guessing, undertrained or partial", _format_verdicts),
 )
 
 MORE_COLUMNS = (

@@ -29,7 +29,10 @@ def write_report(sweep: Sweep, folder: Path) -> Path:
             write_atomically(folder / f"{name}.csv", format_csv(table))
         write_atomically(folder / "table.tex", format_latex(sweep))
         for name, plot in PLOTS.items():
-            images = render_plot(name, sweep)
+            try:
+                images: dict[str, bytes] | str = render_plot(name, sweep)
+            except Exception as error:  # one picture less must not cost the report
+                images = f"could not be drawn ({type(error).__name__}: {error})"
             if isinstance(images, str):
                 omitted.append((plot.TITLE, images))
                 images = {}

@@ -20,6 +20,7 @@ FREE, FORCED = BLUE, VERMILLION
 VERDICTS = {
     "solved": (GREEN, "o"),
     "shortcut": (VERMILLION, "X"),
+    "guessing": (ORANGE, "v"),
     "partial": (PURPLE, "D"),
     "undertrained": (MUTED, "s"),
     "no verdict": (INK, "P"),
