@@ -56,7 +56,7 @@ def test_an_offline_sweep_read_back(workplace, capsys):
     assert {id.replace("_degree", " degree=") for id in listed} == names | {"summary_of_s"}
     shown = {inspect(path)["name"]: path for path in listed.values()}
     assert shown.keys() == names | {"summary of s"}
-    cells = {results.cell: results for results in collect(Path("multirun/s"))}
+    cells = {results.cell: results for results in collect(Path("multirun/s")).values()}
     for cell, results in cells.items():
         objective, folder = results.choices["objective"], Path("multirun/s", cell)
         path = shown[f"{objective} degree={results.config['task']['degree']}"]
