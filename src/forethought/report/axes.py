@@ -8,8 +8,6 @@ from forethought.errors import InputError
 from forethought.report.names import resolve_name
 from forethought.report.wording import is_number
 
-MOST_LINES = 7  # More colours cannot be told apart.
-
 
 @dataclass(frozen=True)
 class Axes:

@@ -17,26 +17,31 @@ from forethought.report.wording import (
 
 class Column(NamedTuple):
     title: str
-    format: Callable[[Row], str]
     hint: str
-
-
-def _format_verdicts(row: Row) -> str:
-    counts = sorted(((row[name], name) for name in VERDICT_COUNTS if row[name]), key=lambda entry: -entry[0])
-    return ", ".join(f"{count} {name.replace('_', ' ')}" for count, name in counts) or "–"
+    format: Callable[[Row], str]
+    """Text for a row of `summarise_runs`."""
 
 
 def range_over_seeds(row: Row, metric: str) -> str:
     return format_range(row[name] for name in (f"{metric}_min", f"{metric}_max") if name in row)
 
 
-def _range_of(metric: str) -> Callable[[Row], str]:
-    return lambda row: range_over_seeds(row, metric)
+def _range(title: str, metric: str, hint: str) -> Column:
+    return Column(title, hint, lambda row: range_over_seeds(row, f"test/{metric}"))
 
 
-def _quartiles_of(metric: str, format: Callable[[float], str]) -> Callable[[Row], str]:
+def _quartiles(title: str, metric: str, hint: str, format: Callable[[float], str]) -> Column:
     names = (f"{metric}_q1", f"{metric}_median", f"{metric}_q3")
-    return lambda row: format_quartiles(tuple(row[name] for name in names), format)
+    return Column(title, hint, lambda row: format_quartiles([row[name] for name in names], format))
+
+
+def _format_solved(row: Row) -> str:
+    return f"{row['solved']} of {row['finished']}"
+
+
+def _format_verdicts(row: Row) -> str:
+    counts = sorted(((row[name], name) for name in VERDICT_COUNTS if row[name]), key=lambda pair: -pair[0])
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for count, name in counts) or "–"
 
 
 def _format_parameters(row: Row) -> str:
@@ -48,52 +53,36 @@ def _format_pace(row: Row) -> str:
 
 
 COLUMNS = (
-    Column(
-        "solved",
-        lambda row: f"{row['solved']} of {row['finished']}",
-        "seeds whose accuracy reached the threshold, of the finished seeds",
-    ),
+    Column("solved", "seeds whose accuracy reached the threshold, of the finished seeds", _format_solved),
     Column(
         "95 %",
-        lambda row: format_interval(row["solved"], row["finished"]),
         "Wilson interval of the solve rate",
+        lambda row: format_interval(row["solved"], row["finished"]),
     ),
-    Column("chance", _range_of("test/chance"), "accuracy of the best policy that cannot plan"),
-    Column(
-        "accuracy", _range_of("test/accuracy"), "free-running: the model reads its own tokens; over seeds"
-    ),
-    Column("decision", _range_of("test/decision_accuracy"), "accuracy on the decision token; over seeds"),
-    Column(
+    _range("chance", "chance", "accuracy of the best policy that cannot plan"),
+    _range("accuracy", "accuracy", "free-running: the model reads its own tokens; over seeds"),
+    _range("decision", "decision_accuracy", "accuracy on the decision token; over seeds"),
+    _range(
         "forced",
-        _range_of("test/forced_local_accuracy"),
-        "accuracy on all other tokens while the model reads the true answer; over seeds",
+        "forced_local_accuracy",
+        "accuracy on all other tokens after the true answer so far; over seeds",
     ),
-    Column(
-        "steps",
-        _quartiles_of("steps_to_solve", format_count),
-        "steps to solve: median and quartiles over the seeds that solved the task",
+    _quartiles(
+        "steps", "steps_to_solve", "steps to solve: median and quartiles over solved seeds", format_count
     ),
-    Column("verdicts", _format_verdicts, "solved, shortcut (Clever Hans), undertrained or partial"),
+    Column("verdicts", "solved, shortcut (Clever Hans), undertrained or partial", _format_verdicts),
 )
 
 MORE_COLUMNS = (
-    Column(
-        "right hop given",
-        _range_of("test/given_decision_accuracy"),
-        "share of answers that are right if the model is given the right decision",
+    _range(
+        "right hop given", "given_decision_accuracy", "right answers if the model is given the right decision"
     ),
-    Column(
-        "wrong hop followed",
-        _range_of("test/follows_wrong_decision"),
-        "share of answers that follow a wrong decision that the model is given",
+    _range(
+        "wrong hop followed", "follows_wrong_decision", "answers that follow a wrong decision that is given"
     ),
+    Column("parameters", "trainable, including those used only during training", _format_parameters),
     Column(
-        "parameters", _format_parameters, "trainable parameters, including those used only during training"
-    ),
-    Column(
-        "s per 1,000 steps",
-        _format_pace,
-        "seconds, including evaluations; median over seeds; other processes on the machine slow it down",
+        "s per 1,000 steps", "with evaluations; median over seeds; a busy machine is slower", _format_pace
     ),
 )
 """Columns of the page only: the terminal is too narrow for them."""
@@ -101,8 +90,5 @@ MORE_COLUMNS = (
 
 def build_metric_column(metric: str) -> Column:
     """Return the column of the metric requested with `--metric`."""
-    return Column(
-        shorten_name(metric).replace("_", " "),
-        _quartiles_of(metric, format_number),
-        f"{metric}: median and quartiles over seeds",
-    )
+    title, hint = shorten_name(metric).replace("_", " "), f"{metric}: median and quartiles over seeds"
+    return _quartiles(title, metric, hint, format_number)

@@ -4,8 +4,9 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 import pandas as pd
@@ -20,7 +21,7 @@ from forethought.report.pairs import PAIR_CAPTION, PAIR_TITLES, compare_levels, 
 from forethought.report.settings import Row, list_setting_columns
 from forethought.report.summary import VERDICT_COUNTS
 from forethought.report.sweep import Sweep
-from forethought.report.wording import count_noun, format_count, format_share, is_number
+from forethought.report.wording import count_noun, format_count, format_range
 from forethought.results import Example
 from forethought.results.frame import format_value
 from forethought.sweeps import duration
@@ -28,7 +29,14 @@ from forethought.sweeps import duration
 _MOST_FINDINGS = 12  # Above it, an overview comes first and the list is folded.
 _MOST_TEXTS = 5  # of one kind in the provenance
 _EXAMPLES_PER_SETTING = 3
-_RUN_COLUMNS = ("cell", "verdict", "accuracy", "steps", "steps to solve", "time", "parameters")
+_RUN_COLUMNS = (
+    Column("verdict", "", lambda run: run["status"] if pd.isna(run["verdict"]) else run["verdict"]),
+    Column("accuracy", "", lambda run: format_range([run.get("test/accuracy", float("nan"))])),
+    Column("steps", "", lambda run: format_count(run["steps"])),
+    Column("steps to solve", "", lambda run: format_count(run["steps_to_solve"])),
+    Column("time", "", lambda run: duration(run["wall_seconds"])),
+    Column("parameters", "", lambda run: format_count(run["parameters"])),
+)
 
 
 def _allow_breaks(name: str) -> Markup:
@@ -56,19 +64,6 @@ class Picture(NamedTuple):
         return b64encode(self.png).decode()
 
 
-class _Finding(NamedTuple):
-    css_class: str
-    label: str
-    sentence: str
-
-
-class _Link(NamedTuple):
-    text: str
-    href: str
-    """Empty without a folder."""
-    hint: str = ""
-
-
 def render_page(
     sweep: Sweep, folder: Path, pictures: Sequence[Picture] = (), omitted: Sequence[tuple[str, str]] = ()
 ) -> str:
@@ -78,26 +73,35 @@ def render_page(
         folder: that of the page, for its links to the runs.
         omitted: titles of the plots that say nothing, each with the reason.
     """
-    columns = _list_columns(sweep)
+
+    def link(run: Row) -> str:
+        """Return the address of a run; empty without a folder."""
+        return "" if pd.isna(run["folder"]) else quote(os.path.relpath(run["folder"], folder)) + "/"
+
+    keys = sweep.keys or ["setting"]
+    rows, runs = sweep.summary.to_dict("records"), sweep.runs.to_dict("records")
+    levels = sweep.summary[keys].map(format_value, na_action="ignore").fillna("–")
     findings = _list_findings(sweep)
     return _environment.get_template("page.html").render(
-        title=sweep.name,
+        sweep=sweep,
+        link=link,
         counts=_count_runs(sweep),
         chips=_list_chips(sweep),
         findings=findings,
         overview=_list_overview(sweep) if len(findings) > _MOST_FINDINGS else [],
-        pair_columns=[("", ""), *((title, "") for title in PAIR_TITLES)],
+        parameters=list(zip(shorten_names(keys), keys, strict=True)),
+        columns=_list_columns(sweep, rows),
+        rows=list(zip(rows, levels.to_numpy(), strict=True)),
+        runs_of={name: list(group) for name, group in groupby(runs, key=lambda run: run["setting"])},
+        pair_titles=[(title, "") for title in PAIR_TITLES],
         pairs=tabulate_comparisons(compare_levels(sweep)),
         pair_caption=PAIR_CAPTION,
-        parameters=list(zip(shorten_names(sweep.keys), sweep.keys, strict=True)) or [("setting", "")],
-        columns=[(column.title, column.hint) for column in columns],
-        rows=_list_rows(sweep, columns, folder),
         pictures=pictures,
         omitted=omitted,
         examples=_list_examples(sweep),
         unfinished=sweep.unfinished.fillna({"reason": "no reason recorded"}).to_dict("records"),
-        run_columns=[(title, "") for title in _RUN_COLUMNS],
-        runs=[_format_run(run, folder) for run in sweep.runs.to_dict("records")],
+        run_columns=list(_RUN_COLUMNS),
+        runs=runs,
         fixed=_list_fixed_settings(sweep),
         provenance=_list_provenance(sweep.runs),
     )
@@ -127,7 +131,7 @@ def _list_chips(sweep: Sweep) -> list[tuple[str, str]]:
     return chips
 
 
-def _list_findings(sweep: Sweep) -> list[_Finding]:
+def _list_findings(sweep: Sweep) -> list[tuple[str, str, str]]:
     sentences, gaps = describe_settings(sweep), describe_myopia_gaps(sweep)
     return [
         _build_finding(row, "; ".join(filter(None, (sentences[row["setting"]], gaps.get(row["setting"])))))
@@ -135,56 +139,21 @@ def _list_findings(sweep: Sweep) -> list[_Finding]:
     ]
 
 
-def _list_overview(sweep: Sweep) -> list[_Finding]:
+def _list_overview(sweep: Sweep) -> list[tuple[str, str, str]]:
     return [_build_finding(row, sentence) for row, sentence in describe_hue_levels(sweep)]
 
 
-def _build_finding(row: Row, sentence: str) -> _Finding:
+def _build_finding(row: Row, sentence: str) -> tuple[str, str, str]:
+    """Return the CSS class, the label and the sentence."""
     verdicts = [name for name in VERDICT_COUNTS if row[name]]
     css_class = verdicts[0] if len(verdicts) == 1 else "partial" if verdicts else "none"
-    return _Finding(css_class, row["setting"], sentence.replace(" %", "\u00a0%"))
+    return css_class, row["setting"], sentence.replace(" %", "\u00a0%")
 
 
-def _list_columns(sweep: Sweep) -> list[Column]:
+def _list_columns(sweep: Sweep, rows: Sequence[Row]) -> list[Column]:
     requested = [build_metric_column(sweep.axes.metric)] if sweep.axes.metric else []
-    rows = sweep.summary.to_dict("records")
     filled = [column for column in MORE_COLUMNS if any(column.format(row) != "–" for row in rows)]
     return [*COLUMNS, *requested, *filled]
-
-
-def _list_rows(sweep: Sweep, columns: Sequence[Column], folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of the main table: levels of the parameters, measurements, links to the runs."""
-    links: dict[str, list[_Link]] = {}
-    for run in sweep.runs.to_dict("records"):
-        links.setdefault(run["setting"], []).append(_link_run(run, str(run["seed"]), folder))
-    return [
-        {
-            "levels": [
-                format_value(row[key]) if pd.notna(row[key]) else "–" for key in sweep.keys or ["setting"]
-            ],
-            "texts": [column.format(row) for column in columns],
-            "runs": links[row["setting"]],
-        }
-        for row in sweep.summary.to_dict("records")
-    ]
-
-
-def _link_run(run: Row, text: str, folder: Path) -> _Link:
-    has_folder = isinstance(run["folder"], str)
-    path = os.path.relpath(run["folder"], folder) if has_folder else ""
-    return _Link(text, quote(path) + "/" * has_folder, run["cell"])
-
-
-def _format_run(run: Row, folder: Path) -> tuple[_Link, list[str]]:
-    accuracy = run.get("test/accuracy")
-    return _link_run(run, run["cell"], folder), [
-        run["verdict"] if isinstance(run["verdict"], str) else run["status"],
-        format_share(accuracy) if is_number(accuracy) else "–",
-        format_count(run["steps"]),
-        format_count(run["steps_to_solve"]),
-        duration(run["wall_seconds"]),
-        format_count(run["parameters"]),
-    ]
 
 
 def _list_examples(sweep: Sweep) -> list[tuple[str, list[Example]]]:
@@ -205,21 +174,19 @@ def _list_fixed_settings(sweep: Sweep) -> list[tuple[str, str]]:
 
 
 def _list_provenance(runs: pd.DataFrame) -> list[tuple[str, list[str]]]:
-    days = sorted({date[:10] for date in runs["date"].dropna()})
-    commits = runs["commit"].str.slice(0, 12) + runs["dirty"].map({True: " with uncommitted changes"}).fillna(
-        ""
-    )
-    facts = {
-        "date": pd.Series([" to ".join(dict.fromkeys([days[0], days[-1]]))] if days else []),
-        "time": pd.Series([f"{duration(runs['wall_seconds'].sum())} in {count_noun(len(runs), 'run')}"]),
-        "training rows": pd.Series([format_count(runs["samples_seen"].sum())]),
-        "command": runs["command"],
-        "commit": commits,
-        **{name: runs[name] for name in ("host", "cpu", "device", "versions")},
+    """Return the different values of each fact about the origin of the runs."""
+    dirty = runs["dirty"].map({True: " with uncommitted changes"}).fillna("")
+    facts = {name: runs[name] for name in ("command", "host", "cpu", "device", "versions")}
+    texts = {
+        "date": sorted({date[:10] for date in runs["date"].dropna()}),
+        "time": [f"{duration(runs['wall_seconds'].sum())} in {count_noun(len(runs), 'run')}"],
+        "training rows": [format_count(runs["samples_seen"].sum())],
+        "commit": list((runs["commit"].str.slice(0, 12) + dirty).dropna().drop_duplicates()),
+        **{name: list(column.dropna().drop_duplicates()) for name, column in facts.items()},
     }
-    provenance = []
-    for name, column in facts.items():
-        texts = [str(text) for text in column.dropna().drop_duplicates()]
-        more = [f"and {len(texts) - _MOST_TEXTS} more"] * (len(texts) > _MOST_TEXTS)
-        provenance.append((name, texts[:_MOST_TEXTS] + more))
-    return [(name, texts) for name, texts in provenance if texts]
+    more = {name: [f"and {len(entries) - _MOST_TEXTS} more"] for name, entries in texts.items()}
+    return [
+        (name, entries[:_MOST_TEXTS] + more[name] * (len(entries) > _MOST_TEXTS))
+        for name, entries in texts.items()
+        if entries
+    ]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
@@ -15,7 +15,7 @@ from forethought.sweeps import NOT_IDENTITY
 _IGNORED = NOT_IDENTITY | {"seed", "experiment"}
 
 
-Row = Mapping[Any, Any] | pd.Series
+Row: TypeAlias = Mapping[Any, Any] | pd.Series
 """A row of a DataFrame, by column."""
 
 

@@ -42,5 +42,5 @@ def summarise_runs(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     numbers["seconds_per_1000_steps"] = 1000 * numbers["wall_seconds"] / trained
     quantiles = numbers.groupby(groups).quantile(list(_QUANTILES)).unstack()
     quantiles.columns = [f"{name}_{_QUANTILES[q]}" for name, q in quantiles.columns]
-    first = frame[list(by)].groupby(groups).head(1).reset_index(drop=True)
+    first = frame.loc[~groups.duplicated(), list(by)].reset_index(drop=True)
     return pd.concat([first, counted, quantiles], axis=1)

@@ -41,13 +41,6 @@ class Sweep:
         return ", ".join(names) or (self.runs["cell"].iloc[0] if len(self.runs) == 1 else "sweep")
 
     @property
-    def folders(self) -> tuple[Path, ...]:
-        """Folders of the sweeps and of runs outside a sweep."""
-        runs = self.runs[self.runs["folder"].notna()]
-        paths = zip(map(Path, runs["folder"]), runs["sweep"].notna(), strict=True)
-        return tuple(dict.fromkeys(path.parent if in_sweep else path for path, in_sweep in paths))
-
-    @property
     def finished(self) -> pd.DataFrame:
         return self.runs[self.runs["status"] == "finished"]
 
