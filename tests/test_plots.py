@@ -46,13 +46,12 @@ def build(tmp_path: Path, runs: list[Results], **axes: str) -> Sweep:
 
 
 def list_tick_labels(figure: Figure) -> list[Any]:
+    axes: list[Any] = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
     return [
         tick.label1
-        for axes in figure.axes
-        for axis in (axes.xaxis, axes.yaxis)
+        for axis in axes
         for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
-        if tick.label1.get_visible()
-        and axis.get_view_interval().min() <= tick.get_loc() <= axis.get_view_interval().max()
+        if tick.label1.get_visible() and min(view := axis.get_view_interval()) <= tick.get_loc() <= max(view)
     ]
 
 
@@ -197,6 +196,14 @@ def test_survival_is_the_kaplan_meier_estimate() -> None:
         assert (steps[0], shares[0]) == (0, 0)
         expected = [estimate_slowly(times, solved, at) for at in steps]
         assert shares == pytest.approx(expected)
+
+
+def test_survival_over_a_wide_range_of_rows_is_logarithmic(tmp_path: Path) -> None:
+    solved = {"steps": 100, "steps_to_solve": 50, "samples_seen": 6400, "verdict": "solved"}
+    runs = [simulate("next_token"), simulate("token_order").model_copy(update=solved)]
+    (axes,) = draw("survival", build(tmp_path, runs)).axes
+    assert axes.get_xscale() == "log"
+    assert {text.get_text() for text in axes.texts} == {"next_token 0/1", "token_order 1/1"}
 
 
 # Clever Hans and example

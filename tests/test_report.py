@@ -167,7 +167,7 @@ def test_the_same_cells_of_several_sweeps_are_told_apart(tmp_path: Path) -> None
     sweep = build_sweep(load_sweep(first, second, first))
     assert (sweep.name, len(sweep.runs), sweep.keys[0]) == ("one, two", 12, "sweep")
     assert "sweep=two next_token reverse=true" in sweep.summary.setting.tolist()
-    assert build_sweep(load_sweep(second, third)).levels("sweep") == [str(second), str(third)]
+    assert build_sweep(load_sweep(third, second)).levels("sweep") == [str(third), str(second)]
 
 
 def test_a_summary_has_rates_and_quartiles_of_finished_runs() -> None:

@@ -126,8 +126,10 @@ def _sort_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _sort_levels(runs: pd.DataFrame, key: str) -> list[Any]:
-    """Return the values: objectives by `order_objectives`, numbers by size, then all others by name."""
+    """Return the values: sweeps as given, objectives by what they reached, then numbers, then names."""
     levels = runs[key].dropna().drop_duplicates().tolist()
+    if key == "sweep":
+        return levels
     if key == "objective":
         return order_objectives(runs)
     return sorted(levels, key=lambda x: (0, x, "") if is_number(x) else (1, 0, format_value(x)))

@@ -115,7 +115,7 @@ def arrange_lines(
     most_lines: int = MOST_LINES,
     marked: bool = True,
 ) -> LineLayout:
-    """Return a line for each value of the hue, in a panel for each combination of the other parameters.
+    """Return a line for each value of the hue, or else of x, in panels for all other parameters.
 
     If the hue has too many values for one panel, each has a panel, with the baseline in all of them.
 
@@ -123,7 +123,7 @@ def arrange_lines(
         without: parameters that neither panels nor lines distinguish.
         marked: whether the lines have markers.
     """
-    hue = sweep.axes.hue if sweep.axes.hue not in without else None
+    hue = next((key for key in (sweep.axes.hue, sweep.axes.x) if key and key not in without), None)
     looks = {level: look for level, look in choose_looks(sweep, hue).items() if (runs[hue] == level).any()}
     apart = len(looks) > most_lines
     panels = split_panels(sweep, runs, without if apart else [*without, hue], BASELINE if apart else None)
@@ -131,7 +131,7 @@ def arrange_lines(
     rest = [key for key in sweep.keys if key not in (*without, None if apart else hue)]
     across = len(sweep.levels(rest[-1])) if rest else 1
     key = Key(
-        (format_value(level), look._asdict() | ({} if marked else {"marker": ""}))
+        (_name_line(hue, level), look._asdict() | ({} if marked else {"marker": ""}))
         for level, look in looks.items()
         if len(looks) > 1 and (not apart or level == BASELINE)
     )
@@ -149,8 +149,13 @@ def _split_lines(runs: pd.DataFrame, hue: str | None, looks: dict[Any, Look]) ->
     if hue is None:
         return [Line(runs["setting"].iloc[0], Look(BLUE, "o", "-"), runs)]
     lines = [Line("null", Look(MUTED, "o", "-"), runs[runs[hue].isna()])]
-    lines += [Line(format_value(level), look, runs[runs[hue] == level]) for level, look in looks.items()]
+    lines += [Line(_name_line(hue, level), look, runs[runs[hue] == level]) for level, look in looks.items()]
     return [line for line in lines if len(line.runs)]
+
+
+def _name_line(hue: str | None, level: Any) -> str:
+    """Return `next_token` for a choice, `degree=2` for a field."""
+    return f"{shorten_name(hue)}={format_value(level)}" if hue and "." in hue else format_value(level)
 
 
 def take_evenly(items: Sequence[_T], most: int) -> list[_T]:

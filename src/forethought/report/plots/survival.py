@@ -10,14 +10,15 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from forethought.report.plots.grouping import MOST_LINES, Line, arrange_lines, pool_settings
 from forethought.report.plots.layout import Key, format_large, set_percent
 from forethought.report.plots.style import Look
-from forethought.report.plots.titles import text_width
+from forethought.report.plots.titles import fit_labels, text_width
 from forethought.report.sweep import Sweep
 
 TITLE = "Time to solve"
 CAPTION = (
     "Share of seeds that solved the task within so many training rows (Kaplan-Meier). A run that had not "
     "solved it at the end of its budget counts as unsolved up to there (tick). Compare curves at the same "
-    "number of rows: a fixed budget can reverse the order of two objectives."
+    "number of rows: a fixed budget can reverse the order of two objectives. Curves that coincide are drawn "
+    "a little apart."
 )
 
 _MOST_PANELS = 12
@@ -30,19 +31,18 @@ def draw(sweep: Sweep) -> Figure | str | None:
         return "no seed solved the task within its budget"
     rows = runs["samples_seen"] / runs["steps"]
     runs = runs.assign(solved_rows=rows * runs["steps_to_solve"])
-    hue = sweep.axes.hue
+    hue = sweep.axes.hue or sweep.axes.x
     # Many lines need one panel, with a name at each.
     most = 1 if hue is not None and len(sweep.levels(hue)) > MOST_LINES else _MOST_PANELS
     _, pooled, note = pool_settings(sweep, runs, most, [hue])
     layout = arrange_lines(sweep, runs, pooled, most_lines=len(runs), marked=False)
     options: dict[str, Any] = {"height": 1.0}
     if single := len(layout.lines) == 1:
-        names = [f"{line.name} 00/00" for line in layout.lines[0]]
-        options = {
-            "height": max(2.2, _LABEL * len(names)),
-            "right": 0.35 + max(text_width(name, 9) for name in names),
-        }
-        layout = layout._replace(key=Key())
+        names = fit_labels([line.name for line in layout.lines[0]], 1.4, 9, lines=1)
+        lines = [line._replace(name=name) for line, name in zip(layout.lines[0], names, strict=True)]
+        layout = layout._replace(lines=[lines], key=Key())
+        right = 0.35 + max(text_width(f"{name} 00/00", 9) for name in names)
+        options = {"height": max(2.2, _LABEL * len(names)), "right": right}
     figure, panels = layout.create(f"training rows{note}", "seeds solved", **options)
     first, last = runs["solved_rows"].min(), runs["samples_seen"].max()
     axes = panels[0][1]
