@@ -15,7 +15,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible, InputError
-from forethought.models.base import Model, ModelInput
+from forethought.models.base import Model, ModelInput, OutputLayer
 from forethought.models.gpt import Attention, GPTBlock
 from forethought.validation import validated
 
@@ -79,9 +79,9 @@ class Pretrained(Model):
         self.backbone = model.base_model
         self.backbone.set_input_embeddings(nn.Identity())  # never called: the backbone reads embeddings
         self.embedding = nn.Embedding.from_pretrained(rows(old, ids, vocabulary_size), freeze=False)
-        self.output: nn.Linear | None = None
+        self.output: OutputLayer | None = None
         if output.weight is not old:
-            self.output = nn.Linear(self.width, vocabulary_size, bias=output.bias is not None)
+            self.output = OutputLayer(self.width, vocabulary_size, bias=output.bias is not None)
             self.output.weight = nn.Parameter(rows(output.weight, ids, vocabulary_size))
             if output.bias is not None:
                 self.output.bias = nn.Parameter(rows(output.bias, ids, vocabulary_size))

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from forethought.errors import InputError
-from forethought.models.base import Conv, Model, ModelInput
+from forethought.models.base import Conv, Model, ModelInput, OutputLayer
 from forethought.models.kernels import Embedding
 from forethought.models.short_conv import Cache
 
@@ -67,7 +67,7 @@ class StateSpaceModel(Model):
         self.backbone = Backbone(
             vocabulary_size, width, [MambaBlock(width, new_mixer()) for _ in range(layers)]
         )
-        self.lm_head = nn.Linear(width, vocabulary_size, bias=False)
+        self.lm_head = OutputLayer(width, vocabulary_size, bias=False)
         self.embedding = self.backbone.embedding
         self.initialise(self)
 
