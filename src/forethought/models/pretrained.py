@@ -14,7 +14,7 @@ from jaxtyping import Float
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from forethought.errors import Impossible, InputError
+from forethought.errors import Impossible, InputError, first_line
 from forethought.models.base import Model, ModelInput, OutputLayer
 from forethought.models.gpt import Attention, GPTBlock
 from forethought.validation import validated
@@ -238,11 +238,6 @@ def loading_error(name: str, error: Exception) -> InputError:
         f"model.name={name}: cannot be loaded ({first_line(error)}); use a folder with a causal language "
         "model written by save_pretrained, or the name of one on the Hugging Face hub"
     )
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error message, without its full stop."""
-    return str(error).partition("\n")[0].rstrip(".")
 
 
 def hub_answers() -> bool:
