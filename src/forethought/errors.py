@@ -31,3 +31,8 @@ def expected_one_of(accepted: Iterable[str], given: str = "") -> str:
     if len(names) < 2:
         return f"expected {names[0] if names else 'none'}"
     return f"expected one of {', '.join(names)}{hint}"
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error message, without its full stop; the error's name if it has none."""
+    return str(error).partition("\n")[0].rstrip(".") or type(error).__name__

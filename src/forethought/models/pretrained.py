@@ -14,8 +14,8 @@ from jaxtyping import Float
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from forethought.errors import Impossible, InputError
-from forethought.models.base import Model, ModelInput
+from forethought.errors import Impossible, InputError, first_line
+from forethought.models.base import Model, ModelInput, OutputLayer
 from forethought.models.gpt import Attention, GPTBlock
 from forethought.validation import validated
 
@@ -79,9 +79,9 @@ class Pretrained(Model):
         self.backbone = model.base_model
         self.backbone.set_input_embeddings(nn.Identity())  # never called: the backbone reads embeddings
         self.embedding = nn.Embedding.from_pretrained(rows(old, ids, vocabulary_size), freeze=False)
-        self.output: nn.Linear | None = None
+        self.output: OutputLayer | None = None
         if output.weight is not old:
-            self.output = nn.Linear(self.width, vocabulary_size, bias=output.bias is not None)
+            self.output = OutputLayer(self.width, vocabulary_size, bias=output.bias is not None)
             self.output.weight = nn.Parameter(rows(output.weight, ids, vocabulary_size))
             if output.bias is not None:
                 self.output.bias = nn.Parameter(rows(output.bias, ids, vocabulary_size))
@@ -238,11 +238,6 @@ def loading_error(name: str, error: Exception) -> InputError:
         f"model.name={name}: cannot be loaded ({first_line(error)}); use a folder with a causal language "
         "model written by save_pretrained, or the name of one on the Hugging Face hub"
     )
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error message, without its full stop."""
-    return str(error).partition("\n")[0].rstrip(".")
 
 
 def hub_answers() -> bool:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from forethought.models import OutputLayer
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -114,6 +115,6 @@ def fresh_twin(model: Any) -> nn.Module:
             module.reset_parameters()  # `initialise` leaves the norms of a trained model unchanged.
     twin.initialise(twin)
     twin.embedding = model.embedding
-    if isinstance(getattr(twin, "output", None), nn.Linear):
+    if isinstance(getattr(twin, "output", None), OutputLayer):
         twin.output = None  # Only the hidden states of the twin are read.
     return twin
