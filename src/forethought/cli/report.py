@@ -26,7 +26,6 @@ def run(options: argparse.Namespace) -> int:
 
     axes = {axis: getattr(options, axis) for axis in ("x", "y", "hue", "metric")}
     sweep = load_sweep(options.folder, options.where, **axes)
-    page = write_report(sweep, options.folder)
     print_table(sweep)
-    print(f"report: {page}")
+    print(f"report: {write_report(sweep, options.folder)}")
     return 0
