@@ -10,7 +10,7 @@ from typing import Any
 
 from forethought.cli.show import one_line, print_results, print_wandb_commands
 from forethought.config import Composer
-from forethought.errors import Impossible, InputError
+from forethought.errors import Impossible, InputError, explain_os_error
 from forethought.results import read_results
 from forethought.sweeps import (
     Cell,
@@ -191,17 +191,20 @@ def _discard_unless_running(cell: Cell) -> Cell:
 
 
 def _report_unwritable(folder: Path, action: Callable[[], object]) -> None:
-    """Run something that writes.
+    """Run something that writes to a folder.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or another cause, under its own name.
     """
     try:
         action()
     except BrokenPipeError:  # of the terminal
         raise
     except OSError as error:
-        raise InputError(f"{folder}: {error.strerror}; use a folder that can be written") from None
+        said = explain_os_error(error, folder)
+        # Sockets, processes and temporary files fail too; another folder would not help.
+        advice = "; use a folder that can be written" * said.startswith(str(folder))
+        raise InputError(said + advice) from None
 
 
 def _print_summary(cells: list[Cell]) -> int:

@@ -9,7 +9,7 @@ import sys
 from importlib import import_module
 from typing import NoReturn
 
-from forethought.errors import InputError, expected_one_of
+from forethought.errors import InputError, expected_one_of, explain_os_error
 
 COMMANDS = {
     "train": "train and test one run, or a sweep of runs with -m",
@@ -57,6 +57,11 @@ def run(arguments: list[str]) -> int:
         return _dispatch(arguments)
     except InputError as error:
         print(f"forethought: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(f"forethought: {explain_os_error(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print("forethought: interrupted; the same command resumes from the last checkpoint", file=sys.stderr)

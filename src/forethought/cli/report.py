@@ -48,7 +48,6 @@ def run(options: argparse.Namespace) -> int:
         )
     axes = {axis: getattr(options, axis) for axis in ("x", "y", "hue", "metric")}
     sweep = build_sweep(load_sweep(*folders), options.where, **axes)
-    page = write_report(sweep, out)
     print_table(sweep)
-    print(f"report: {page}")
+    print(f"report: {write_report(sweep, out)}")
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from forethought.errors import InputError
 from forethought.results import read_json, write_atomically
 from forethought.sweeps.cell import Cell
+from forethought.sweeps.lock import flock
 
 GRID_FILE = "grid.json"
 
@@ -34,7 +35,7 @@ def add_to_grid(sweep: Path, cells: list[Cell]) -> None:
     """Add cells to the grid. Earlier cells stay, so that a widened sweep keeps its first ones."""
     sweep.mkdir(parents=True, exist_ok=True)
     with open(sweep / ".grid.lock", "w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
+        flock(guard, fcntl.LOCK_EX)
         earlier = read_grid(sweep) if (sweep / GRID_FILE).exists() else {}
         words = {cell.name: cell.words for cell in cells}
         write_atomically(sweep / GRID_FILE, json.dumps({**earlier, **words}, indent=1) + "\n")

@@ -51,7 +51,6 @@ class Session:
         quieten_lightning()
         folder.mkdir(parents=True, exist_ok=True)
         self.run, self.settings = run, run.settings
-        run.hardware.limit_threads()
         self.checkpoint = folder / "checkpoints" / "last.ckpt"
         self.curves = CurvesLogger(folder)
         self.state = RunState(run.settings, self.curves, folder)
@@ -162,6 +161,7 @@ class _EachRank(pl.Callback):
         self.hardware = hardware
 
     def setup(self, trainer: pl.Trainer, objective: pl.LightningModule, stage: str) -> None:
+        self.hardware.limit_threads()  # here, as Lightning's DDP has just set a number of its own
         if stage == "fit":
             self.hardware.compile_model(objective.model)
 
