@@ -1,5 +1,6 @@
 """Lightning's own shape: notebooks, and any optimizer, logger, callback or Trainer argument by config."""
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,32 @@ def test_trainer_arguments_that_break_exactness_are_refused(workplace, capsys, w
     assert f"trainer.{word}" in error
     assert use in error.partition(word)[2]
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"ACCUMULATE_GRAD_BATCHES": "4", "GRADIENT_CLIP_VAL": "0.01", "OVERFIT_BATCHES": "1"},
+        {"FAST_DEV_RUN": "True", "BAREBONES": "True", "MAX_EPOCHS": "1", "ENABLE_CHECKPOINTING": "False"},
+        {"MAX_TIME": "00:00:00:00", "LIMIT_TRAIN_BATCHES": "2", "LIMIT_VAL_BATCHES": "0", "MIN_EPOCHS": "9"},
+        {"NUM_NODES": "2", "DEVICES": "2", "PRECISION": "bf16-mixed", "CHECK_VAL_EVERY_N_EPOCH": "2"},
+    ],
+)
+def test_variables_of_lightning_do_not_change_a_run(workplace, monkeypatch, variables):
+    """Lightning takes arguments that its Trainer is not given from PL_TRAINER_…; the log names them."""
+    run_cell(tiny("calm"))
+    for name, value in variables.items():
+        monkeypatch.setenv(f"PL_TRAINER_{name}", value)
+    run_cell(tiny("run"))
+    assert outcome("run") == outcome("calm")
+    log = Path("run/run.log").read_text()
+    for name, value in variables.items():
+        assert f"PL_TRAINER_{name}={value}: ignored" in log
+
+
+def test_every_argument_of_the_trainer_is_deaf_to_variables(workplace, monkeypatch):
+    run_cell(tiny("calm"))
+    for name in inspect.signature(Trainer).parameters:
+        monkeypatch.setenv(f"PL_TRAINER_{name.upper()}", "nonsense")
+    run_cell(tiny("run"))
+    assert outcome("run") == outcome("calm")
