@@ -14,7 +14,8 @@ from helpers import TINY, last_checkpoint, outcome, started
 
 from forethought.cli.main import run
 from forethought.config import Composer
-from forethought.results import read_results
+from forethought.errors import InputError
+from forethought.results import collect, list_strangers, read_results
 from forethought.sweeps import Locked, lock, read_grid, sweep_status
 
 SWEEP = ["train", "-m", "sweep=s", *TINY, "hydra/launcher=basic"]
@@ -215,3 +216,42 @@ def test_ctrl_c_leaves_word_and_a_resume_goes_on(workplace):
         time.sleep(0.05)
     assert again.poll() is None, "it went on from the checkpoint"
     again.kill()
+
+
+def test_what_belongs_to_a_sweep_is_its_grid(workplace, capsys):
+    """Copies and other strangers in its folder are named, and neither counted nor run."""
+    assert run(["train", "-m", *TINY, "sweep=s", "seed=0,1"]) == 0
+    sweep = Path("multirun/s")
+    before = [results.cell for results in collect(sweep)]
+    cell = sweep / before[0]
+    shutil.copytree(cell, sweep / f"{cell.name}.bak")
+    shutil.copytree(cell, sweep / "0")
+    shutil.copytree(cell, cell / "backup")
+    (sweep / "0" / "results.json").write_text("{")  # what is not counted is not read
+    assert [results.cell for results in collect(sweep)] == before
+    assert [cell.name for cell in sweep_status(sweep)] == before
+    for command in ("status", "report"):
+        capsys.readouterr()
+        assert run([command, str(sweep)]) == 0
+        captured = capsys.readouterr()
+        assert "of 4" not in captured.out
+        assert [line.split(": ")[0] for line in captured.err.splitlines()] == [
+            str(sweep / "0"),
+            str(sweep / f"{cell.name}.bak"),
+        ]
+    assert [results.cell for results in collect(cell)] == before[:1]
+    (sweep / before[1]).rename("elsewhere")
+    shutil.copytree(cell, sweep / before[1])
+    with pytest.raises(InputError, match=f"{before[1]}: holds the run {before[0]}"):
+        collect(sweep)
+
+
+def test_a_copy_of_a_single_run_counts_once(workplace):
+    assert run(["train", *TINY]) == 0
+    assert run(["train", *TINY, "seed=1", "hydra.run.dir=outputs/named-by-hand"]) == 0
+    (original,) = Path("outputs").glob("path_star*")
+    for name in ("a-copy", "z-copy"):
+        shutil.copytree(original, Path("outputs", name))
+    assert sorted(results.seed for results in collect(Path("outputs"))) == [0, 1]
+    names = [line.split(": ")[0] for line in list_strangers(Path("outputs"))]
+    assert names == ["outputs/a-copy", "outputs/z-copy"]

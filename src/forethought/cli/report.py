@@ -22,11 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from forethought.cli.show import print_strangers
     from forethought.report import load_sweep, print_table, write_report
 
     axes = {axis: getattr(options, axis) for axis in ("x", "y", "hue", "metric")}
     sweep = load_sweep(options.folder, options.where, **axes)
     page = write_report(sweep, options.folder)
     print_table(sweep)
+    print_strangers(options.folder)
     print(f"report: {page}")
     return 0

@@ -1,8 +1,9 @@
 """Text about runs for the terminal."""
 
+import sys
 from pathlib import Path
 
-from forethought.results import Results
+from forethought.results import Results, list_strangers
 
 
 def one_line(results: Results) -> str:
@@ -41,3 +42,9 @@ def print_offline_runs(folder: Path, cells: str) -> None:
     pattern = f"{cells}wandb/offline-run-*"
     if any(not any(run.glob("*.synced")) for run in folder.glob(pattern)):
         print(f"W&B has these runs on disk; send them with: wandb sync {folder}/{pattern}")
+
+
+def print_strangers(folder: Path) -> None:
+    """Name the folders of runs that lie in the folder of a sweep and do not belong to it."""
+    for line in list_strangers(folder):
+        print(line, file=sys.stderr)
