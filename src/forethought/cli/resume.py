@@ -97,9 +97,9 @@ def _resume_cells(sweep: Path, grid: dict[str, list[str]], further: list[str]) -
             elif cell.name != name:
                 cell = _elsewhere(cell, sweep / name, name)
             composed[name] = cell
+        build_launcher(composer.launcher)  # a mistake in its options is found before anything is written
         if all_kept:
             print(f"{sweep}: config files have changed since; {len(all_kept)} cells keep the config they had")
-        build_launcher(composer.launcher)  # a mistake in its options is found before anything is written
         groups.append((composer, composed))
     codes = []
     for composer, composed in groups:

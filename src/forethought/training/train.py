@@ -136,6 +136,7 @@ class Session:
         plain = {name.removeprefix("test/"): value for name, value in tested.items()}
         return {
             "device": run.hardware.describe(self.settings.precision),
+            "optimizer": self.state.optimizer,
             "parameters": sum(p.numel() for p in objective.parameters() if p.requires_grad),
             "wall_seconds": round(self.state.seconds, 3),
             "steps": steps,
