@@ -198,8 +198,6 @@ def _report_unwritable(folder: Path, action: Callable[[], object]) -> None:
     """
     try:
         action()
-    except BrokenPipeError:  # of the terminal
-        raise
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}; use a folder that can be written") from None
 

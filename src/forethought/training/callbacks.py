@@ -70,8 +70,8 @@ class RunState(pl.Callback):
         install_deferring_handlers()  # Lightning has just set its own
         if len(trainer.optimizers) != 1:
             raise InputError(
-                f"objective: configures {len(trainer.optimizers)} optimizers; not supported, as max_steps counts "
-                "the steps of one; return one from configure_optimizers, with a parameter group for each"
+                f"objective: configures {len(trainer.optimizers)} optimizers; not supported, as steps are "
+                "those of one; return one from configure_optimizers, with a parameter group for each"
             )
         kind = type(trainer.optimizers[0])
         self.optimizer = f"{kind.__module__}.{kind.__qualname__}"
