@@ -198,8 +198,6 @@ def _report_unwritable(folder: Path, action: Callable[[], object]) -> None:
     """
     try:
         action()
-    except BrokenPipeError:  # of the terminal
-        raise
     except OSError as error:
         said = explain_os_error(error, folder)
         # Sockets, processes and temporary files fail too; another folder would not help.

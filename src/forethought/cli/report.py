@@ -37,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
     if options.out is None and len(folders) > 1:
         raise InputError("report: several folders require --out DIR, the folder of their report")
     from forethought import load_sweep
+    from forethought.cli.show import print_strangers
     from forethought.report import build_sweep, print_table, write_report
     from forethought.results import RESULTS_FILE
     from forethought.sweeps import GRID_FILE
@@ -49,5 +50,7 @@ def run(options: argparse.Namespace) -> int:
     axes = {axis: getattr(options, axis) for axis in ("x", "y", "hue", "metric")}
     sweep = build_sweep(load_sweep(*folders), options.where, **axes)
     print_table(sweep)
+    for folder in folders:
+        print_strangers(folder)
     print(f"report: {write_report(sweep, out)}")
     return 0

@@ -1,8 +1,9 @@
 """Text about runs for the terminal."""
 
+import sys
 from pathlib import Path
 
-from forethought.results import Results, wandb_folder
+from forethought.results import Results, list_strangers, wandb_folder
 
 
 def one_line(results: Results) -> str:
@@ -39,3 +40,9 @@ def print_wandb_commands(folder: Path) -> None:
         print(f"W&B on this machine: wandb leet {runs}")
     if any(not any(run.glob("*.synced")) for run in runs.glob("offline-run-*")):
         print(f"  not sent yet: wandb sync {runs}/offline-run-*")
+
+
+def print_strangers(folder: Path) -> None:
+    """Name the folders of runs that lie in the folder of a sweep and do not belong to it."""
+    for line in list_strangers(folder):
+        print(line, file=sys.stderr)
