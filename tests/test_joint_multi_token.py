@@ -83,9 +83,10 @@ def test_loss_of_the_later_code(mask, horizon, heads):
 
 def test_initial_values():
     for variant, gamma in (("paper", 0.5), ("nextlat", 0.1)):
-        assert float(JointMultiToken(gpt(), STAR, variant=variant).hidden_scale) == pytest.approx(gamma)
+        default = JointMultiToken(gpt(), STAR, variant=variant)
         given = JointMultiToken(gpt(), STAR, variant=variant, hidden_scale=1)
-        assert float(given.hidden_scale) == 1
+        for objective, expected in ((default, gamma), (given, 1)):
+            assert torch.as_tensor(objective.hidden_scale).item() == pytest.approx(expected)
     learned = {name for name, _ in given.named_parameters() if not name.startswith("model.")}
     assert learned == {
         *("hidden_scale", "fetch.input.weight", "fetch.output.weight", "fetch.place_bias"),

@@ -77,14 +77,12 @@ class JointMultiToken(NextToken):
         if width % heads:
             raise Impossible(f"objective.heads={heads}: not a divisor of model.width={width}; use a divisor")
         self.variant, self.horizon, self.weight = variant, horizon, weight
-        self.hidden_scale: float | nn.Parameter
+        gamma = {"paper": 0.5, "nextlat": 0.1}[variant] if hidden_scale is None else hidden_scale
+        self.hidden_scale: float | nn.Parameter = gamma
         if variant == "paper":
-            self.hidden_scale = 0.5 if hidden_scale is None else hidden_scale
             self.fetch = Attention(width, heads)
         else:
-            self.hidden_scale = nn.Parameter(
-                torch.tensor(0.1 if hidden_scale is None else float(hidden_scale))
-            )
+            self.hidden_scale = nn.Parameter(torch.tensor(float(gamma)))
             self.fetch = WindowAttention(width, heads, horizon)
             self.window_norm = nn.LayerNorm(width)
             self.norm = nn.LayerNorm(width, bias=False)
