@@ -45,7 +45,7 @@ def slow_state(objective, hidden, current, tokens):
     out = slow_fetch(objective, [slow_norm(x, objective.window_norm) for x in inputs])
     if tokens:
         out = out + hidden
-    return (out - out.mean()) / (out.var(unbiased=False) + 1e-5).sqrt() * objective.norm.weight
+    return out / (out.pow(2).mean() + 1e-5).sqrt() * objective.norm.weight
 
 
 def slow_losses(objective, batch):

@@ -41,10 +41,10 @@ class JointMultiToken(NextToken):
     is dropped at inference, and under `nextlat` it is not.
 
     `paper` follows the report's formula. `nextlat` is JTP as in its authors' later code, the baseline of
-    NextLat: the window begins with the current token s_t, the next token goes through Fetch as well,
-    LayerNorms N and N' stand around it, γ is learned, Fetch adds a learned bias for each pair of places in
-    the window and has no other biases, and the loss is a mean over i. That code has d = k - 1 for the
-    horizon, at most four heads, and an output layer of its own, where ours is the model's.
+    NextLat: the window begins with the current token s_t, the next token goes through Fetch as well, a
+    LayerNorm N' stands before Fetch and an RMSNorm N after it, γ is learned, Fetch adds a learned bias for
+    each pair of places in the window and has no other biases, and the loss is a mean over i. That code
+    calls d = k - 1 the horizon and takes four heads at most. For its model see `NextLatent`.
 
     Source: Ahn, Lamb & Langford, "Efficient Joint Prediction of Multiple Future Tokens" (2503.21801); the
     code of Teoh et al. (2511.05963) for `nextlat`.
@@ -85,7 +85,7 @@ class JointMultiToken(NextToken):
             self.hidden_scale = nn.Parameter(torch.tensor(float(gamma)))
             self.fetch = WindowAttention(width, heads, horizon)
             self.window_norm = nn.LayerNorm(width)
-            self.norm = nn.LayerNorm(width, bias=False)
+            self.norm = nn.RMSNorm(width, eps=1e-5)
         initialise(self.fetch, depth=1)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
