@@ -33,7 +33,9 @@ class BeliefState(NextToken):
     Decoded token by token with n alone and the empty suffix, for which B reads `$` alone.
 
     Source: Hu et al., "The Belief State Transformer" (2410.23506), §2; gaps of at least 2, as in its
-    path-star experiments. The output layer is the model's own, for both n and p.
+    path-star experiments. Their code has an output layer of its own, not tied to the embedding. Here n and
+    p take the model's output layer, which `gpt` ties. Their encoders have RMSNorm, SwiGLU and rotary
+    positions; here encoders are as the model is, and the head ends with a LayerNorm.
     """
 
     @validated
