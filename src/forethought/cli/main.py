@@ -9,7 +9,8 @@ import sys
 from importlib import import_module
 from typing import NoReturn
 
-from forethought.errors import InputError, expected_one_of
+from forethought.cli.streams import lost_output, open_streams
+from forethought.errors import InputError, expected_one_of, explain_os_error
 
 COMMANDS = {
     "train": "train and test one run, or a sweep of runs with -m",
@@ -39,12 +40,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def main() -> None:
-    try:
-        code = run(sys.argv[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader (`| head`) has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    output = open_streams()
+    code = run(sys.argv[1:])
+    if reason := lost_output(output):
+        print(f"forethought: standard output: {reason}; what was printed is incomplete", file=sys.stderr)
+        if sys.argv[1] not in ("train", "resume"):  # runs are on disk
+            code = code or 1
     sys.exit(code)
 
 
@@ -57,6 +58,11 @@ def run(arguments: list[str]) -> int:
         return _dispatch(arguments)
     except InputError as error:
         print(f"forethought: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(f"forethought: {explain_os_error(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print("forethought: interrupted; the same command resumes from the last checkpoint", file=sys.stderr)

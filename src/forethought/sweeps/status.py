@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from forethought.results import read_curves, read_results, read_stretches, seconds_left
+from forethought.results import (
+    GRID_FILE,
+    read_curves,
+    read_grid,
+    read_results,
+    read_stretches,
+    seconds_left,
+)
 from forethought.sweeps.cell import CELL_FILE
-from forethought.sweeps.grid import GRID_FILE, read_grid
 from forethought.sweeps.lock import is_locked
 
 State = Literal["running", "failed", "interrupted", "waiting", "finished"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
+import os
 import signal
 import warnings
 from pathlib import Path
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 _EXAMPLES = 8
 _GRAD_FLOW_ROWS = 256
 _FEW_INSTANCES = 100
+_TRAINER_DEFAULTS = {name: p.default for name, p in inspect.signature(pl.Trainer).parameters.items()}
 
 
 class Session:
@@ -51,7 +54,6 @@ class Session:
         quieten_lightning()
         folder.mkdir(parents=True, exist_ok=True)
         self.run, self.settings = run, run.settings
-        run.hardware.limit_threads()
         self.checkpoint = folder / "checkpoints" / "last.ckpt"
         self.curves = CurvesLogger(folder)
         self.state = RunState(run.settings, self.curves, folder)
@@ -66,25 +68,29 @@ class Session:
             weights = load_initial_weights(run.objective.model, run.settings.init_from)
             run.objective.model.load_state_dict(weights)
         shown: dict[str, list[Callback]] = {"bar": [TrainingBar()], "lines": [ProgressLines()], "none": []}
-        options = {**run.hardware.trainer_arguments(run.settings.precision), **run.trainer_options}
-        self.trainer = pl.Trainer(
-            **options,
-            max_steps=run.settings.max_steps,
-            log_every_n_steps=run.settings.log_every,
-            callbacks=[
+        options = {
+            **run.hardware.trainer_arguments(run.settings.precision),
+            **run.trainer_options,
+            "max_steps": run.settings.max_steps,
+            "log_every_n_steps": run.settings.log_every,
+            "callbacks": [
                 self.state,
                 _EachRank(run.hardware),
                 *run.callbacks,
                 *shown[progress],
                 *saving_and_stopping(run.settings, folder),
             ],
-            logger=[self.curves, *([] if run.logger is None else [run.logger])],
-            plugins=[AtomicCheckpoints(), *([LightningEnvironment()] if own_process_group else [])],
-            enable_progress_bar=progress == "bar",
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            default_root_dir=folder,
-        )
+            "logger": [self.curves, *([] if run.logger is None else [run.logger])],
+            "plugins": [AtomicCheckpoints(), *([LightningEnvironment()] if own_process_group else [])],
+            "enable_progress_bar": progress == "bar",
+            "enable_model_summary": False,
+            "num_sanity_val_steps": 0,
+            "default_root_dir": folder,
+        }
+        for name in sorted(name for name in os.environ if name.startswith("PL_TRAINER_")):
+            log.warning("%s=%s: ignored; use trainer.KEY=VALUE", name, os.environ[name])
+        # Every argument: Lightning takes one that is left out from its variable PL_TRAINER_….
+        self.trainer = pl.Trainer(**{**_TRAINER_DEFAULTS, **options})
 
     @property
     def trained(self) -> bool:
@@ -129,6 +135,7 @@ class Session:
         plain = {name.removeprefix("test/"): value for name, value in tested.items()}
         return {
             "device": run.hardware.describe(self.settings.precision),
+            "optimizer": self.state.optimizer,
             "parameters": sum(p.numel() for p in objective.parameters() if p.requires_grad),
             "wall_seconds": round(self.state.seconds, 3),
             "steps": steps,
@@ -162,6 +169,7 @@ class _EachRank(pl.Callback):
         self.hardware = hardware
 
     def setup(self, trainer: pl.Trainer, objective: pl.LightningModule, stage: str) -> None:
+        self.hardware.limit_threads()  # here, as Lightning's DDP has just set a number of its own
         if stage == "fit":
             self.hardware.compile_model(objective.model)
 
