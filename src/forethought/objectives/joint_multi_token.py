@@ -22,12 +22,12 @@ class JointMultiToken(NextToken):
 
     With s = x_1 … x_P y_1 … y_A, hidden states h_t of s_≤t, embeddings E, output layer U and λ = `weight`,
 
-        l_i = mean over t of -log softmax(U g_i)[s_{t+i}],   i = 1 … k
+        l_i(t) = -log softmax(U g_i)[s_{t+i}],   i = 1 … k
 
-        paper     loss = -1/A Σ_t (log … g_1 + λ Σ_{i>1} log … g_i)
+        paper     loss = 1/A Σ_t (l_1(t) + λ Σ_{i>1} l_i(t))
                   g_1 = h_t,   g_i = h_t + Fetch(w_1 … w_{i-1}),   w_j = E(s_{t+j}) + γ h_t
 
-        nextlat   loss = l_1 + λ / (k - 1) Σ_{i>1} l_i
+        nextlat   loss = mean_t l_1(t) + λ mean_{i>1} mean_t l_i(t)
                   g_1 = N Fetch(w_0),   g_i = N (h_t + Fetch(w_0 … w_{i-1})),   w_j = N' (E(s_{t+j}) + γ h_t)
 
         position t              x_P            y_1            …
