@@ -88,7 +88,9 @@ class FullDisk(pl.Callback):
     def setup(self, *_, **__):
         limit_files(resource.RLIM_INFINITY)
 
-    def on_save_checkpoint(self, *_):
+    def on_save_checkpoint(self, trainer, *_):
+        if not trainer.global_step:  # before the first step, a checkpoint is tried and not written
+            return
         self.saved += 1
         if self.saved == self.number:
             limit_files(self.room)

@@ -1,5 +1,10 @@
 """Objectives of users' own, as their bug reports have them."""
 
+from fractions import Fraction
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
 import torch
 
 from forethought.objectives import NextToken
@@ -35,3 +40,43 @@ class Optimizers(NextToken):
 class NoLoss(NextToken):
     def training_step(self, batch, batch_idx):
         return None
+
+
+class Saves(NextToken):
+    """Puts more into its checkpoints."""
+
+    def __init__(self, model, task, what: str = "hyper_parameters", width: int = 3):
+        super().__init__(model, task)
+        if what == "hyper_parameters":
+            self.save_hyperparameters()
+        self.what = what
+
+    def setup(self, stage):
+        if self.what == "buffer in setup":
+            self.register_buffer("late", torch.zeros(2))
+
+    def loss(self, batch):
+        if self.what == "buffer in forward":
+            self.register_buffer("late", torch.zeros(2))
+        return super().loss(batch)
+
+    def on_save_checkpoint(self, checkpoint):
+        things = {
+            "path": Path("x"),
+            "numpy": np.float64(1),
+            "function": lambda: 0,
+            "fraction": [{"a": Fraction(1, 2)}],
+            "plain": {"a": [1, (2.0, "b")], "c": torch.zeros(1)},
+        }
+        if self.what in things:
+            checkpoint["mine"] = things[self.what]
+        if self.what == "fewer weights":
+            checkpoint["state_dict"].popitem()
+
+
+class SavesPath(pl.Callback):
+    def on_train_batch_start(self, *_):
+        self.where = Path("x")
+
+    def state_dict(self):
+        return {"where": self.where}

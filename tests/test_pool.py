@@ -4,7 +4,7 @@ import functools
 import signal
 from pathlib import Path
 
-from jobs import die, remember, speak, write
+from jobs import die, flood, remember, speak, use_streams, write
 
 from forethought.cli.main import run
 from forethought.launchers.processes import run_processes
@@ -51,6 +51,25 @@ def test_lines_of_two_jobs_never_mix():
     lines = []
     run_jobs([functools.partial(speak, index) for index in range(4)], [{}, {}], print_line=lines.append)
     assert sorted(lines) == [f"job {index} says one line " for index in range(4)]
+
+
+def test_the_streams_of_a_job_are_real_ones():
+    lines = []
+    (end,) = run_jobs([use_streams], [{}], print_line=lines.append)
+    assert end.exit_code == 0, lines
+    assert lines == ["é as bytes"] * 3 + [
+        "of a child",
+        "of its shell",
+        "of C",
+        "α and \\udc80",
+        "without an end",
+    ]
+
+
+def test_a_job_may_print_much():
+    lines = []
+    run_jobs([functools.partial(flood, 20_000)], [{}], print_line=lines.append)
+    assert lines == ["x" * 100] * 20_000
 
 
 def test_no_state_is_left_for_the_next_job():

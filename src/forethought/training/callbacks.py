@@ -12,11 +12,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from forethought.errors import InputError
 from forethought.loggers import CurvesLogger
 from forethought.sweeps import Stopped, install_deferring_handlers, pending_signal
-from forethought.training.checkpoint import STATE_KEY, STATE_VERSION
+from forethought.training.checkpoint import STATE_KEY, STATE_VERSION, AtomicCheckpoints
 from forethought.training.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class RunState(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, objective: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and trainer.global_step:
             self.curves.write()
         checkpoint[STATE_KEY] = {
             "version": STATE_VERSION,
@@ -124,6 +125,23 @@ class RunState(pl.Callback):
         sign = pending_signal()
         if trainer.strategy.reduce_boolean_decision(sign is not None, all=False):
             raise Stopped(sign or _ANY_SIGNAL)
+
+
+class CheckpointTrial(pl.Callback):
+    """Check before the first step that a checkpoint can be written and read.
+
+    Right before the step, as callbacks may set up their state in any earlier hook.
+    """
+
+    def __init__(self, checkpoints: AtomicCheckpoints) -> None:
+        self._checkpoints: AtomicCheckpoints | None = checkpoints
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        # Other strategies write checkpoints by themselves.
+        if self._checkpoints and isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+            with self._checkpoints.trial():
+                trainer.save_checkpoint("")
+        self._checkpoints = None
 
 
 class BestCheckpoint(ModelCheckpoint):

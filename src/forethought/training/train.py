@@ -23,7 +23,13 @@ from forethought.loggers import CurvesLogger
 from forethought.sweeps import Stopped, pending_signal
 from forethought.tasks import derive_seed
 from forethought.training.build import Run, load_initial_weights
-from forethought.training.callbacks import ProgressLines, RunState, TrainingBar, saving_and_stopping
+from forethought.training.callbacks import (
+    CheckpointTrial,
+    ProgressLines,
+    RunState,
+    TrainingBar,
+    saving_and_stopping,
+)
 from forethought.training.checkpoint import AtomicCheckpoints, check_weights, read_checkpoint
 
 log = logging.getLogger(__name__)
@@ -57,6 +63,7 @@ class Session:
         self.checkpoint = folder / "checkpoints" / "last.ckpt"
         self.curves = CurvesLogger(folder)
         self.state = RunState(run.settings, self.curves, folder)
+        checkpoints = AtomicCheckpoints(run.objective.state_dict())
         self.first_step = 0
         if self.checkpoint.exists():
             saved = read_checkpoint(self.checkpoint)
@@ -78,10 +85,11 @@ class Session:
                 _EachRank(run.hardware),
                 *run.callbacks,
                 *shown[progress],
+                CheckpointTrial(checkpoints),
                 *saving_and_stopping(run.settings, folder),
             ],
             "logger": [self.curves, *([] if run.logger is None else [run.logger])],
-            "plugins": [AtomicCheckpoints(), *([LightningEnvironment()] if own_process_group else [])],
+            "plugins": [checkpoints, *([LightningEnvironment()] if own_process_group else [])],
             "enable_progress_bar": progress == "bar",
             "enable_model_summary": False,
             "num_sanity_val_steps": 0,
