@@ -50,7 +50,7 @@ def read_cell(folder: Path) -> Cell | None:
     if not path.is_file():
         return None
     try:
-        fields = json.loads(path.read_text())
+        fields = json.loads(path.read_text(encoding="utf-8"))
         return Cell(**fields | {"folder": Path(fields["folder"])})
     except (ValueError, TypeError, KeyError, OSError):
         raise InputError(f"{path}: corrupt; delete it and run the command of this run again") from None

@@ -42,7 +42,9 @@ FORMATS = ("png", "pdf")
 
 def render_plot(name: str, sweep: Sweep) -> dict[str, bytes]:
     """Return the image of a plot in each format, without global state. Empty if there is nothing to draw."""
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # A user's matplotlibrc, such as `text.usetex: True`, must not leak in.
+        matplotlib.rcParams.update(STYLE)
         figure = PLOTS[name].draw(sweep)
         images = {}
         for kind in FORMATS if figure else ():
