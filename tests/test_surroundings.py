@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import pytest
-from helpers import TINY
+from helpers import TINY, forethought
+from reports import make_repairs, make_sweep, save_runs
 
 from forethought.cli.main import run
+from forethought.report.plots import render_plot
 
 SWEEP = ["train", "-m", *TINY, "sweep=s", "seed=0,1"]
 
@@ -99,3 +102,89 @@ def test_what_was_computed_is_printed_before_it_is_written(finished, capsys, com
     (line,) = said.err.splitlines()
     assert line.startswith(f"forethought: run/{folder}")
     assert "File exists" in line or "Not a directory" in line
+
+
+def test_a_user_s_matplotlibrc_does_not_leak_in():
+    sweep = make_sweep(make_repairs())
+    plain = render_plot("solve_rate", sweep)
+    assert plain
+    theirs = {"text.usetex": True, "axes.grid": True, "lines.linewidth": 9, "savefig.transparent": True}
+    with matplotlib.rc_context(theirs):
+        assert render_plot("solve_rate", sweep) == plain
+        assert {key: matplotlib.rcParams[key] for key in theirs} == theirs
+
+
+def test_a_user_s_backend_does_not_leak_in(workplace, monkeypatch):
+    save_runs(Path("sweep"), make_repairs())
+    monkeypatch.setenv("MPLBACKEND", "nothing")
+    done = forethought("report", "sweep")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_terminal_and_a_locale_without_unicode(workplace, monkeypatch):
+    """What the terminal lacks is printed as `?`. Files are UTF-8 wherever they are written."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    monkeypatch.setenv("PYTHONWARNDEFAULTENCODING", "1")  # as the locale may be another one than here
+    done = forethought("train", *TINY, "task.label='→'", "hydra.run.dir='run→'")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[2] == "run?"
+    assert "forethought/" not in "".join(x for x in done.stderr.splitlines(True) if "EncodingWarning" in x)
+    assert "→" in Path("run→/.hydra/config.yaml").read_text(encoding="utf-8")
+
+
+LOUD = """
+import logging
+from lightning.pytorch import Callback
+
+class Loud(Callback):
+    def on_train_start(self, *_):
+        logging.getLogger(__name__).info("info of %s", __name__)
+        logging.getLogger(__name__).warning("warning of %s", __name__)
+"""
+
+
+def test_remarks_of_libraries_stay_out_of_the_log(workplace, monkeypatch):
+    Path("site-packages").mkdir()
+    Path("site-packages/library.py").write_text(LOUD)
+    Path("mine.py").write_text(LOUD)
+    monkeypatch.syspath_prepend(".")
+    monkeypatch.syspath_prepend("site-packages")
+    callbacks = [f"callbacks.{name}._target_={name}.Loud" for name in ("library", "mine")]
+    assert run(["train", *TINY, "hydra.run.dir=run", *callbacks]) == 0
+    log = Path("run/run.log").read_text()
+    for text, count in {
+        "info of library": 0,
+        "info of mine": 1,
+        "warning of library": 1,
+        "step 20": 1,
+    }.items():
+        assert log.count(text) == count, text
+
+
+BROKEN = {
+    "tab": ("task", "degree: 3\n\tpath_length: 4\n", 2),
+    "bracket": ("task", "# a\nx: [1,2\n", 2),
+    "quote": ("experiment", "# @package _global_\nsweep: 'a\n", 2),
+    "colon": ("model", "a: b: c\n", 1),
+    "twice": ("optimizer", "a: 1\nb: 2\na: 3\n", 3),
+    "list": ("task", "# a\n- 1\n", 2),
+    "alias": ("task", "a: *nothing\n", 1),
+    "code": ("task", "a: !!python/object:os.system 1\n", 1),
+    "encoded": ("task", b"# a\n# \xe9\na: 1\n", 2),
+    "binary": ("task", b"a: 1\n\0\n", 2),
+    "interpolation": ("task", "_target_: a.b\ndegree: ${a\n", 2),
+    "number": ("task", "a: 1\n3: 4\n", 2),
+    "indentation": ("experiment", "# @package _global_\ndefaults:\n  - x\n - y\n", 4),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("way", ["--config-dir=my_conf", "hydra.searchpath=[my_conf]"])
+def test_a_broken_yaml_file_is_one_line_with_its_name_and_line(workplace, capsys, name, way):
+    group, content, line = BROKEN[name]
+    path = Path("my_conf", group, f"{name}.yaml")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert run(["train", way, f"{group}={name}"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"{path}: line {line}: " in said or said.partition(";")[0].endswith(f"from line {line})"), said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -40,6 +41,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main() -> None:
+    os.environ["MPLBACKEND"] = "agg"  # matplotlib rejects an unknown backend, and opens no window here
     output = open_streams()
     code = run(sys.argv[1:])
     if reason := lost_output(output):
@@ -54,6 +56,9 @@ def run(arguments: list[str]) -> int:
 
     So Ctrl-C gives 130, and SIGTERM, which Slurm and `kill` send, 143.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character must not end a run
     try:
         return _dispatch(arguments)
     except InputError as error:

@@ -49,7 +49,7 @@ def _quotas(root: Path) -> list[float]:
     """Return the CPU quotas, in cores, of this process's control groups and of those around them."""
     quotas = []
     with suppress(OSError, ValueError):
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
+        for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, group = line.split(":", 2)
             mount = root / "sys/fs/cgroup" / controllers  # version 2 names no controllers
             if controllers and "cpu" not in controllers.split(","):

@@ -152,15 +152,22 @@ def _prepare(cell: Cell) -> None:
     for half_written in folder.glob("checkpoints/.*.ckpt.*"):  # by a process that was killed
         half_written.unlink()
     (folder / ".hydra").mkdir(exist_ok=True)
-    (folder / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(cell.config))
-    (folder / ".hydra" / "overrides.yaml").write_text(OmegaConf.to_yaml(cell.overrides))
+    for name, part in {"config": cell.config, "overrides": cell.overrides}.items():
+        (folder / ".hydra" / f"{name}.yaml").write_text(OmegaConf.to_yaml(part), encoding="utf-8")
     write_atomically(folder / CELL_FILE, cell.to_json())
+
+
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Tell the log of this project and of a user's own code from remarks of libraries, such as on fonts."""
+    of_library = {"site-packages", "dist-packages"} & {*Path(record.pathname).parts}
+    return record.levelno >= logging.WARNING or record.name.startswith("forethought.") or not of_library
 
 
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
     """Send the log of this process to a file of the run."""
-    handler = logging.FileHandler(path, delay=True)
+    handler = logging.FileHandler(path, delay=True, encoding="utf-8")
+    handler.addFilter(_is_worth_a_line)
     # On a full disk, the log's own traceback on stderr would bury the reason of the run.
     handler.handleError = lambda record: None  # type: ignore[method-assign]
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))

@@ -46,9 +46,11 @@ FORMATS = ("png", "pdf")
 
 def render_plot(name: str, sweep: Sweep) -> dict[str, bytes] | str:
     """Return the image in each format, or the reason why there is none; empty if the plot does not apply."""
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+    with matplotlib.rc_context(), warnings.catch_warnings():
         # A label may hold any character; the font has no glyph for some.
         warnings.filterwarnings("ignore", "Glyph .* missing")
+        matplotlib.rcdefaults()  # A user's matplotlibrc, such as `text.usetex: True`, must not leak in.
+        matplotlib.rcParams.update(STYLE)
         figure = PLOTS[name].draw(sweep)
         if isinstance(figure, str):
             return figure
