@@ -22,7 +22,8 @@ def test_the_pool_runs_with_a_long_temporary_folder(workplace, long_temporary_fo
     """In a process of its own, as the server of the pool opens its socket once."""
     code = "import functools, jobs; from forethought.launchers.processes import run_processes\n"
     code += "print(run_processes([functools.partial(jobs.write, '.', 0)], [{}], ['jobs'])[0].exit_code)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert done.stdout == "0\n", done.stderr
     assert Path("0").exists()
 
@@ -127,7 +128,7 @@ def test_a_terminal_and_a_locale_without_unicode(workplace, monkeypatch):
     monkeypatch.setenv("PYTHONWARNDEFAULTENCODING", "1")  # as the locale may be another one than here
     done = forethought("train", *TINY, "task.label='→'", "hydra.run.dir='run→'")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[2] == "run?"
+    assert done.stdout.splitlines()[2] == "run\\u2192"
     assert "forethought/" not in "".join(x for x in done.stderr.splitlines(True) if "EncodingWarning" in x)
     assert "→" in Path("run→/.hydra/config.yaml").read_text(encoding="utf-8")
 

@@ -326,7 +326,7 @@ resume sweep hydra/launcher=nothing | no such choice, basic, pool
 resume sweep max_steps=40 hydra/launcher=pool hydra.launcher.workers=0 | out of range, above 0
 report | FOLDER
 report run --all | unrecognized
-report sweep --where=nothing=1 | unknown, cell, sweep, group | nothing
+report sweep --where=nothing=1 | unknown, cell, sweep, setting | nothing
 report sweep --where=seed> | COLUMN = VALUE | --where='seed>'
 report sweep --metric=nothing | unknown, solved
 report sweep --x=nothing | unknown, none

@@ -270,7 +270,7 @@ def _name(cell: Cell) -> str:
 def _id(home: Path, name: str, chosen: str | None) -> str:
     """Return the id of the W&B run of a folder, which survives resuming. `wandb leet` lists runs by id."""
     path = home / WANDB_ID_FILE
-    earlier = path.read_text().strip() if path.is_file() else ""
+    earlier = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
     id = chosen or earlier or f"{clean(name.replace('=', ''), 55)}-{secrets.token_hex(4)}"
     if id != earlier:
         write_atomically(path, id + "\n")

@@ -26,7 +26,7 @@ def lock(folder: Path) -> Iterator[None]:
         InputError: the file system has no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOCK_FILE, "w") as file:
+    with open(folder / LOCK_FILE, "w", encoding="utf-8") as file:
         # `is_locked` in another process holds the lock too, for an instant.
         for attempt in range(_ATTEMPTS):
             try:

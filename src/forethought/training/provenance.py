@@ -68,7 +68,8 @@ def _git(*words: str) -> str | None:
         return None
     try:
         command = ["git", "-C", str(source), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        done = subprocess.run(command, capture_output=True, check=True, timeout=10)
+        return done.stdout.decode(errors="replace").strip()
     except (OSError, subprocess.SubprocessError):
         return None
 
