@@ -34,7 +34,7 @@ def read_grid(sweep: Path) -> Grid:
 def add_to_grid(sweep: Path, cells: list[Cell]) -> None:
     """Add cells to the grid. Earlier cells stay, so that a widened sweep keeps its first ones."""
     sweep.mkdir(parents=True, exist_ok=True)
-    with open(sweep / ".grid.lock", "w") as guard:
+    with open(sweep / ".grid.lock", "wb") as guard:
         flock(guard, fcntl.LOCK_EX)
         earlier = read_grid(sweep) if (sweep / GRID_FILE).exists() else {}
         words = {cell.name: cell.words for cell in cells}
