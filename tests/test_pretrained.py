@@ -1,5 +1,7 @@
 """Pretrained models against transformers' own logits, on tiny random checkpoints of several families."""
 
+import inspect
+
 import contract
 import pytest
 import torch
@@ -90,6 +92,66 @@ def test_contract(checkpoint, family):
     with torch.device("meta"):
         shapes = {key: weight.shape for key, weight in model(name).state_dict().items()}
     assert shapes == {key: weight.shape for key, weight in model(name).state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "name"),
+    [
+        ("gpt2", "GPT2Model", "past_key_values"),
+        ("gpt2", "GPT2Model", "cache"),
+        ("mamba", "MambaModel", "cache_params"),
+        ("mamba", "MambaModel", "cache"),
+        ("gpt2", "GPT2Model", "memory"),
+    ],
+)
+def test_every_version_s_name_of_the_cache(checkpoint, monkeypatch, family, kind, name):
+    """The installed model with the signature of another version of transformers."""
+    import transformers
+
+    kind = getattr(transformers, kind)
+    native = kind.forward
+    known = inspect.signature(native).parameters
+    own = next(key for key in module.CACHE_NAMES if key in known)
+
+    def call(self, ids, cache, options):
+        if cache is not None:
+            options |= {own: cache} | (
+                {"cache_position": torch.tensor([T])} if "cache_position" in known else {}
+            )
+        output = native(self, ids, **options)
+        if own in output:
+            output[name] = output[own]
+        return output
+
+    def old_transformer(self, input_ids=None, past_key_values=None, **options):
+        return call(self, input_ids, past_key_values, options)
+
+    def old_recurrent(self, input_ids=None, cache_params=None, cache_position=None, **options):
+        if cache_params is not None and cache_position is None:
+            raise ValueError("You have to specify the `cache_position`")
+        return call(self, input_ids, cache_params, options)
+
+    def new(self, input_ids=None, cache=None, **options):
+        return call(self, input_ids, cache, options)
+
+    def unknown(self, input_ids=None, memory=None, **options):
+        return call(self, input_ids, memory, options)
+
+    versions = {
+        "past_key_values": old_transformer,
+        "cache_params": old_recurrent,
+        "cache": new,
+        "memory": unknown,
+    }
+    monkeypatch.setattr(kind, "forward", versions[name])
+    if name == "memory":
+        with pytest.raises(
+            InputError, match=r"^model.name=\S+: GPT2Model of transformers 5\S+ takes no cache or "
+        ):
+            model(checkpoint(family))
+        return
+    assert model(checkpoint(family)).cache_name == name
+    contract.check_cache(model(checkpoint(family)), tokens(), P, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("objective", contract.OBJECTIVES)

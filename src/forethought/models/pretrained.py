@@ -19,6 +19,9 @@ from forethought.models.base import Model, ModelInput, OutputLayer
 from forethought.models.gpt import Attention, GPTBlock
 from forethought.validation import validated
 
+CACHE_NAMES = ("cache", "cache_params", "past_key_values")
+"""transformers 5.24 names the argument `cache`; before, `cache_params` in recurrent models or the third."""
+
 
 @dataclass
 class PretrainedCache:
@@ -88,16 +91,23 @@ class Pretrained(Model):
         if lora_rank is not None:  # last, so that the rows do not depend on lora_rank
             add_lora(self.backbone, lora_rank)
         known = inspect.signature(self.backbone.forward).parameters
-        # transformers 5.24 names the argument `cache`. Earlier versions name it `cache_params` in recurrent
-        # models and `past_key_values` in all others.
-        names = [key for key in ("cache", "cache_params", "past_key_values") if key in known]
+        names = [key for key in CACHE_NAMES if key in known]
         self.train()
-        if not names or self._looks_ahead():
+        kind = type(self.backbone)
+        if not names:
+            version = import_transformers(name).__version__
             raise InputError(
-                f"model.name={name}: {type(self.backbone).__name__} is not supported; use a causal language "
-                "model"
+                f"model.name={name}: {kind.__name__} of transformers {version} takes no "
+                f"{' or '.join(CACHE_NAMES)}; use another version, or a model with a cache"
+            )
+        if self._looks_ahead():
+            raise InputError(
+                f"model.name={name}: {kind.__name__} is not supported; use a causal language model"
             )
         self.cache_name = names[0]
+        # Early versions 5 ask recurrent models for a position, which must lie beyond their convolution.
+        recurrent = self.cache_name == "cache_params" and "cache_position" in known
+        self.position = getattr(model.config, "conv_kernel", 1) if recurrent else None
         if not plain:
             raise InputError(
                 f"model.name={name}: models that scale their embeddings or logits are not supported; use "
@@ -136,7 +146,10 @@ class Pretrained(Model):
         parts = [embedded] if cache.native is None else embedded.split(1, 1)
         hidden = []
         for part in parts:
-            output = self.backbone(inputs_embeds=part, use_cache=True, **{self.cache_name: cache.native})
+            options = {self.cache_name: cache.native}
+            if self.position is not None and cache.native is not None:
+                options["cache_position"] = torch.tensor([self.position], device=embedded.device)
+            output = self.backbone(inputs_embeds=part, use_cache=True, **options)
             cache.native = output[self.cache_name]
             hidden.append(output.last_hidden_state)
         return torch.cat(hidden, 1)
@@ -210,9 +223,11 @@ def load_language_model(name: str) -> Any:
         return load_pretrained(auto, name, dtype=torch.float32, adapter_kwargs={"local_files_only": True})
     config = load_pretrained(transformers.AutoConfig, name)
     try:
-        return auto.from_config(config, dtype=torch.float32)
+        model = auto.from_config(config, dtype=torch.float32)
     except ValueError as error:
         raise loading_error(name, error) from None
+    model.tie_weights()  # transformers 5.0 leaves them apart on `meta`
+    return model
 
 
 def load_pretrained(auto: Any, name: str, **options: Any) -> Any:
