@@ -31,3 +31,9 @@ def expected_one_of(accepted: Iterable[str], given: str = "") -> str:
     if len(names) < 2:
         return f"expected {names[0] if names else 'none'}"
     return f"expected one of {', '.join(names)}{hint}"
+
+
+def describe_error(error: Exception) -> str:
+    """Return the message of an exception as one line, with its type unless it is a mistake of the user."""
+    kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+    return f"{kind}{error}".splitlines()[0]
