@@ -23,7 +23,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from forethought.config.explain import HIDDEN, explain_hydra
+from forethought.config.explain import HIDDEN, NO_PACKAGE, explain_hydra
 from forethought.config.overrides import quote
 from forethought.config_folder import config_folder
 from forethought.errors import InputError, expected_one_of
@@ -301,6 +301,8 @@ class Composer:
                 composed.hydra.runtime.cwd = os.getcwd()
                 if composed.hydra.job.chdir:
                     raise InputError("hydra.job.chdir=true: not supported; paths are relative to this folder")
+                if "experiment" in composed:
+                    raise InputError(f"experiment={composed.hydra.runtime.choices.experiment}: {NO_PACKAGE}")
                 self._bases[files] = pickle.dumps(composed)
             config: DictConfig = pickle.loads(self._bases[files])
             for override in overrides:

@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -100,9 +101,23 @@ def _start(context: Any, index: int, slot: dict[str, str], job: Job) -> _Running
     ours, theirs = context.Pipe(duplex=False)
     environment = {**os.environ, **slot}
     process = context.Process(target=_work, args=(job, theirs, environment, os.getcwd()), daemon=False)
-    process.start()
+    with _without_main():
+        process.start()
     theirs.close()
     return _Running(index, slot, process, ours)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the main module, which a process would import: a script without a main guard would run again."""
+    main: Any = sys.modules["__main__"]
+    names = {name: getattr(main, name, None) for name in ("__file__", "__spec__")}
+    main.__file__ = main.__spec__ = None
+    try:
+        yield
+    finally:
+        for name, value in names.items():
+            setattr(main, name, value)
 
 
 def _pass_lines_until_tick(running: list[_Running], print_line: Callable[[str], None]) -> None:
