@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 from datetime import date
 from pathlib import Path
@@ -22,6 +21,8 @@ import scaling
 import startup
 import torch
 from measuring import Section
+
+from forethought.hardware import available_cores
 
 DOCS = Path(__file__).parents[1] / "docs"
 PARTS = {
@@ -42,7 +43,7 @@ def machine() -> str:
     units = [name for name, key in (("AVX-512", "avx512_f"), ("AMX", "amx_bf16")) if capabilities.get(key)]
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return (
-        f"{len(os.sched_getaffinity(0))} cores of {capabilities.get('cpu_name', platform.processor())} "
+        f"{available_cores()} cores of {capabilities.get('cpu_name', platform.processor())} "
         f"({', '.join(units)}), {accelerator}, Python {platform.python_version()}, torch {torch.__version__}"
     )
 

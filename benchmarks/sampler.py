@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 
 import torch
 from measuring import Section, spread, table, take_turns
 
+from forethought.hardware import available_cores
 from forethought.tasks import Draws, PathStar
 
 SIZES = [(2, 5, 50), (5, 5, 50), (7, 7, 100)]
@@ -18,7 +18,7 @@ def measure(tiny: bool = False) -> Section:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     before = torch.get_num_threads()
     rows, figures, rounds = [], {}, 1 if tiny else ROUNDS
-    for threads in sorted({1, len(os.sched_getaffinity(0))}):
+    for threads in sorted({1, available_cores()}):
         torch.set_num_threads(threads)
         calls = {}
         for degree, length, nodes in SIZES:

@@ -36,6 +36,15 @@ def faulty(workplace, monkeypatch):
     return ["--config-dir=my_conf", "objective=faulty", *TINY]
 
 
+@pytest.fixture
+def long_temporary_folder(tmp_path, monkeypatch):
+    """A TMPDIR in which the path of a socket is too long, as in many jobs of Slurm."""
+    folder = tmp_path / ("long" * 25)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def gpt2_checkpoint(tmp_path_factory):
     """The folder of a tiny GPT-2 with random weights, where transformers is installed."""

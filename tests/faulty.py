@@ -1,5 +1,6 @@
-"""An objective, callbacks and a logger of the tests' own, for processes that are to come to grief."""
+"""Callbacks and others of the tests' own, for processes that are to come to grief."""
 
+import errno
 import os
 import resource
 import signal
@@ -11,6 +12,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger
 
+from forethought.launchers import Launcher
 from forethought.objectives import NextToken
 
 
@@ -38,6 +40,17 @@ class Faulty(NextToken):
             if self.fault == "infinite":
                 return super().loss(batch) * float("inf")
         return super().loss(batch)
+
+
+class Logging(NextToken):
+    """Next-token prediction that logs two metrics of its own."""
+
+    def loss(self, batch):
+        self.log("mine/rows", float(len(batch)))
+        return super().loss(batch)
+
+    def diagnostics(self, batch):
+        return {"mine": torch.full((len(batch),), 3.0)}
 
 
 class Fault(pl.Callback):
@@ -119,3 +132,18 @@ class Unlucky(Logger):
     def publish(self, results):
         (self.folder / "published.json").write_text((self.folder / "results.json").read_text())
         raise {"crash": RuntimeError, "ctrl-c": KeyboardInterrupt}[self.error]("no luck")
+
+
+class Unable(Launcher):
+    """A launcher to whose `run` something outside of the sweep's folder happens."""
+
+    def run(self, cells, on_end):
+        match os.environ["UNABLE"]:
+            case "socket":
+                raise OSError("AF_UNIX path too long")
+            case "processes":
+                raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+            case "memory":
+                raise PermissionError(errno.EACCES, "Permission denied", "/dev/shm/x")
+            case "disk":
+                raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,12 +1,16 @@
 """Choices that `auto` in `hardware` makes."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from helpers import forethought
+from helpers import forethought, tiny
 from torch import nn
 
-from forethought.hardware import Hardware
+from forethought.hardware import Hardware, available_cores, fastest_threads
+from forethought.launchers.pool import slots
 from forethought.results import read_curves
 
 
@@ -36,8 +40,119 @@ def test_heavy_steps_take_the_cores_that_are_this_process_s_own(monkeypatch):
     assert fit(tokens=500)[0].threads == 1
     assert fit(tokens=1000, devices=2)[0].threads == 3
     assert fit(tokens=1000, devices=8)[0].threads == 1
+    assert fit(tokens=1000, threads=2)[0].threads == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # the second is for parallel regions within one
     assert fit(tokens=1000)[0].threads == 4
+
+
+OPENMP = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME")
+CONTAINERS = {
+    "version 2, in a container": ("0::/", {"cpu.max": "200000 100000\n"}, 2),
+    "version 2, of a group around it": ("0::/a/b", {"a/cpu.max": "150000 100000", "a/b/cpu.max": "max 1"}, 2),
+    "version 2, the least of both": ("0::/a/b", {"a/cpu.max": "900 300", "a/b/cpu.max": "10 100"}, 1),
+    "version 2, no quota": ("0::/a", {"a/cpu.max": "max 100000"}, 64),
+    "version 1": (
+        "3:cpu,cpuacct:/slurm\n2:memory:/",
+        {"cpu,cpuacct/slurm/cpu.cfs_quota_us": "300000", "cpu,cpuacct/slurm/cpu.cfs_period_us": "100000"},
+        3,
+    ),
+    "version 1, in a container": (
+        "3:cpu,cpuacct:/docker/1f",
+        {"cpu,cpuacct/cpu.cfs_quota_us": "50000\n", "cpu,cpuacct/cpu.cfs_period_us": "100000\n"},
+        1,
+    ),
+    "version 1, no quota": (
+        "3:cpu:/",
+        {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"},
+        64,
+    ),
+    "unreadable": ("no groups", {"cpu.max": "many"}, 64),
+}
+
+
+@pytest.fixture
+def large_machine(monkeypatch):
+    """A machine of 64 cores whose environment says nothing."""
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(64), raising=False)
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_a_quota_bounds_the_cores(tmp_path, large_machine, container):
+    groups, files, cores = CONTAINERS[container]
+    for name, text in {
+        "proc/self/cgroup": groups,
+        **{f"sys/fs/cgroup/{n}": t for n, t in files.items()},
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert available_cores(tmp_path) == cores
+
+
+@pytest.mark.parametrize(("text", "cores"), [("16", 16), ("", 64), ("0", 64), ("16(x2)", 64), ("100", 64)])
+def test_slurm_and_affinity_bound_the_cores(tmp_path, large_machine, monkeypatch, text, cores):
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", text)
+    assert available_cores(tmp_path) == cores
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(4))
+    assert available_cores(tmp_path) == 4
+
+
+def test_without_affinity_all_cores_count(tmp_path, large_machine, monkeypatch):
+    """macOS has no `os.sched_getaffinity`."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert available_cores(tmp_path) == 8
+    assert len(slots(tiny(tmp_path / "run", "hardware=cpu"), None)) == available_cores()
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert available_cores(tmp_path) == 1
+
+
+def test_the_pool_shares_the_cores_and_leaves_the_user_s_threads(tmp_path, large_machine, monkeypatch):
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "6")
+    cell = tiny(tmp_path / "run", "hardware=cpu")
+    assert len(slots(cell, None)) == 6
+    assert len(slots(tiny(tmp_path / "run", "hardware=cpu", "hardware.threads=3"), None)) == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    for workers, threads in ((1, 2), (2, 2), (4, 1), (9, 1)):
+        (slot, *_) = shares = slots(cell, workers)
+        assert shares == [slot] * workers
+        assert "OMP_NUM_THREADS" not in slot
+        with monkeypatch.context() as worker:
+            for name, value in slot.items():
+                worker.setenv(name, value)
+            assert fit(tokens=1000)[0].threads == threads
+
+
+@pytest.mark.parametrize(
+    ("seconds", "threads"),
+    [
+        ({8: 0.02, 4: 0.03, 2: 0.05, 1: 0.1}, 8),  # idle
+        ({8: 0.50, 4: 0.30, 2: 0.055, 1: 0.1}, 2),  # others work on six of the cores
+        ({8: 5.0, 4: 3.0, 2: 2.0, 1: 0.38}, 1),
+        ({8: 0.09, 4: 0.09, 2: 0.09, 1: 0.1}, 1),  # more threads for a gain that is noise
+    ],
+)
+def test_threads_are_those_that_are_fastest_now(seconds, threads):
+    assert fastest_threads(8, seconds.__getitem__) == threads
+
+
+def test_without_a_user_s_number_threads_are_measured(large_machine, monkeypatch):
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "2")
+    assert fit(tokens=1000)[0].threads in (1, 2)
+    assert fit(tokens=1000, devices=2)[0].threads == 1
+
+
+@pytest.mark.parametrize("given", [{}, {"OMP_WAIT_POLICY": "active", "KMP_BLOCKTIME": "200"}])
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(given):
+    """OpenMP reads its variables when torch is imported, so they are set before that."""
+    code = "import sys, os, forethought; print(*map(os.environ.get, sys.argv[1:]), 'torch' in sys.modules)"
+    others = {name: value for name, value in os.environ.items() if name not in OPENMP}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *OPENMP], env=others | given, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [*(given.values() or ("passive", "0")), "False"]
 
 
 def test_given_values_stay_as_they_are():

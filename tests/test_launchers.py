@@ -46,7 +46,7 @@ def test_submitit_on_this_machine(faulty):
 
 
 @pytest.mark.slow
-def test_ray_on_one_node(faulty, monkeypatch):
+def test_ray_on_one_node(faulty, monkeypatch, long_temporary_folder):
     """As above; with retries Ray starts a killed cell again, from its last checkpoint."""
     pytest.importorskip("ray", reason="needs the extra [ray]")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # otherwise it writes a token to the home folder
@@ -160,7 +160,7 @@ def test_a_missing_package_is_one_line(workplace, monkeypatch, capsys, choice, e
     assert run(["train", "-m", *TINY, choice, "seed=0,1"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert choice in line
-    assert f"forethought[{extra}]" in line
+    assert f"'.[{extra}]'" in line
     assert os.listdir() == []
 
 

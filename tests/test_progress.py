@@ -7,6 +7,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from helpers import TINY
 
 from forethought.cli.main import run
@@ -25,7 +26,8 @@ def test_lines_without_a_terminal(workplace, capsys):
         assert text in log
 
 
-def test_a_bar_in_a_terminal(workplace, monkeypatch):
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_bar_in_a_terminal(workplace, monkeypatch, encoding):
     ours, theirs = pty.openpty()
     seen = []
 
@@ -38,12 +40,12 @@ def test_a_bar_in_a_terminal(workplace, monkeypatch):
     reader.start()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
-    with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patch:
+    with os.fdopen(theirs, "w", encoding=encoding) as terminal, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", terminal)
         assert run(RUN) == 0
     reader.join()
     os.close(ours)
-    shown = b"".join(seen).decode()
+    shown = b"".join(seen).decode(encoding)
     for text in ("training", "20/20", "train/loss", "val/accuracy", "val/decision_accuracy"):
         assert text in shown
     assert "step 10 of 20" not in shown

@@ -222,13 +222,13 @@ def test_what_belongs_to_a_sweep_is_its_grid(workplace, capsys):
     """Copies and other strangers in its folder are named, and neither counted nor run."""
     assert run(["train", "-m", *TINY, "sweep=s", "seed=0,1"]) == 0
     sweep = Path("multirun/s")
-    before = [results.cell for results in collect(sweep)]
+    before = [results.cell for results in collect(sweep).values()]
     cell = sweep / before[0]
     shutil.copytree(cell, sweep / f"{cell.name}.bak")
     shutil.copytree(cell, sweep / "0")
     shutil.copytree(cell, cell / "backup")
     (sweep / "0" / "results.json").write_text("{")  # what is not counted is not read
-    assert [results.cell for results in collect(sweep)] == before
+    assert [results.cell for results in collect(sweep).values()] == before
     assert [cell.name for cell in sweep_status(sweep)] == before
     for command in ("status", "report"):
         capsys.readouterr()
@@ -239,7 +239,7 @@ def test_what_belongs_to_a_sweep_is_its_grid(workplace, capsys):
             str(sweep / "0"),
             str(sweep / f"{cell.name}.bak"),
         ]
-    assert [results.cell for results in collect(cell)] == before[:1]
+    assert [results.cell for results in collect(cell).values()] == before[:1]
     (sweep / before[1]).rename("elsewhere")
     shutil.copytree(cell, sweep / before[1])
     with pytest.raises(InputError, match=f"{before[1]}: holds the run {before[0]}"):
@@ -252,7 +252,7 @@ def test_a_copy_of_a_single_run_counts_once(workplace):
     (original,) = Path("outputs").glob("path_star*")
     for name in ("a-copy", "z-copy"):
         shutil.copytree(original, Path("outputs", name))
-    assert sorted(results.seed for results in collect(Path("outputs"))) == [0, 1]
+    assert sorted(results.seed for results in collect(Path("outputs")).values()) == [0, 1]
     names = [line.split(": ")[0] for line in list_strangers(Path("outputs"))]
     assert names == ["outputs/a-copy", "outputs/z-copy"]
 
@@ -295,7 +295,7 @@ def test_a_resume_goes_on_with_what_the_folder_holds(my_experiment, capsys):
         assert {read_results(S / name).steps for name in read_grid(S)} == {20}
         assert read_results(finished).stretches == began
     assert run(["resume", str(S), "max_steps=40"]) == 0
-    longer = [results for results in collect(S) if results.steps == 40]
+    longer = [results for results in collect(S).values() if results.steps == 40]
     assert [results.config["model"]["width"] for results in longer] == [16] * 3
     assert run(["resume", str(S), "task=addition"]) == 2
     assert "task=addition" in capsys.readouterr().err

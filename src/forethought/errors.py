@@ -1,5 +1,6 @@
 """Exceptions that a user can cause."""
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -37,3 +38,22 @@ def describe_error(error: Exception) -> str:
     """Return the message of an exception as one line, with its type unless it is a mistake of the user."""
     kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
     return f"{kind}{error}".splitlines()[0]
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error message, without its full stop; the error's name if it has none."""
+    return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+
+
+_OF_A_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
+
+def explain_os_error(error: OSError, folder: object = None) -> str:
+    """Return `PATH: reason`, or the reason alone if the error names no path.
+
+    Args:
+        folder: named in place of a path if the error is one of a disk, as most of these name none.
+    """
+    path = folder if error.filename is None and error.errno in _OF_A_DISK else error.filename
+    reason = error.strerror or str(error) or type(error).__name__
+    return reason if path is None else f"{path}: {reason}"

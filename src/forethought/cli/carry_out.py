@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from forethought.cli.show import one_line, print_offline_runs, print_results
+from forethought.cli.show import one_line, print_results, print_wandb_commands
 from forethought.config import Composer
-from forethought.errors import Impossible, InputError, describe_error
+from forethought.errors import Impossible, InputError, describe_error, explain_os_error
 from forethought.results import read_results
 from forethought.sweeps import (
     Cell,
@@ -150,7 +150,7 @@ def _carry_out_single(plan: Plan) -> int:
         except Locked:
             print(f"{cell.name}: another process is running it")
             return 0
-    print_offline_runs(cell.folder, "")
+    print_wandb_commands(cell.folder)
     results = read_results(cell.folder)
     if results is None or results.status == "failed":
         reason = results.reason if results else "no results"
@@ -199,15 +199,18 @@ def _discard_unless_running(cell: Cell) -> Cell:
 
 
 def _report_unwritable(folder: Path, action: Callable[[], object]) -> None:
-    """Run something that writes.
+    """Run something that writes to a folder.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or another cause, under its own name.
     """
     try:
         action()
     except OSError as error:
-        raise InputError(f"{folder}: {error.strerror}; use a folder that can be written") from None
+        said = explain_os_error(error, folder)
+        # Sockets, processes and temporary files fail too; another folder would not help.
+        advice = "; use a folder that can be written" * said.startswith(str(folder))
+        raise InputError(said + advice) from None
 
 
 def _print_summary(cells: list[Cell]) -> int:
@@ -223,7 +226,7 @@ def _print_summary(cells: list[Cell]) -> int:
         if state not in finished and state not in elsewhere:
             print(f"  {state.state}: {state.name}: {state.detail}")
             print(f"    log: {folder / state.name / 'run.log'}")
-    print_offline_runs(folder, "*/")
+    print_wandb_commands(folder)
     print(f"next: forethought report {folder}")
     return 0 if len(finished) + len(elsewhere) == len(cells) else 1
 

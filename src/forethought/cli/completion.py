@@ -14,7 +14,7 @@ def complete_override(prefix: str, given: list[str]) -> list[str]:
         given: the overrides on the line so far, which may choose files of groups.
     """
     folder = config_folder()
-    root = yaml.safe_load((folder / "config.yaml").read_text())
+    root = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     chosen = {
         group.removeprefix("override "): str(name)
         for entry in root["defaults"]
@@ -27,7 +27,7 @@ def complete_override(prefix: str, given: list[str]) -> list[str]:
         words += [f"{group}={choice}" for choice in choices]
         path = folder / group / f"{chosen.get(group, '')}.yaml"
         if group != "experiment" and path.is_file():
-            keys = yaml.safe_load(path.read_text()) or {}
+            keys = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
             names = [key for key in keys if key not in ("_target_", "label", "defaults")]
             words += [f"{group.replace('/', '.')}.{name}=" for name in names]
     for key, value in root.items():

@@ -30,11 +30,12 @@ def run(options: argparse.Namespace) -> int:
     if results is None:
         raise InputError(f"{options.folder}: has no results.json; pass the folder of a finished run")
     config = apply_overrides(results.config, options.overrides, CHANGEABLE)
-    from forethought.training import evaluate_run
+    from forethought.training import evaluate_run, write_evaluation
 
-    report, path = evaluate_run(options.folder, config, options.overrides)
+    report = evaluate_run(options.folder, config, options.overrides)
     print_metrics(report["metrics"])
     share = report["held_out_share"]
     print(f"{report['rows']} rows, {share:.1%} of them held out from training by construction")
-    print(f"written to {path}")
+    # Last, as the folder of another user's run is often read-only.
+    print(f"written to {write_evaluation(options.folder, config, report)}")
     return 0

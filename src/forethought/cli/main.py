@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from forethought.cli.streams import lost_output, open_streams
-from forethought.errors import InputError, expected_one_of
+from forethought.errors import InputError, expected_one_of, explain_os_error
 
 COMMANDS = {
     "train": "train and test one run, or a sweep of runs with -m",
@@ -40,6 +41,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main() -> None:
+    os.environ["MPLBACKEND"] = "agg"  # matplotlib rejects an unknown backend, and opens no window here
     output = open_streams()
     code = run(sys.argv[1:])
     if reason := lost_output(output):
@@ -54,10 +56,18 @@ def run(arguments: list[str]) -> int:
 
     So Ctrl-C gives 130, and SIGTERM, which Slurm and `kill` send, 143.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character must not end a run
     try:
         return _dispatch(arguments)
     except InputError as error:
         print(f"forethought: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(f"forethought: {explain_os_error(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print("forethought: interrupted; the same command resumes from the last checkpoint", file=sys.stderr)

@@ -21,10 +21,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from forethought.config.explain import HIDDEN, NO_PACKAGE, explain_hydra
 from forethought.config.overrides import quote
+from forethought.config.yaml_files import explain_yaml, find_broken_yaml
 from forethought.config_folder import config_folder
 from forethought.errors import InputError, expected_one_of
 from forethought.sweeps import NOT_IDENTITY, Cell, cell_name
@@ -81,6 +83,9 @@ class Composer:
         self._hydra = [o for o in parsed if o.is_hydra_override()]
         self._own = [o for o in parsed if not o.is_hydra_override()]
         self._searched = self._search_path(config_dir)
+        self._folders = [config_folder(), *([Path(config_dir)] if config_dir else [])]
+        for override in filter(_is_searchpath, self._hydra):
+            self._folders += [Path(str(entry).removeprefix("file://")) for entry in override.value()]  # type: ignore[union-attr]
         for override in self._hydra:
             if not override.key_or_group.replace("/", ".").startswith(_OF_HYDRA):
                 raise InputError(
@@ -255,7 +260,7 @@ class Composer:
             ]
         choices = {str(group): str(node.runtime.choices[group]) for group in node.runtime.choices}
         choices = {group: choice for group, choice in choices.items() if "hydra" not in group}
-        with _explained(), _as_hydra_config(config):
+        with _explained(lambda error: self._explain_other(error, overrides)), _as_hydra_config(config):
             name = cell_name(_plain(config, NOT_IDENTITY), choices)
             node.runtime.output_dir = str(self._folder_of(config, name))
             values = _plain(config)
@@ -292,7 +297,7 @@ class Composer:
         cells that differ in values alone share what Hydra composed.
         """
         files = tuple(_word(o) for o in overrides if not self._sets_value(o))
-        with _explained(lambda: self._explain_choice(overrides)):
+        with _explained(lambda error: self._explain_other(error, overrides)):
             if files not in self._bases:
                 hydra = [_word(o) for o in self._hydra if not (self._searched and _is_searchpath(o))]
                 words = [*self._searched, *hydra, *files]
@@ -326,13 +331,20 @@ class Composer:
     def _swept_groups(self, overrides: list[Override]) -> set[str]:
         return {o.key_or_group for o in overrides if o.is_sweep_override() and self._is_group(o.key_or_group)}
 
-    def _explain_choice(self, overrides: list[Override]) -> InputError:
-        """Explain Hydra's ValueError for a group that is given no name."""
+    def _explain_other(self, error: Exception, overrides: list[Override]) -> InputError | None:
+        """Explain an exception that does not name its cause: a broken file, or a group without a name."""
         for o in overrides:
             options = self._loader.get_group_options(o.key_or_group)
             if options and not isinstance(o.value(), str | list | dict):
                 return InputError(f"{_word(o)}: expected the name of a config, one of {', '.join(options)}")
-        return InputError(f"{' '.join(_word(o) for o in overrides)}: cannot be composed")
+        chosen = [f"{o.key_or_group}/{o.value()}.yaml" for o in overrides]
+        paths = [folder / name for name in chosen for folder in self._folders]
+        # A file that another one chooses.
+        paths += self._folders * isinstance(error.__cause__ or error, UnicodeDecodeError | GrammarParseError)
+        if broken := find_broken_yaml(paths):
+            return broken
+        words = " ".join(_word(o) for o in overrides)
+        return InputError(f"{words}: cannot be composed ({error})") if isinstance(error, ValueError) else None
 
 
 _FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")  # a resume goes by where the files lie
@@ -462,13 +474,22 @@ def _as_hydra_config(config: DictConfig) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(of_value_error: Callable[[], InputError] | None = None) -> Iterator[None]:
-    """Raise what Hydra and OmegaConf report as one line."""
+def _explained(of_other: Callable[[Exception], InputError | None] = lambda error: None) -> Iterator[None]:
+    """Raise what Hydra, OmegaConf and the YAML parser report as one line.
+
+    Args:
+        of_other: explains an exception of another class, or an interpolation that cannot be read.
+    """
     try:
         yield
+    except InputError:
+        raise
+    except YAMLError as error:
+        raise explain_yaml(error) from None
     except (HydraException, OmegaConfBaseException) as error:
-        raise explain_hydra(error) from None
-    except ValueError:
-        if of_value_error is None:
-            raise
-        raise of_value_error() from None
+        in_file = isinstance(error.__cause__ or error, GrammarParseError) and of_other(error)
+        raise in_file or explain_hydra(error) from None
+    except Exception as error:
+        if explained := of_other(error):
+            raise explained from None
+        raise

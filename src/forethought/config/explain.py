@@ -54,7 +54,7 @@ def explain_hydra(error: Exception) -> InputError:
         siblings = [str(name) for name in (cause.parent_node or ()) if name not in HIDDEN]
         path = ".".join(filter(None, [parent, key]))
         return InputError(f"{path}: no such key; {expected_one_of(siblings, key)}")
-    said = str(error).splitlines()[0]
+    said = (str(error) or str(cause)).partition("\n")[0]
     for pattern, wording in _WORDINGS.items():
         if re.fullmatch(pattern, said):
             return InputError(re.sub(pattern, wording, said))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ from pydantic import PositiveInt
 from torch import nn
 
 from forethought.errors import InputError
+from forethought.hardware.threads import available_cores, fastest_threads, requested_threads
 from forethought.validation import validated_dataclass
 
 # Compiling and more threads pay on a CPU from here on: docs/PERFORMANCE.md, "What `auto` stands for".
@@ -30,7 +30,8 @@ class Hardware:
         devices: number of processes; from 2 on each takes its share of every batch (DDP).
         compile: `torch.compile` the model; `reduce-overhead` also records CUDA graphs, for small models
             on a GPU; `auto` decides by the length of the run.
-        threads: CPU threads of each process; `auto` decides by the arithmetic of a step.
+        threads: CPU threads of each process; `auto` takes 1 for a small step. For a large step it takes
+            `OMP_NUM_THREADS` if that is set, or else measures what is fastest on this machine now.
 
     Raises:
         InputError: fewer GPUs than requested.
@@ -78,10 +79,16 @@ class Hardware:
             how = "compiled" if chosen["compile"] else "not compiled"
             reasons.append(f"{how} ({flop * steps:.1g} FLOP in all)")
         if self.threads == "auto":
-            chosen["threads"] = _cores() // self.devices if flop >= _THREADS_FLOP and not self.on_gpu else 1
-            chosen["threads"] = max(1, chosen["threads"])
+            heavy = flop >= _THREADS_FLOP and not self.on_gpu
+            chosen["threads"] = self._most_useful_threads() if heavy else 1
             reasons.append(f"{chosen['threads']} thread(s) ({flop:.1g} FLOP a step)")
         return replace(self, **chosen), ", ".join(reasons)
+
+    def _most_useful_threads(self) -> int:
+        """Return a process's share of the user's `OMP_NUM_THREADS`, or else what is fastest here and now."""
+        requested = requested_threads()
+        most = max(1, (requested or available_cores()) // self.devices)
+        return most if requested else fastest_threads(most)
 
     def limit_threads(self) -> None:
         """Limit this process to its threads."""
@@ -109,9 +116,3 @@ class Hardware:
             "strategy": "auto" if self.devices == 1 else "ddp",
             "precision": "bf16-mixed" if precision == "bf16" else "32-true",
         }
-
-
-def _cores() -> int:
-    """Count the cores of this machine, or this process's share of them, which the pool sets."""
-    outermost = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # one entry for each nested level
-    return int(outermost) if outermost.strip().isdecimal() else len(os.sched_getaffinity(0))

@@ -8,6 +8,7 @@ from functools import partial
 
 from pydantic import PositiveInt
 
+from forethought.hardware import POOL_SHARE, available_cores
 from forethought.launchers.base import Launcher, OnEnd, resources
 from forethought.launchers.processes import ProcessEnd, run_processes
 from forethought.launchers.progress_line import ProgressLine
@@ -56,9 +57,9 @@ def slots(cell: Cell, workers: int | None) -> list[dict[str, str]]:
         shares = [gpus[first : first + size] for first in range(0, len(gpus) - size + 1, size)]
         count = workers or len(shares)
         return [{"CUDA_VISIBLE_DEVICES": ",".join(shares[worker % len(shares)])} for worker in range(count)]
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     count = workers or max(1, cores // resources(cell)[0])
-    return [{"OMP_NUM_THREADS": str(max(1, cores // count))} for _ in range(count)]
+    return [{POOL_SHARE: str(max(1, cores // count))} for _ in range(count)]
 
 
 def _gpus() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -101,7 +102,7 @@ def _start(context: Any, index: int, slot: dict[str, str], job: Job) -> _Running
     ours, theirs = context.Pipe(duplex=False)
     environment = {**os.environ, **slot}
     process = context.Process(target=_work, args=(job, theirs, environment, os.getcwd()), daemon=False)
-    with _without_main():
+    with _without_main(), _room_for_sockets():  # starts the server, too
         process.start()
     theirs.close()
     return _Running(index, slot, process, ours)
@@ -118,6 +119,28 @@ def _without_main() -> Iterator[None]:
     finally:
         for name, value in names.items():
             setattr(main, name, value)
+
+
+def short_temporary_folder(room: int) -> str:
+    """Return the temporary folder, or one that leaves `room` bytes of the 103 of a socket's path for a name.
+
+    Slurm often makes a folder for each job, with a long name.
+    """
+    own = tempfile.gettempdir()
+    places = [own, "/tmp", "/var/tmp", "/dev/shm"]
+    short = (place for place in places if len(os.fsencode(place)) <= 103 - room and os.access(place, os.W_OK))
+    return next(short, own)
+
+
+@contextmanager
+def _room_for_sockets() -> Iterator[None]:
+    """Let `multiprocessing` put its sockets where their paths are not too long."""
+    before = tempfile.tempdir
+    tempfile.tempdir = short_temporary_folder(room=len("/pymp-12345678/listener-12345678"))
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def _pass_lines_until_tick(running: list[_Running], print_line: Callable[[str], None]) -> None:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from forethought.errors import InputError
 from forethought.launchers.base import Launcher, OnEnd, resources
+from forethought.launchers.processes import short_temporary_folder
 from forethought.launchers.work import work
 from forethought.sweeps import Cell
 from forethought.validation import validated_dataclass
@@ -34,7 +35,7 @@ class Ray(Launcher):
 
     def check(self) -> None:
         if find_spec("ray") is None:
-            raise InputError("hydra/launcher=ray: ray is missing; run pip install 'forethought[ray]'")
+            raise InputError("hydra/launcher=ray: ray is missing; run pip install -e '.[ray]'")
         given = self.init.get("address")
         address = str(given or os.environ.get("RAY_ADDRESS", ""))
         host, _, port = address.rpartition("://")[2].partition(":")
@@ -50,6 +51,8 @@ class Ray(Launcher):
 
         cpus, gpus = resources(cells[0])
         chosen = {name: value for name, value in self.remote.items() if value is not None}
+        # Ray puts sockets into folders with long names in the temporary folder.
+        os.environ.setdefault("RAY_TMPDIR", short_temporary_folder(room=70))
         ray.init(**self.init)
         try:
             remote = ray.remote(**{"num_cpus": cpus, "num_gpus": gpus, **chosen})(work)

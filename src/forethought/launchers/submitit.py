@@ -51,7 +51,7 @@ class Submitit(Launcher):
     def check(self) -> None:
         name = f"hydra/launcher=submitit_{self.cluster}"
         if find_spec("submitit") is None:
-            raise InputError(f"{name}: submitit is missing; run pip install 'forethought[slurm]'")
+            raise InputError(f"{name}: submitit is missing; run pip install -e '.[slurm]'")
         if self.cluster == "slurm" and shutil.which("srun") is None:
             raise InputError(f"{name}: srun is missing; use a machine that submits to Slurm")
         path = str(Path(self.submitit_folder).absolute())

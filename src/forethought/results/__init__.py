@@ -13,11 +13,13 @@ from forethought.results.store import (
     write_atomically,
 )
 from forethought.results.stretches import STRETCHES_FILE, add_stretch, read_stretches, seconds_left
+from forethought.results.wandb_folder import WANDB_ID_FILE, wandb_folder
 
 __all__ = [
     "GRID_FILE",
     "RESULTS_FILE",
     "STRETCHES_FILE",
+    "WANDB_ID_FILE",
     "Example",
     "Grid",
     "Results",
@@ -32,6 +34,7 @@ __all__ = [
     "read_results",
     "read_stretches",
     "seconds_left",
+    "wandb_folder",
     "write_atomically",
     "write_curves",
 ]

@@ -78,7 +78,7 @@ class Results(BaseModel):
         description="answer positions (from 1) that are deciding in every test row",
     )
     metrics: dict[str, float] = Field(
-        default_factory=dict, description="flat, names as in docs/METRICS.md; absent where meaningless"
+        default_factory=dict, description="flat, names as in docs/REPORT.md; absent where meaningless"
     )
     grad_flow: list[list[float]] | None = Field(
         None,

@@ -84,8 +84,8 @@ def read_grid(sweep: Path) -> Grid:
     return {name: [str(word) for word in words] for name, words in grid.items()}
 
 
-def collect(folder: Path) -> list[Results]:
-    """Load the results of every run of a sweep, or of a single run, ordered by cell.
+def collect(folder: Path) -> dict[Path, Results]:
+    """Load the results of every run of a sweep, or of a single run, by folder, ordered by cell.
 
     A sweep consists of the cells in its grid.json. In a folder without a grid, a run counts once, however
     often it was copied.
@@ -105,7 +105,7 @@ def collect(folder: Path) -> list[Results]:
         runs = {folder: single}
     else:
         runs = _without_copies({path: read_results(path) for path in _folders_with_results(folder)})
-    return list(runs.values())
+    return runs
 
 
 def list_strangers(folder: Path) -> list[str]:

@@ -54,6 +54,6 @@ def read_cell(folder: Path) -> Cell | None:
     if not path.is_file():
         return None
     try:
-        return Cell.from_json(json.loads(path.read_text()))
+        return Cell.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, KeyError, OSError):
         raise InputError(f"{path}: corrupt; delete it and run the command of this run again") from None

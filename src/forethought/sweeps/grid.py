@@ -8,6 +8,7 @@ from pathlib import Path
 from forethought.errors import InputError
 from forethought.results import GRID_FILE, read_grid, read_json, write_atomically
 from forethought.sweeps.cell import Cell
+from forethought.sweeps.lock import flock
 
 _CELLS_FILE = ".cells.json"
 
@@ -16,7 +17,7 @@ def add_to_grid(sweep: Path, cells: list[Cell]) -> None:
     """Add cells to the grid. Earlier cells stay, so that a widened sweep keeps its first ones."""
     sweep.mkdir(parents=True, exist_ok=True)
     with open(sweep / ".grid.lock", "w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
+        flock(guard, fcntl.LOCK_EX)
         earlier = read_grid(sweep) if (sweep / GRID_FILE).exists() else {}
         words = {cell.name: cell.words for cell in cells}
         # A cell that is composed once more by a resume must not be trained from scratch once more.

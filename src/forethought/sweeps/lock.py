@@ -5,6 +5,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+from forethought.errors import InputError
 
 LOCK_FILE = ".lock"
 _ATTEMPTS = 10
@@ -20,13 +23,14 @@ def lock(folder: Path) -> Iterator[None]:
 
     Raises:
         Locked: another process holds it.
+        InputError: the file system has no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK_FILE, "w") as file:
         # `is_locked` in another process holds the lock too, for an instant.
         for attempt in range(_ATTEMPTS):
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if attempt == _ATTEMPTS - 1:
@@ -36,12 +40,34 @@ def lock(folder: Path) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Tell whether a process is running the cell in this folder."""
+    """Tell whether a process is running the cell in this folder.
+
+    Raises:
+        InputError: the file system has no locks.
+    """
     try:
         with open(folder / LOCK_FILE) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except BlockingIOError:
         return True
     return False
+
+
+def flock(file: IO[str], operation: int) -> None:
+    """Lock a file by `fcntl.flock`.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+        InputError: the file system has no locks.
+    """
+    try:
+        fcntl.flock(file, operation)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise InputError(
+            f"{file.name}: cannot be locked ({error.strerror}); use a file system with flock "
+            "(Lustre: the mount option `flock`)"
+        ) from None

@@ -1,7 +1,7 @@
 """Training: a composed config becomes one finished run on disk."""
 
 from forethought.training.build import Run, build, check
-from forethought.training.load import evaluate_run, load
+from forethought.training.load import evaluate_run, load, write_evaluation
 from forethought.training.run import discard_run, record_failure, refuse_folder_of_another, run_cell
 from forethought.training.train import Session
 
@@ -16,4 +16,5 @@ __all__ = [
     "record_failure",
     "refuse_folder_of_another",
     "run_cell",
+    "write_evaluation",
 ]

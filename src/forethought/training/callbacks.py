@@ -115,6 +115,8 @@ class RunState(pl.Callback):
             return
         sign = pending_signal()
         if trainer.strategy.reduce_boolean_decision(sign is not None, all=False):
+            # Lightning logs the metrics of a step after this hook.
+            trainer._logger_connector.update_train_step_metrics()
             trainer.save_checkpoint(self.folder / "checkpoints" / "last.ckpt")
             raise Stopped(sign or _ANY_SIGNAL)
 

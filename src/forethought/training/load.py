@@ -40,14 +40,14 @@ def _load(folder: Path) -> tuple[Objective, Config]:
     return objective, results.config
 
 
-def evaluate_run(folder: Path, config: Config, overrides: list[str]) -> tuple[dict[str, Any], Path]:
-    """Measure a trained run on other data and write a report beside the run.
+def evaluate_run(folder: Path, config: Config, overrides: list[str]) -> dict[str, Any]:
+    """Measure a trained run on other data.
 
     Args:
         config: the run's config with `overrides` applied to `task`, `evaluation`, `hardware` or `seed`.
 
     Returns:
-        the report and its path. `held_out_share` is the share of rows that the run cannot have trained
+        the report. `held_out_share` is the share of rows that the run cannot have trained
         on: 1 for rows that the task draws for the test and for the run's own test file, about 1/8 for a
         file that it did not know.
 
@@ -70,7 +70,7 @@ def evaluate_run(folder: Path, config: Config, overrides: list[str]) -> tuple[di
     own_file = task.test_file is not None and task.test_file == trained["task"].get("test_file")
     unseen = 1.0 if own_file else held_out(task, rows).double().mean().item()
     metrics = diagnose(objective.to(hardware.device), rows, settings.evaluation.temperature)
-    report = {
+    return {
         "overrides": overrides,
         "rows": len(rows),
         "instances": len(task.fingerprint(rows).unique()),
@@ -78,10 +78,14 @@ def evaluate_run(folder: Path, config: Config, overrides: list[str]) -> tuple[di
         "verdict": verdict(metrics, settings.solve_threshold, task.needs_plan),
         "metrics": {f"test/{name}": value for name, value in metrics.items()},
     }
+
+
+def write_evaluation(folder: Path, config: Config, report: dict[str, Any]) -> Path:
+    """Write the report of `evaluate_run` beside the run. Return its path."""
     path = folder / "evaluations" / f"{fingerprint(config)}.json"
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, json.dumps(report, indent=2) + "\n")
-    return report, path
+    return path
 
 
 def _as_trained(wanted: Config, trained: Config, task: Task) -> Config:

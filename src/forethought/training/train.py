@@ -63,7 +63,6 @@ class Session:
         quieten_lightning()
         folder.mkdir(parents=True, exist_ok=True)
         self.run, self.settings = run, run.settings
-        run.hardware.limit_threads()
         if run.hardware.compile and (failure := _try_compiling(run.hardware.device)):
             run.hardware = replace(run.hardware, compile=False)
             rest = re.sub("^compiled [^,]*(, )?", "", run.hardware_reason)
@@ -186,6 +185,7 @@ class _EachRank(pl.Callback):
         self.hardware = hardware
 
     def setup(self, trainer: pl.Trainer, objective: pl.LightningModule, stage: str) -> None:
+        self.hardware.limit_threads()  # here, as Lightning's DDP has just set a number of its own
         if stage == "fit":
             self.hardware.compile_model(objective.model)
 
