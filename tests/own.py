@@ -80,3 +80,37 @@ class SavesPath(pl.Callback):
 
     def state_dict(self):
         return {"where": self.where}
+
+
+class ReadsValues(NextToken):
+    """A constructor that looks at the values of tensors, which the meta device has not."""
+
+    def __init__(self, model, task, how: str, limit: float = 1.0):
+        super().__init__(model, task)
+        weight = model.embedding.weight
+        rates = torch.linspace(0, 1, 4)
+        if how == "item":
+            self.rates = [rate.item() for rate in rates]
+        elif how == "list":
+            self.rates = rates.tolist()
+        elif how == "numpy":
+            self.rates = rates.numpy()
+        elif how == "branch" and weight.std() > 9:
+            raise ValueError("too large")
+        elif how == "assert":
+            assert rates.max() <= limit, "beyond the limit"
+        elif how == "mixed":
+            self.rates = torch.from_numpy(np.ones(4)) + rates
+        elif how == "distribution":
+            torch.distributions.Categorical(probs=rates)
+        elif how == "option" and rates.max() > limit:
+            raise ValueError("beyond the limit")
+        elif how == "nonzero":
+            self.places = rates.nonzero()
+
+
+class ReadsWeights(torch.optim.SGD):
+    def __init__(self, params, lr: float = 0.1):
+        params = list(params)
+        self.norm = sum(p.norm().item() for p in params)
+        super().__init__(params, lr)

@@ -2,8 +2,11 @@
 
 import functools
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
+from helpers import TINY
 from jobs import die, flood, remember, speak, use_streams, write
 
 from forethought.cli.main import run
@@ -106,3 +109,14 @@ def test_a_sweep_can_be_told_to_stop_after_failures(faulty):
     assert run(["train", "-m", "sweep=s", *faulty, "objective.fault=raises", "seed=range(4)", *options]) == 1
     states = [cell.state for cell in sweep_status(Path("multirun/s"))]
     assert states == ["failed"] + ["waiting"] * 3
+
+
+def test_a_script_without_a_main_guard(workplace):
+    """The processes of a pool do not import the script, which would start a sweep in each of them."""
+    words = ["train", "-m", *TINY, "sweep=s", "seed=0,1", "hydra.launcher.workers=2"]
+    Path("script.py").write_text(
+        f"from forethought.cli.main import run\nprint('begun')\nassert run({words}) == 0\n"
+    )
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, check=True)
+    assert done.stdout.count("begun") == 1
+    assert "2 of 2 cells finished" in done.stdout

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from forethought.config.explain import HIDDEN, explain_hydra
+from forethought.config.explain import HIDDEN, NO_PACKAGE, explain_hydra
 from forethought.config.overrides import quote
 from forethought.config.yaml_files import explain_yaml, find_broken_yaml
 from forethought.config_folder import config_folder
@@ -306,6 +306,8 @@ class Composer:
                 composed.hydra.runtime.cwd = os.getcwd()
                 if composed.hydra.job.chdir:
                     raise InputError("hydra.job.chdir=true: not supported; paths are relative to this folder")
+                if "experiment" in composed:
+                    raise InputError(f"experiment={composed.hydra.runtime.choices.experiment}: {NO_PACKAGE}")
                 self._bases[files] = pickle.dumps(composed)
             config: DictConfig = pickle.loads(self._bases[files])
             for override in overrides:

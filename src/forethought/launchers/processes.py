@@ -102,10 +102,23 @@ def _start(context: Any, index: int, slot: dict[str, str], job: Job) -> _Running
     ours, theirs = context.Pipe(duplex=False)
     environment = {**os.environ, **slot}
     process = context.Process(target=_work, args=(job, theirs, environment, os.getcwd()), daemon=False)
-    with _room_for_sockets():  # starts the server, too
+    with _without_main(), _room_for_sockets():  # starts the server, too
         process.start()
     theirs.close()
     return _Running(index, slot, process, ours)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the main module, which a process would import: a script without a main guard would run again."""
+    main: Any = sys.modules["__main__"]
+    names = {name: getattr(main, name, None) for name in ("__file__", "__spec__")}
+    main.__file__ = main.__spec__ = None
+    try:
+        yield
+    finally:
+        for name, value in names.items():
+            setattr(main, name, value)
 
 
 def short_temporary_folder(room: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
-from forethought.errors import InputError
+from forethought.errors import InputError, describe_error
 from forethought.results import (
     RESULTS_FILE,
     STRETCHES_FILE,
@@ -79,7 +79,7 @@ def _run(cell: Cell, own_process_group: bool, progress: str) -> Results:
         raise
     except Exception as error:
         log.exception("failed")
-        results = _unfinished(cell, "failed", _reason(error), started)
+        results = _unfinished(cell, "failed", describe_error(error), started)
         _write_if_possible(cell, results)
     _publish(run, results)
     return results
@@ -192,11 +192,6 @@ def _publish(run: Run | None, results: Results) -> None:
             publish(results)
         except Exception:
             log.exception("the logger failed at the end")
-
-
-def _reason(error: Exception) -> str:
-    kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-    return f"{kind}{error}".splitlines()[0]
 
 
 def record_failure(cell: Cell, reason: str) -> None:

@@ -6,8 +6,10 @@ import inspect
 import logging
 import math
 import os
+import re
 import signal
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.trainer.states import TrainerStatus
 
+from forethought.errors import describe_error
 from forethought.evaluation import grad_flow, show_examples, verdict
 from forethought.hardware import Hardware
 from forethought.loggers import CurvesLogger
@@ -60,6 +63,11 @@ class Session:
         quieten_lightning()
         folder.mkdir(parents=True, exist_ok=True)
         self.run, self.settings = run, run.settings
+        if run.hardware.compile and (failure := _try_compiling(run.hardware.device)):
+            run.hardware = replace(run.hardware, compile=False)
+            rest = re.sub("^compiled [^,]*(, )?", "", run.hardware_reason)
+            reason = f"not compiled, as torch.compile fails here ({failure})"
+            run.hardware_reason = "; ".join(filter(None, [reason, rest]))
         self.checkpoint = folder / "checkpoints" / "last.ckpt"
         self.curves = CurvesLogger(folder)
         self.state = RunState(run.settings, self.curves, folder)
@@ -180,6 +188,19 @@ class _EachRank(pl.Callback):
         self.hardware.limit_threads()  # here, as Lightning's DDP has just set a number of its own
         if stage == "fit":
             self.hardware.compile_model(objective.model)
+
+
+def _try_compiling(device: str) -> str | None:
+    """Return why `torch.compile` cannot work on this machine: no compiler, or no room for its files."""
+    try:
+        torch.compile(_sum_of_squares)(torch.ones(2, device=device, requires_grad=True)).backward()
+    except Exception as error:  # torch has many, depending on what is missing
+        return describe_error(error)
+    return None
+
+
+def _sum_of_squares(x: torch.Tensor) -> torch.Tensor:
+    return (x * x).sum()
 
 
 def quieten_lightning() -> None:
