@@ -16,7 +16,7 @@ _CELLS_FILE = ".cells.json"
 def add_to_grid(sweep: Path, cells: list[Cell]) -> None:
     """Add cells to the grid. Earlier cells stay, so that a widened sweep keeps its first ones."""
     sweep.mkdir(parents=True, exist_ok=True)
-    with open(sweep / ".grid.lock", "w", encoding="utf-8") as guard:
+    with open(sweep / ".grid.lock", "wb") as guard:
         flock(guard, fcntl.LOCK_EX)
         earlier = read_grid(sweep) if (sweep / GRID_FILE).exists() else {}
         words = {cell.name: cell.words for cell in cells}

@@ -26,7 +26,7 @@ def lock(folder: Path) -> Iterator[None]:
         InputError: the file system has no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOCK_FILE, "w", encoding="utf-8") as file:
+    with open(folder / LOCK_FILE, "wb") as file:
         # `is_locked` in another process holds the lock too, for an instant.
         for attempt in range(_ATTEMPTS):
             try:
@@ -46,7 +46,7 @@ def is_locked(folder: Path) -> bool:
         InputError: the file system has no locks.
     """
     try:
-        with open(folder / LOCK_FILE) as file:
+        with open(folder / LOCK_FILE, "rb") as file:
             flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -55,7 +55,7 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def flock(file: IO[str], operation: int) -> None:
+def flock(file: IO[bytes], operation: int) -> None:
     """Lock a file by `fcntl.flock`.
 
     Raises:
