@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -55,6 +56,9 @@ def run(arguments: list[str]) -> int:
 
     So Ctrl-C gives 130, and SIGTERM, which Slurm and `kill` send, 143.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a character that it lacks must not end a run
     try:
         return _dispatch(arguments)
     except InputError as error:
