@@ -4,6 +4,7 @@ import json
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from wandb.proto import wandb_internal_pb2
@@ -12,7 +13,19 @@ HEADER, BLOCK = 7, 32768
 
 
 def records(path: Path) -> list:
-    """All protobuf records of a .wandb file, or of the one in a folder."""
+    """All protobuf records of a .wandb file, or of the one in a folder.
+
+    W&B's service writes the last ones after `finish` has returned: wait for them, up to ten seconds.
+    """
+    for _ in range(100):
+        found = read_records(path)
+        if any(record.HasField("exit") for record in found):
+            break
+        time.sleep(0.1)
+    return found
+
+
+def read_records(path: Path) -> list:
     path = next(path.glob("*.wandb")) if path.is_dir() else path
     data, position, found, parts = path.read_bytes(), HEADER, [], b""
     assert data[:4] == b":W&B"
