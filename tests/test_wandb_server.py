@@ -134,10 +134,10 @@ def test_results_are_on_disk_before_anything_is_published(server, monkeypatch):
 def test_a_stopped_run_is_one_run_when_it_resumes(server, modes):
     words = [*ONLINE, "max_steps=30", "optimizer.lr=10.0"]  # the loss rises
     first, second = (f"logger.mode={mode}" for mode in modes.split())
-    assert run([*words, first, fault(13, "SIGTERM")]) == 143
+    assert run([*words, first, fault(18, "SIGTERM")]) == 143
     folder = folder_of_run()
     sync(*folder.glob("wandb/offline-run-*"))
-    assert [row["_step"] for row in run_at(server, folder)["history"]] == [5, 10]
+    assert [row["_step"] for row in run_at(server, folder)["history"]] == [5, 10, 15]
     assert run_at(server, folder)["exitcode"] == 0
     assert run([*words, second]) == 0
     sync(*folder.glob("wandb/offline-run-*"))
@@ -145,7 +145,7 @@ def test_a_stopped_run_is_one_run_when_it_resumes(server, modes):
     assert [row["_step"] for row in there["history"]] == [5, 10, 15, 20, 25, 30]
     assert training_losses(there["history"]) == losses_on_disk(folder)
     losses = [loss for _, loss in losses_on_disk(folder)]
-    assert losses.index(min(losses)) < 2  # before it was stopped
+    assert losses.index(min(losses)) < 3  # before it was stopped
     assert there["summary"]["train/loss"] == {"min": min(losses), "last": losses[-1]}
 
 
