@@ -57,6 +57,16 @@ def check_embeddings_and_state_dict(model, other, tokens):
     torch.testing.assert_close(other(tokens), hidden)
 
 
+def check_myopic(model, tokens, prompt_length):
+    """Values are unchanged; gradients of a position's output reach that position only (Wu et al., §2)."""
+    x = model.embed(tokens).detach().requires_grad_()
+    hidden = model(x, prompt_length, myopic=True)
+    torch.testing.assert_close(hidden, model(x, prompt_length))
+    for i in range(tokens.shape[1]):
+        (gradient,) = torch.autograd.grad(hidden[0, i].sum(), x, retain_graph=True)
+        assert [j for j in range(tokens.shape[1]) if gradient[0, j].abs().max() > 0] == [i]
+
+
 def check_objective(build, objective_class):
     """Loss, gradients, teacher-forced logits, answers and the metrics of eight rows."""
     torch.manual_seed(0)

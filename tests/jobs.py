@@ -35,7 +35,7 @@ def remember():
 
 
 def use_streams():
-    """What libraries do with standard streams."""
+    """Use the standard streams as libraries do."""
     faulthandler.enable()
     faulthandler.disable()
     for stream in (sys.stdout, sys.stderr, sys.__stdout__):

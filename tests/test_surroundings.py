@@ -123,7 +123,7 @@ def test_a_user_s_backend_does_not_leak_in(workplace, monkeypatch):
 
 
 def test_a_terminal_and_a_locale_without_unicode(workplace, monkeypatch):
-    """What the terminal lacks is printed as `?`. Files are UTF-8 wherever they are written."""
+    """A character that the terminal lacks is escaped. Files are UTF-8 wherever they are written."""
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     monkeypatch.setenv("PYTHONWARNDEFAULTENCODING", "1")  # as the locale may be another one than here
     done = forethought("train", *TINY, "task.label='→'", "hydra.run.dir='run→'")

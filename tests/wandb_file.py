@@ -60,6 +60,6 @@ def history_of(path: Path) -> list[dict]:
 
 
 def inspect(path: Path) -> dict:
-    """What `wandb leet` shows of a run."""
+    """Return the summary of a run as `wandb leet` shows it."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(path)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from forethought.tasks import Batch
+from forethought.tasks import Batch, Draws
 
 if TYPE_CHECKING:
     from forethought.objectives import Objective
@@ -120,12 +120,15 @@ class Diagnosis:
     def _clever_hans(self, batch: Batch) -> None:
         """Hand the model the right decision, then a wrong one: does it merely follow?
 
-        Before, hand it the answer of another row: which tokens are right without the row's own?
+        Before, hand it an answer that is not the row's: which tokens are right without the row's own?
 
         Source: Bachmann & Nagarajan, ICML 2024, §4. Rows are handed all tokens up to the last position
         that is deciding in any row, so only tasks whose decision stands at a fixed place take part.
         """
-        blind = self.objective.answer_logits(Batch(batch.prompt, batch.answer.roll(1, 0))).argmax(2)
+        # The same answer for all rows: a metric of a row must not depend on the rows beside it.
+        foreign = self.task.sample(1, Draws(0, "blind", device=batch.answer.device)).answer
+        foreign_rows = Batch(batch.prompt, foreign.expand_as(batch.answer))
+        blind = self.objective.answer_logits(foreign_rows).argmax(2)
         self._add("blind_local_accuracy", (blind == batch.answer)[~self.task.decision_mask(batch)])
         wrong = self.task.distract(batch)
         if wrong is None or self.task.following is None:

@@ -17,7 +17,7 @@ ModelInput = Int[Tensor, "B T"] | Float[Tensor, "B T D"]
 """Token ids, or embeddings (`Model.embed`) if an objective builds its own input."""
 
 Conv = Literal["none", "input", "blocks"]
-"""Where a model has short causal convolutions (`ShortConv`)."""
+"""Places of the short causal convolutions (`ShortConv`)."""
 
 
 class OutputLayer(nn.Linear):
