@@ -72,7 +72,6 @@ def wait_for(rng, process):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_kill_9_at_random_moments(workplace):
     """Single workers and whole process groups; then every file is that of the undisturbed sweep."""
     Path("calm").mkdir()
