@@ -26,7 +26,7 @@ from forethought.models.gpt import attention
 PLAIN = ["seed=0", "hardware=cpu", "hardware.compile=false", "hardware.threads=1"]
 MODELS = [*G25, "--", "model=gpt,looped_gpt,infini_gpt,lstm,mamba,mamba2", "model.layers=4", "model.width=96"]
 OBJECTIVES = [
-    "experiment=proving_ground",
+    "experiment=quickstart",
     "objective=next_token,any_order,belief_state,best_of_k,decision_only,future_summary,joint_multi_token,"
     "lookahead_insertion,masked_diffusion,masked_next_token,multi_token,myopic,next_latent,plan_tokens,"
     "policy_gradient,ranking_into_the_future,register_tokens,scheduled_sampling,sequential_multi_token,"

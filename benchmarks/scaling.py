@@ -14,10 +14,11 @@ from product import Product, gpt
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from forethought.report.plots.style import LINES, MUTED, STYLE
+from forethought.report.plots.style import BLUE, GREEN, MUTED, STYLE, VERMILLION
 from forethought.tasks import Data
 
 BASE = {"width": 64, "length": 5, "batch": 64}
+LOOKS = ((BLUE, "o"), (VERMILLION, "s"), (GREEN, "D"))  # of the axes below
 AXES = {"width": [32, 64, 128, 256], "length": [3, 5, 9, 17], "batch": [16, 64, 256]}
 WEIGHT_PASSES = 10  # of 4 bytes: forward, backward, the gradient; AdamW reads four tensors and writes three
 
@@ -65,7 +66,7 @@ def draw(points: dict[str, list[tuple[float, float]]]) -> Figure:
         least = [x for line in points.values() for x, _ in line]
         ends = [min(least), max(least)]
         axes.plot(ends, ends, color=MUTED, linewidth=1, label="the least possible")
-        for (axis, line), (colour, marker) in zip(points.items(), LINES, strict=False):
+        for (axis, line), (colour, marker) in zip(points.items(), LOOKS, strict=True):
             axes.plot(*zip(*line, strict=True), color=colour, marker=marker, label=axis)
         axes.set(xscale="log", yscale="log", xlabel="least possible ms a step", ylabel="ms a step")
         for direction in (axes.xaxis, axes.yaxis):

@@ -42,6 +42,17 @@ class Faulty(NextToken):
         return super().loss(batch)
 
 
+class Logging(NextToken):
+    """Next-token prediction that logs two metrics of its own."""
+
+    def loss(self, batch):
+        self.log("mine/rows", float(len(batch)))
+        return super().loss(batch)
+
+    def diagnostics(self, batch):
+        return {"mine": torch.full((len(batch),), 3.0)}
+
+
 class Fault(pl.Callback):
     """Something that happens before batch `at`, or after it (`crash`, weights that go `astray`).
 
@@ -77,7 +88,9 @@ class FullDisk(pl.Callback):
     def setup(self, *_, **__):
         limit_files(resource.RLIM_INFINITY)
 
-    def on_save_checkpoint(self, *_):
+    def on_save_checkpoint(self, trainer, *_):
+        if not trainer.global_step:  # before the first step, a checkpoint is tried and not written
+            return
         self.saved += 1
         if self.saved == self.number:
             limit_files(self.room)

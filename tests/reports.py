@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from forethought.report import load_sweep, write_report
+from forethought import load_sweep
+from forethought.report import Sweep, build_sweep, write_report
 from forethought.results import Example, Results, write_curves
+from forethought.results.frame import build_frame
 
 STAR = {"edges": [["5", "2"], ["2", "8"], ["5", "9"], ["9", "3"]], "start": "5", "goal": "8"}
 CURVES = [{"step": 250.0 * i, "train/loss": 1 / i, "val/accuracy": 0.1 * i} for i in range(1, 9)]
@@ -100,6 +102,11 @@ def make_repairs() -> list[Results]:
     ]
 
 
+def make_sweep(runs: Sequence[Results], where: str | None = None, **axes: str | None) -> Sweep:
+    """Return the sweep of results in memory: it has no curves."""
+    return build_sweep(build_frame((None, run) for run in runs), where, **axes)
+
+
 def build_report(folder: Path, **axes: str) -> Path:
     """Write a report as the command line does. Return the path of the page."""
-    return write_report(load_sweep(folder, **axes), folder)
+    return write_report(build_sweep(load_sweep(folder), **axes), folder / "report")

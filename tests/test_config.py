@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -151,3 +152,30 @@ def test_not_identity_names_root_keys():
     root = OmegaConf.load(CONF / "config.yaml")
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     assert {*map(str, root), *groups} >= NOT_IDENTITY
+
+
+def test_a_file_with_one_of_our_names_is_refused(workplace, monkeypatch):
+    """Hydra would read ours in its place. A copy of ours does no harm, nor does a name of the user's own."""
+    shutil.copytree(CONF, "mine")
+    Path("mine/optimizer/lion.yaml").write_text("_target_: torch.optim.SGD\n")
+    (cell,) = composed("optimizer=lion", config_dir="mine")
+    assert cell.choices["optimizer"] == "lion"
+    package = Path("package_of_configs")
+    monkeypatch.syspath_prepend(workplace)
+    for name in ("optimizer/adamw", "objective/next_token", "hydra/launcher/pool", "config"):
+        path = package / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("_target_: torch.optim.SGD\n")
+        for folder in (package, package / "optimizer"):
+            (folder / "__init__.py").touch() if folder.is_dir() else None
+        for options in (
+            {"config_dir": str(package)},
+            {"words": [f"hydra.searchpath=[file://{package.absolute()}]"]},
+            {"words": [f"hydra.searchpath=[{package}]"]},
+            {"words": ["hydra.searchpath=[pkg://package_of_configs]"]},
+        ):
+            monkeypatch.syspath_prepend(workplace)
+            words = options.pop("words", [])
+            with pytest.raises(InputError, match=f"{package}: {name}.yaml"):
+                composed(*words, **options)
+        path.unlink()

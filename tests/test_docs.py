@@ -1,7 +1,6 @@
-"""Test that the examples of the docs run, that commands compose, and that tables are complete."""
+"""Test that the commands and examples of the docs run, and that tables are complete."""
 
 import os
-import pkgutil
 import re
 import shlex
 import subprocess
@@ -10,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from helpers import forethought
+from helpers import TINY, choices, chosen, rows
 
-from forethought.cli.main import run
+from forethought.cli.main import COMMANDS, run
 from forethought.config import Composer
 from forethought.errors import Impossible
 from forethought.evaluation import diagnose
@@ -22,7 +21,22 @@ from forethought.tasks import Addition, Draws, PathStar
 from forethought.training import check
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+
+NOT_RUN = {
+    "hydra/launcher=submitit_slurm": "requires Slurm; tests/test_launchers.py has stand-ins for its commands",
+    "hydra/launcher=ray": "starts Ray; tests/test_launchers.py",
+    "hydra/sweeper=optuna": "trains 40 runs; tests/test_search.py",
+    "hardware=multi_gpu": "requires GPUs; tests/test_ddp.py has two processes on a CPU",
+    "logger=wandb": "starts W&B for each cell; tests/test_wandb.py",
+    "dashboard": "requires a W&B server; tests/test_dashboard.py",
+    "dry_run=true": "takes a probe of 20 seconds; tests/test_sweep.py",
+}
+"""Commands that contain one of these words, and the reason why `test_every_command` does not run them.
+
+Training without `experiment=smoke` takes minutes to days. All of these commands are composed and checked.
+"""
 
 
 def blocks(page, language):
@@ -30,65 +44,124 @@ def blocks(page, language):
 
 
 def commands(page):
-    """Return the words of every `forethought …` line, with its continuation lines."""
+    """Return the words of every `forethought …` line in a bash block, with its continuation lines.
+
+    Commands on the folders of all sweeps but two are the same command here: one sweep stands for all.
+    """
     text = "\n".join(blocks(page, "bash")).replace("\\\n", " ")
-    return [
-        shlex.split(line.split("#")[0].partition("forethought ")[2])
-        for line in text.splitlines()
-        if re.match(r"(PYTHONPATH=\. )?forethought ", line)
+    lines = re.findall(r"^ *(?:\w+=\S+ |srun \S+ )*forethought (.*)$", text, re.MULTILINE)
+    lines = [re.sub(r"\bmultirun/(?!demo\b)[\w-]+", "multirun/deg-by-len", line) for line in lines]
+    return [tuple(shlex.split(line, comments=True)) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def folder_of_docs(tmp_path_factory):
+    """A folder with each file that a page shows (`name`: and a block), and the sweeps that pages name."""
+    folder = tmp_path_factory.mktemp("docs")
+    for page in PAGES:
+        shown = re.findall(
+            r"`([\w./]+\.(?:py|yaml))`[^`]*?:\n\n```\w+\n(.*?)```", page.read_text(), re.DOTALL
+        )
+        for name, text in shown:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+    task = PathStar(degree=2, path_length=4)
+    graphs = rows(task, 20)
+    lines = [task.text(prompt, answer) for prompt, answer in zip(graphs.prompt, graphs.answer, strict=True)]
+    (folder / "graphs.txt").write_text("\n".join(lines))
+    sweep = [
+        "sweep=deg-by-len",
+        "objective=next_token,next_latent",
+        "task.degree=2,3",
+        "task.path_length=3,4",
     ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for words in (sweep, ["sweep=demo", "objective=next_token,teacherless"]):
+            assert run(["train", "-m", *TINY, *words, "hydra/launcher=basic"]) == 0
+    return folder
 
 
-def write_files_of(page):
-    """Write each file that the page shows: `name`: and then a block. Return the names."""
-    found = re.findall(r"`([\w./]+\.(?:py|yaml))`[^`]*?:\n\n```\w+\n(.*?)```", page.read_text(), re.DOTALL)
-    for name, text in found:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(text)
-    return [name for name, _ in found]
+@pytest.fixture
+def in_docs(folder_of_docs, workplace, monkeypatch):
+    """Make the folder of the docs the current one, and let Python find its modules."""
+    monkeypatch.chdir(folder_of_docs)
+    monkeypatch.syspath_prepend(str(folder_of_docs))
+    monkeypatch.setenv("PYTHONPATH", str(folder_of_docs), prepend=os.pathsep)
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "EXTENDING.md"], ids=lambda p: p.name)
-def test_worked_examples_run(workplace, monkeypatch, page):
-    shown = [words for words in commands(page) if "--config-dir" in words]
-    assert len(write_files_of(page)) >= len(shown) > 0
-    monkeypatch.setenv("PYTHONPATH", ".", prepend=os.pathsep)
-    for command in shown:
-        done = forethought(*command)
-        assert done.returncode == 0, done.stderr
-    single = [words for words in shown if "-m" not in words]
-    assert len(list(Path("outputs").glob("*/results.json"))) == len(single)
+def compose_and_check(words):
+    sweeps = "-m" in words
+    here = ["hardware.accelerator=cpu"] if "hardware=multi_gpu" in words else []
+    for cell in Composer([*(word for word in words if word != "-m"), *here], is_sweep=sweeps).cells():
+        with suppress(Impossible):
+            check(cell.config)
 
 
-def test_the_notebook_section_runs(workplace):
-    section = (ROOT / "README.md").read_text().partition("## From a notebook")[2].partition("\n## ")[0]
+@pytest.mark.parametrize("words", dict.fromkeys(c for page in PAGES for c in commands(page)), ids=" ".join)
+def test_every_command(in_docs, capsys, words):
+    command, *rest = (re.sub(r"^seed=range\(\d+\)$", "seed=range(1)", word) for word in words)
+    not_run = NOT_RUN.keys() & {*words}
+    if command == "train":
+        prints = {"--help", "--keys", "--cfg"} & {*words}
+        if not_run or not (prints or "experiment=smoke" in words):
+            if "hydra/sweeper=optuna" not in words:  # a search composes its cells while it runs
+                compose_and_check(rest)
+            return
+    run_folder = next(Path("multirun/deg-by-len").glob("*2x4*next_token*"))
+    rest = [re.sub("^multirun/.*/RUN$", str(run_folder), word) for word in rest]
+    code = run([command, *(word.replace("max_steps=20000", "max_steps=40") for word in rest)])
+    error = capsys.readouterr().err
+    assert code == 0 or (not_run and f"see forethought {command} --help" not in error), error
+
+
+def test_every_reason_not_to_run_a_command_is_needed():
+    assert NOT_RUN.keys() <= {word for page in PAGES for words in commands(page) for word in words}
+
+
+def test_make_has_every_target_that_is_named():
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for page in PAGES:
+        for line in re.findall(r"^make (.*)$", "\n".join(blocks(page, "bash")), re.MULTILINE):
+            assert {*line.partition("#")[0].split()} <= {*targets}, (page.name, line)
+
+
+@pytest.mark.parametrize(
+    ("page", "title", "shown"),
+    [("EXTENDING.md", "In a notebook", "test/accuracy"), ("REPORT.md", "In pandas", "undertrained")],
+)
+def test_the_python_of_a_section_runs(in_docs, page, title, shown):
+    section = (DOCS / page).read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     for command in re.findall(r"^forethought (.*)$", section, re.MULTILINE):
-        assert forethought(*shlex.split(command)).returncode == 0
+        assert run(shlex.split(command)) == 0
     script = "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "test/accuracy" in done.stdout
-    assert list(Path("checkpoints").glob("*.ckpt"))
+    assert shown in done.stdout
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_train_command_composes(workplace, page):
-    for words in commands(page):
-        shows = any(word in words for word in ("--help", "--keys", "--cfg"))
-        if words[0] != "train" or shows or "--config-dir" in words or "hydra/sweeper=optuna" in words:
-            continue  # the last is no grid; tests/test_search.py
-        overrides = [word for word in words[1:] if word != "-m"]
-        for cell in Composer(overrides, is_sweep="-m" in words).cells():
-            with suppress(Impossible):
-                check(cell.config)
+def test_extras_are_installed_from_the_checkout():
+    """The package is on no index, so `pip install forethought[…]` would fail."""
+    pages = [*PAGES, *ROOT.glob("conf/**/*.yaml"), *ROOT.glob("src/**/*.py"), *ROOT.glob("notebooks/*.ipynb")]
+    assert [path for path in pages if re.search(r"install.*forethought\[", path.read_text())] == []
 
 
 def test_the_table_of_objectives_is_whole():
-    """Compare the names with conf/objective, and the sentences with the first lines of docstrings."""
-    table = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE))
-    for path in (ROOT / "conf" / "objective").glob("*.yaml"):
-        target = pkgutil.resolve_name(re.search(r"_target_: (\S+)", path.read_text())[1])
-        assert table[path.stem] == target.__doc__.splitlines()[0]
+    """Compare it with conf/objective, with docstrings, and with the sources that these name."""
+    readme = (ROOT / "README.md").read_text()
+    paper = r"\[[^\]]+, \d{4}\]\(https://arxiv.org/abs/(\d{4}\.\d{5})\)"
+    table = {
+        name: entries
+        for name, *entries in re.findall(
+            rf"^\| `(\w+)` \| (.*) \| {paper} \| (?:`(\w+)`|–) \|$", readme, re.MULTILINE
+        )
+    }
+    assert table.keys() == {*choices("objective")}
+    for name, (sentence, arxiv, option) in table.items():
+        target, options = chosen("objective", name)
+        assert sentence == target.__doc__.splitlines()[0]
+        assert f"({arxiv})" in target.__doc__
+        assert option in options or not (option or options)
 
 
 def test_every_metric_is_in_the_table():
@@ -97,25 +170,34 @@ def test_every_metric_is_in_the_table():
         model = GPT.for_task(task, layers=1, width=8, heads=1)
         rows = task.sample(200, Draws(0))
         names |= diagnose(NextToken(model, task), rows).keys()
-    table = (ROOT / "docs" / "METRICS.md").read_text()
+    table = (DOCS / "REPORT.md").read_text()
     documented = re.findall(r"`test/(\w+(?:<\w+>)?)`", table)
     patterns = [re.sub(r"<\w+>", r"\\w+", name) for name in documented]
     for name in names:
         assert any(re.fullmatch(pattern, name) for pattern in patterns), name
 
 
-def test_readme_shows_every_command_and_room(capsys):
-    run(["--help"])
-    readme, help_text = (ROOT / "README.md").read_text(), capsys.readouterr().out
-    for name in re.findall(r"^    ?(\w+) ", help_text, re.MULTILINE):
-        assert f"forethought {name}" in readme
+def test_the_tables_of_commands_and_rooms_are_whole():
+    reference, extending = (DOCS / "REFERENCE.md").read_text(), (DOCS / "EXTENDING.md").read_text()
+    assert re.findall(r"^\| `forethought (\w+)", reference, re.MULTILINE) == [*COMMANDS]
     rooms = {path.parent.name for path in (ROOT / "src" / "forethought").glob("*/__init__.py")}
-    assert {*re.findall(r"^\| `(\w+)` \|", readme.partition("## Inside")[2], re.MULTILINE)} == rooms
+    assert {*re.findall(r"^\| `(\w+)` \|", extending.partition("## The rooms")[2], re.MULTILINE)} == rooms
+
+
+def test_the_path_through_the_docs_is_whole():
+    """Each page opens with a command and ends with a link to the next; README leads to all of them."""
+    readme = (ROOT / "README.md").read_text()
+    assert readme.count("\n") <= 150
+    for page in PAGES[1:]:
+        assert f"](docs/{page.name}" in readme
+        if page.name != "PERFORMANCE.md":  # the last, written by benchmarks
+            assert re.match(r"# .*\n\n```bash\n", page.read_text()), page.name
+            assert re.search(r"\nNext: \[\w+\.md\]", page.read_text()), page.name
 
 
 def test_every_promise_has_its_test():
     """Look up the tests that each row of RELIABILITY.md names."""
-    text = (ROOT / "docs" / "RELIABILITY.md").read_text()
+    text = (DOCS / "RELIABILITY.md").read_text()
     promises = [row for row in text.splitlines() if row.startswith("| ") and not row.startswith("| promise")]
     assert len(promises) > 20
     for row in promises:
@@ -127,5 +209,9 @@ def test_every_promise_has_its_test():
 
 def test_links_lead_somewhere():
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for target, section in re.findall(r"\]\((?!https:)([^)#]*)(?:#([^)]*))?\)", page.read_text()):
+            path = page.parent / target if target else page
+            assert path.exists(), f"{page.name}: {target}"
+            titles = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE) if section else []
+            anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+            assert not section or section in anchors, f"{page.name}: {target}#{section}"

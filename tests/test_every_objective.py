@@ -63,6 +63,7 @@ CASES = {
     "best_of_k": [Case({"samples": 32, "judge": "task"}, SHORT_STAR)],
     "decision_only": [Case(learned=decides)],
     "future_summary": [Case(lr=5e-3)],
+    "joint_multi_token": [Case(), Case({"variant": "nextlat"})],
     "lookahead_insertion": [Case(), Case({"force": 1})],
     "masked_diffusion": [
         Case({"steps": 3}, LONG_STAR),
@@ -108,7 +109,7 @@ INVALID = {
     "any_order": {"order": "inside_out"},
     "best_of_k": {"samples": 1, "temperature": 0.0, "judge": "taste"},
     "future_summary": {"window": 1, "weight": -1.0},
-    "joint_multi_token": {"horizon": 1, "hidden_scale": -0.1, "heads": 0},
+    "joint_multi_token": {"horizon": 1, "hidden_scale": -0.1, "heads": 0, "variant": "v2", "weight": -1.0},
     "lookahead_insertion": {"probability": 1.5},
     "masked_diffusion": {"gamma": 0.5, "weighting": "elbo"},
     "masked_next_token": {"rate": 1.5, "corruption": "drop", "positions": "all"},

@@ -7,16 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import forethought, states_once_settled
+from helpers import fault, forethought, states_once_settled, tiny
 from test_wrong_input import TINY, spoil
 
 from forethought.cli.main import run
 from forethought.results import read_results
-from forethought.sweeps import sweep_status
+from forethought.sweeps import raise_on_signal, sweep_status
+from forethought.training import load, run_cell
 
 CELLS = 12
 KILLS = 20
@@ -182,3 +184,43 @@ def test_a_damaged_checkpoint_costs_only_its_cell(workplace, capsys):
     last.unlink()
     assert run(["resume", "multirun/s"]) == 0
     assert left_behind("multirun/s") == calm
+
+
+OBJECT = "callbacks={x:{_target_:own.SavesPath}}"
+
+
+@pytest.mark.parametrize(
+    ("what", "said", "step"),
+    [
+        ("path", "checkpoint.mine: holds a pathlib.PosixPath", 0),
+        ("numpy", "checkpoint.mine: holds a numpy.float64", 0),
+        ("function", "checkpoint.mine: holds a builtins.function", 0),
+        ("fraction", "checkpoint.mine.0.a: holds a fractions.Fraction", 0),
+        (OBJECT, "checkpoint.callbacks.SavesPath.where: holds a pathlib.PosixPath", 0),
+        ("buffer in setup", "objective: late has shape (2,)", 0),
+        ("fewer weights", "objective: model.norm.bias has no place", 0),
+        ("buffer in forward", "objective: late has shape (2,)", 10),
+    ],
+)
+def test_a_checkpoint_that_could_not_be_read_is_not_written(workplace, what, said, step):
+    """Before the first step, or at the first checkpoint if it shows only then."""
+    word = what if what == OBJECT else f"+objective.what='{what}'"
+    results = run_cell(tiny("run", "objective._target_=own.Saves", word))
+    assert results.status == "failed"
+    assert results.reason.startswith(said)
+    assert not list(Path("run").glob("checkpoints/*"))
+    assert ("step 10 of 20" in Path("run/run.log").read_text()) == (step == 10)
+
+
+@pytest.mark.parametrize("what", ["hyper_parameters", "plain"])
+def test_a_checkpoint_with_more_plain_data_resumes_and_loads(workplace, what):
+    words = ["objective._target_=own.Saves", f"+objective.what={what}"]
+    with raise_on_signal(), suppress(KeyboardInterrupt):
+        run_cell(tiny("run", *words, fault(13, "SIGTERM")))
+    assert run_cell(tiny("run", *words)).status == "finished"
+    checkpoint = torch.load("run/checkpoints/last.ckpt", weights_only=True)
+    if what == "plain":
+        assert checkpoint["mine"]["c"].shape == (1,)
+    else:
+        assert checkpoint["hyper_parameters"] == {"what": what, "width": 3}
+    assert load(Path("run")).state_dict().keys() == checkpoint["state_dict"].keys()

@@ -73,7 +73,7 @@ CONTAINERS = {
 @pytest.fixture
 def large_machine(monkeypatch):
     """A machine of 64 cores whose environment says nothing."""
-    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(64), raising=False)
 

@@ -160,7 +160,7 @@ def test_a_missing_package_is_one_line(workplace, monkeypatch, capsys, choice, e
     assert run(["train", "-m", *TINY, choice, "seed=0,1"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert choice in line
-    assert f"forethought[{extra}]" in line
+    assert f"'.[{extra}]'" in line
     assert os.listdir() == []
 
 

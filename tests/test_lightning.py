@@ -1,5 +1,7 @@
 """Lightning's own shape: notebooks, and any optimizer, logger, callback or Trainer argument by config."""
 
+import inspect
+import threading
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,80 @@ def test_trainer_arguments_that_break_exactness_are_refused(workplace, capsys, w
     assert f"trainer.{word}" in error
     assert use in error.partition(word)[2]
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"ACCUMULATE_GRAD_BATCHES": "4", "GRADIENT_CLIP_VAL": "0.01", "OVERFIT_BATCHES": "1"},
+        {"FAST_DEV_RUN": "True", "BAREBONES": "True", "MAX_EPOCHS": "1", "ENABLE_CHECKPOINTING": "False"},
+        {"MAX_TIME": "00:00:00:00", "LIMIT_TRAIN_BATCHES": "2", "LIMIT_VAL_BATCHES": "0", "MIN_EPOCHS": "9"},
+        {"NUM_NODES": "2", "DEVICES": "2", "PRECISION": "bf16-mixed", "CHECK_VAL_EVERY_N_EPOCH": "2"},
+    ],
+)
+def test_variables_of_lightning_do_not_change_a_run(workplace, monkeypatch, variables):
+    """Lightning takes arguments that its Trainer is not given from PL_TRAINER_…; the log names them."""
+    run_cell(tiny("calm"))
+    for name, value in variables.items():
+        monkeypatch.setenv(f"PL_TRAINER_{name}", value)
+    run_cell(tiny("run"))
+    assert outcome("run") == outcome("calm")
+    log = Path("run/run.log").read_text()
+    for name, value in variables.items():
+        assert f"PL_TRAINER_{name}={value}: ignored" in log
+
+
+def test_every_argument_of_the_trainer_is_deaf_to_variables(workplace, monkeypatch):
+    run_cell(tiny("calm"))
+    for name in inspect.signature(Trainer).parameters:
+        monkeypatch.setenv(f"PL_TRAINER_{name.upper()}", "nonsense")
+    run_cell(tiny("run"))
+    assert outcome("run") == outcome("calm")
+
+
+def test_results_name_the_optimizer_that_trained(workplace):
+    results = run_cell(tiny("run"))
+    assert results.optimizer == "torch.optim.adamw.AdamW"
+    results = run_cell(tiny("own", "objective._target_=own.OwnOptimizer"))
+    assert results.optimizer == "torch.optim.sgd.SGD"
+    assert "torch.optim.sgd.SGD itself" in Path("own/run.log").read_text()
+    Path("own/results.json").unlink()
+    assert run_cell(tiny("own", "objective._target_=own.OwnOptimizer")).optimizer == results.optimizer
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("number=2", "configures 2 optimizers"),
+        ("number=0", "configures 0 optimizers"),
+        ("number=1 steps=2", "takes 2 optimizer steps in a batch"),
+        ("number=1 steps=0", "takes 0 optimizer steps in a batch"),
+        ("number=1", None),
+    ],
+)
+def test_a_step_is_a_batch(workplace, words, said):
+    """Lightning counts the steps of all optimizers, and `max_steps` would be another number of batches."""
+    options = [f"+objective.{word}" for word in words.split()]
+    results = run_cell(tiny("run", "objective._target_=own.Optimizers", *options))
+    if said is None:
+        assert (results.status, results.samples_seen) == ("finished", 20 * 16)
+    else:
+        assert results.status == "failed"
+        assert results.reason.startswith(f"objective: {said}; not supported")
+
+
+def test_a_training_step_without_a_loss_is_said(workplace):
+    assert run_cell(tiny("run", "objective._target_=own.NoLoss")).status == "finished"
+    assert Path("run/run.log").read_text().count("training_step returned no loss") == 1
+
+
+@pytest.mark.parametrize("launcher", [None, "pool", "basic"])
+def test_a_command_runs_in_a_thread(workplace, launcher):
+    """Signals can be handled in the main thread alone; the run does without."""
+    sweep = [] if launcher is None else ["-m", f"hydra/launcher={launcher}", "hydra.launcher.workers=1"]
+    codes = []
+    words = ["train", *TINY, *sweep[: 3 if launcher == "pool" else 2]]
+    thread = threading.Thread(target=lambda: codes.append(run(words)))
+    thread.start()
+    thread.join()
+    assert codes == [0]

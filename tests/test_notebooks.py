@@ -19,7 +19,7 @@ def test_the_story_of_the_paper_runs(workplace, monkeypatch):
     import nbformat
     from nbclient import NotebookClient
 
-    assert run(["train", *TINY, *SAMPLES, "objective=next_token,teacherless"]) == 0
+    assert run(["train", *TINY, *SAMPLES, "objective=next_token,token_order"]) == 0
     assert run(["train", *TINY, *SAMPLES, "task.reverse=true"]) == 0
     Path("notebooks").mkdir()
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"])

@@ -1,6 +1,7 @@
 """Decay groups, schedules and Muon."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from forethought.config import Composer
 from forethought.models import GPT
 from forethought.objectives import NextToken
+from forethought.objectives.future_summary import FutureSummary
+from forethought.objectives.plan_tokens import PlanTokens
 from forethought.objectives.token_order import TokenOrder
 from forethought.optimizers import Muon, OptimizerFactory, split_by_decay
 from forethought.tasks import PathStar
@@ -93,8 +96,9 @@ def objective(kind=NextToken, width=8):
 
 
 @pytest.mark.parametrize("width", [8, len(TASK.vocabulary)])  # as wide as there are tokens, too
-def test_muon_takes_the_matrices_inside_and_nothing_else(width):
-    module = objective(TokenOrder, width)
+@pytest.mark.parametrize("kind", [TokenOrder, FutureSummary])
+def test_muon_takes_the_matrices_inside_and_nothing_else(width, kind):
+    module = objective(kind, width)
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     matrices, rest = muon()(module, 100)["optimizer"].parts
     taken = {names[id(p)] for group in matrices.param_groups for p in group["params"]}
@@ -103,7 +107,15 @@ def test_muon_takes_the_matrices_inside_and_nothing_else(width):
         for part in ("attention.input", "attention.output", "mlp.input", "mlp.output")
     }
     left = {names[id(p)] for group in rest.param_groups for p in group["params"]}
-    assert left == set(names.values()) - taken  # the embedding and TOP's output layer among them
+    assert left == set(names.values()) - taken  # the embedding and the output layer among them
+
+
+def test_muon_takes_a_projection_as_wide_as_the_vocabulary():
+    module = objective(partial(PlanTokens, latent_width=len(TASK.vocabulary)), len(TASK.vocabulary))
+    matrices = muon()(module, 100)["optimizer"].parts[0]
+    taken = {id(p) for group in matrices.param_groups for p in group["params"]}
+    inner = (module.project, module.autoencoder.squeeze, module.autoencoder.widen)
+    assert {id(layer.weight) for layer in inner} <= taken
 
 
 def test_muon_s_first_update_is_orthogonal_and_as_large_as_adamw_s():

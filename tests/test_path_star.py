@@ -214,6 +214,22 @@ def test_fingerprint_ignores_how_edges_are_listed():
     assert len(task.fingerprint(batch).unique()) == 200
 
 
+def test_a_graph_is_held_out_with_all_of_its_goals():
+    """Otherwise a model that has memorised (graph, b) falls below chance on (graph, a)."""
+    task = PathStar(degree=2, path_length=3)
+    batch = task.sample(200, Draws(5))
+    tails, heads, start, goal = task._graph(batch.prompt)
+    other = task._prompt(
+        torch.stack([tails, heads], 2),
+        start,
+        (task._arms(batch.prompt)[:, :, -1] * (task._arms(batch.prompt)[:, :, -1] != goal)).sum(
+            1, keepdim=True
+        ),
+    )
+    assert (other != batch.prompt).any(1).all()
+    assert torch.equal(task.fingerprint(type(batch)(other, batch.answer)), task.fingerprint(batch))
+
+
 def test_as_many_nodes_as_the_graph_has_by_default():
     assert PathStar().num_nodes == PathStar(num_nodes=None).num_nodes == 7
     assert PathStar(degree=3, path_length=5).num_nodes == 13

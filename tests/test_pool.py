@@ -2,9 +2,12 @@
 
 import functools
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
-from jobs import die, remember, speak, write
+from helpers import TINY
+from jobs import die, flood, remember, speak, use_streams, write
 
 from forethought.cli.main import run
 from forethought.launchers.processes import run_processes
@@ -53,6 +56,25 @@ def test_lines_of_two_jobs_never_mix():
     assert sorted(lines) == [f"job {index} says one line " for index in range(4)]
 
 
+def test_the_streams_of_a_job_are_real_ones():
+    lines = []
+    (end,) = run_jobs([use_streams], [{}], print_line=lines.append)
+    assert end.exit_code == 0, lines
+    assert lines == ["é as bytes"] * 3 + [
+        "of a child",
+        "of its shell",
+        "of C",
+        "α and \\udc80",
+        "without an end",
+    ]
+
+
+def test_a_job_may_print_much():
+    lines = []
+    run_jobs([functools.partial(flood, 20_000)], [{}], print_line=lines.append)
+    assert lines == ["x" * 100] * 20_000
+
+
 def test_no_state_is_left_for_the_next_job():
     assert [each.exit_code for each in run_jobs([remember] * 3, [{}])] == [0, 0, 0]
 
@@ -87,3 +109,14 @@ def test_a_sweep_can_be_told_to_stop_after_failures(faulty):
     assert run(["train", "-m", "sweep=s", *faulty, "objective.fault=raises", "seed=range(4)", *options]) == 1
     states = [cell.state for cell in sweep_status(Path("multirun/s"))]
     assert states == ["failed"] + ["waiting"] * 3
+
+
+def test_a_script_without_a_main_guard(workplace):
+    """The processes of a pool do not import the script, which would start a sweep in each of them."""
+    words = ["train", "-m", *TINY, "sweep=s", "seed=0,1", "hydra.launcher.workers=2"]
+    Path("script.py").write_text(
+        f"from forethought.cli.main import run\nprint('begun')\nassert run({words}) == 0\n"
+    )
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, check=True)
+    assert done.stdout.count("begun") == 1
+    assert "2 of 2 cells finished" in done.stdout

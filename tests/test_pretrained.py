@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import forethought.models.pretrained as module
 from forethought.config import Composer
 from forethought.errors import Impossible, InputError
-from forethought.models import Pretrained
+from forethought.models import OutputLayer, Pretrained
 from forethought.objectives import NextToken
 from forethought.objectives.any_order import AnyOrder
 from forethought.objectives.belief_state import BeliefState, fresh_twin
@@ -162,6 +162,7 @@ def test_objectives(checkpoint, objective):
 def test_a_separate_output_layer_is_kept(checkpoint):
     name = checkpoint("llama")
     assert model(checkpoint("gpt2")).output is None
+    assert isinstance(model(name).output, OutputLayer)  # the type that Muon leaves to AdamW
     assert not torch.equal(model(name).output.weight, model(name).embedding.weight)
     contract.check_objective(lambda: model(name).float(), BeliefState)
 
@@ -265,11 +266,13 @@ def test_an_unknown_name(gpt2_checkpoint, monkeypatch):
 
 def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
-    with pytest.raises(InputError, match=r"^model.name=gpt2: transformers is missing; .*\[pretrained\]`$"):
+    with pytest.raises(
+        InputError, match=r"^model.name=gpt2: transformers is missing; .*'\.\[pretrained\]'`$"
+    ):
         model("gpt2")
 
 
 def test_without_peft(checkpoint, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
-    with pytest.raises(InputError, match=r"^model.lora_rank=2: peft is missing; .*\[pretrained\]`$"):
+    with pytest.raises(InputError, match=r"^model.lora_rank=2: peft is missing; .*'\.\[pretrained\]'`$"):
         model(checkpoint("gpt2"), lora_rank=2)

@@ -1,4 +1,4 @@
-"""The combinations of model and objective that are rejected: exactly those of README's table."""
+"""The rejected combinations of model and objective: exactly those of the table in docs/REFERENCE.md."""
 
 import re
 from pathlib import Path
@@ -8,10 +8,12 @@ from helpers import STAR, choices, chosen
 
 from forethought.errors import Impossible
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+REFERENCE = (Path(__file__).parents[1] / "docs" / "REFERENCE.md").read_text()
 TABLE = {
     name: (set(re.findall(r"`(\w+)`", models)), reason)
-    for name, models, reason in re.findall(r"^\| `(\w+)` \| ((?:`\w+` ?)+) \| (has no .*) \|$", README, re.M)
+    for name, models, reason in re.findall(
+        r"^\| `(\w+)` \| ((?:`\w+` ?)+) \| (has no .*) \|$", REFERENCE, re.M
+    )
 }
 MASKED = {"gpt", "looped_gpt"}
 FULL = {"teacherless", "masked_diffusion"}

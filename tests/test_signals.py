@@ -31,6 +31,14 @@ def slow(faulty):
     return ["train", *faulty, "objective.fault=slow", "objective.at=6", "max_steps=200", "eval_every=200"]
 
 
+@pytest.fixture(autouse=True)
+def a_terminal():
+    """As if the tests did not run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def test_the_first_signal_stops_and_the_next_ones_wait():
     with raise_on_signal():
         with pytest.raises(Stopped, match="SIGUSR1"):
@@ -38,6 +46,14 @@ def test_the_first_signal_stops_and_the_next_ones_wait():
         for sign in SIGNALS:
             signal.raise_signal(sign)
     assert all(signal.getsignal(sign) == signal.SIG_DFL for sign in SIGNALS)
+
+
+def test_nohup_is_respected():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for block in (raise_on_signal(), defer_signals()):
+        with block:
+            signal.raise_signal(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def test_deferred_signals_go_afterwards_to_whom_they_were_for():
@@ -55,7 +71,7 @@ def test_deferred_signals_go_afterwards_to_whom_they_were_for():
         signal.signal(signal.SIGUSR2, before)
 
 
-@pytest.mark.parametrize(("sign", "step"), [*zip(SIGNALS, (1, 7, 10), strict=True)])
+@pytest.mark.parametrize(("sign", "step"), [*zip(SIGNALS, (1, 7, 10, 13), strict=True)])
 def test_a_signal_costs_no_step(workplace, sign, step):
     assert run(["train", *TINY, fault(step, sign.name), "hydra.run.dir=run"]) == 128 + sign
     results = read_results(Path("run"))

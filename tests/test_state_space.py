@@ -1,8 +1,8 @@
 """Shared parts of Mamba and Mamba-2: contract, cache, new weights and CUDA kernels."""
 
 import copy
+import importlib
 import sys
-import types
 import warnings
 
 import pytest
@@ -155,38 +155,55 @@ def test_the_recurrent_state_is_fp32_under_autocast(kind):
     assert all(part.ssm.dtype == torch.float32 for part in cache.mixers)
 
 
+SCAN = """
+from forethought.models.mamba import selective_scan
+calls = 0
+def selective_scan_fn(u, delta, A, B, C):
+    global calls
+    calls += 1
+    assert u.shape == delta.shape and A.shape == (u.shape[1], B.shape[1])
+    return selective_scan(u.mT, delta.mT, A, B.mT, C.mT)[0].mT
+"""
+SSD = """
+from forethought.models.mamba2 import ssd
+calls = 0
+def mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size):
+    global calls
+    calls += 1
+    assert B.shape[2] == 1 and chunk_size == 4
+    return ssd(x, dt, A, B[:, :, 0], C[:, :, 0], chunk_size)[0]
+"""
+KERNELS = {Mamba: mamba.SCAN_KERNEL, Mamba2: mamba2.SSD_KERNEL}
+
+
 @pytest.fixture
-def kernels(monkeypatch):
-    """Replace mamba-ssm by our own scans behind its signatures, and record the calls."""
-    calls = []
+def install(tmp_path, monkeypatch):
+    """Return a function that installs a package like mamba-ssm, with our own scans behind its signatures."""
 
-    def selective_scan_fn(u, delta, A, B, C):
-        assert u.shape == delta.shape
-        assert A.shape == (u.shape[1], B.shape[1])
-        calls.append("selective_scan_fn")
-        return mamba.selective_scan(u.mT, delta.mT, A, B.mT, C.mT)[0].mT
+    def forget():
+        for name in [name for name in sys.modules if name.partition(".")[0] == "mamba_ssm"]:
+            del sys.modules[name]
+        state_space.FUNCTIONS.clear()
+        state_space.warn_once.cache_clear()
 
-    def mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size):
-        assert B.shape[2] == 1
-        calls.append("mamba_chunk_scan_combined")
-        return mamba2.ssd(x, dt, A, B[:, :, 0], C[:, :, 0], chunk_size)[0]
+    def install(scan=SCAN, ssd=SSD):
+        files = {
+            "__init__.py": "from mamba_ssm.ops.selective_scan_interface import selective_scan_fn",
+            "ops/__init__.py": "",
+            "ops/selective_scan_interface.py": scan,
+            "ops/triton/__init__.py": "",
+            "ops/triton/ssd_combined.py": ssd,
+        }
+        for name, text in files.items():
+            path = tmp_path / "mamba_ssm" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+        importlib.invalidate_caches()
 
-    for path, function in (
-        ("mamba_ssm.ops.selective_scan_interface", selective_scan_fn),
-        ("mamba_ssm.ops.triton.ssd_combined", mamba_chunk_scan_combined),
-    ):
-        parts = path.split(".")
-        for end in range(1, len(parts) + 1):
-            name = ".".join(parts[:end])
-            monkeypatch.setitem(sys.modules, name, sys.modules.get(name) or types.ModuleType(name))
-            if end > 1:
-                monkeypatch.setattr(
-                    sys.modules[name.rpartition(".")[0]], parts[end - 1], sys.modules[name], raising=False
-                )
-        monkeypatch.setattr(sys.modules[path], function.__name__, function, raising=False)
-    state_space.load_kernel.cache_clear()
-    yield calls
-    state_space.load_kernel.cache_clear()
+    forget()
+    yield install
+    forget()
 
 
 class OnCuda(torch.Tensor):
@@ -195,46 +212,116 @@ class OnCuda(torch.Tensor):
     is_cuda = True
 
 
+def mix(kind, cuda=True, dtype=torch.float32, **options):
+    """The output of one mixer, from a tensor that claims to be on a GPU or not."""
+    mixer = model(kind, **options).backbone.layers[0].mixer.to(dtype)
+    x = torch.randn(3, T, 16, generator=torch.Generator().manual_seed(1)).to(dtype)
+    return mixer(x.as_subclass(OnCuda) if cuda else x).as_subclass(torch.Tensor)
+
+
+def calls(kind):
+    """Calls of a kernel so far; the first of them is the trial."""
+    module = sys.modules.get(KERNELS[kind].name.partition(":")[0])
+    return module.calls if module else 0
+
+
 @both
 @torch.no_grad()
-def test_kernels_are_called_as_they_are_declared(kind, kernels, monkeypatch):
-    net, batch = model(kind, backend="mamba_ssm"), tokens()
-    expected = model(kind)(batch)
-    with pytest.raises(InputError, match=r"model.backend=mamba_ssm: .* cpu .* auto or torch"):
-        net(batch)
-    kernel = mamba.SCAN_KERNEL if kind is Mamba else mamba2.SSD_KERNEL
-    module = sys.modules[kind.__module__]
-    monkeypatch.setattr(module, "kernel_for", lambda x, backend, name: state_space.load_kernel(name))
-    torch.testing.assert_close(net(batch), expected)
-    assert kernels == [kernel.partition(":")[2]] * 2
-    net(batch, 0, net.init_cache(3, T))  # with a cache: plain PyTorch
-    assert len(kernels) == 2
+def test_kernels_are_called_as_they_are_declared(kind, install):
+    install()
+    expected = mix(kind, backend="torch")
+    assert calls(kind) == 0
+    for count, backend in ((2, "auto"), (3, "mamba_ssm"), (4, "auto")):
+        torch.testing.assert_close(mix(kind, backend=backend), expected)
+        assert calls(kind) == count
+    with torch.inference_mode():
+        torch.testing.assert_close(mix(kind), expected)
 
 
 @both
-def test_which_backend_runs(kind, kernels):
-    kernel = mamba.SCAN_KERNEL if kind is Mamba else mamba2.SSD_KERNEL
-    there, here = torch.ones(2).as_subclass(OnCuda), torch.ones(2)
-    assert state_space.kernel_for(there, "auto", kernel) is state_space.load_kernel(kernel)
-    assert state_space.kernel_for(there, "mamba_ssm", kernel) is state_space.load_kernel(kernel)
-    assert state_space.kernel_for(there.double(), "auto", kernel) is None
-    assert state_space.kernel_for(there, "torch", kernel) is None
-    assert state_space.kernel_for(here, "auto", kernel) is None
+def test_other_tensors_are_left_to_plain_pytorch(kind, install):
+    install()
+    for where in ({"cuda": False}, {"dtype": torch.float64}):
+        mix(kind, backend="auto", **where)
+        with pytest.raises(InputError, match=r"model.backend=mamba_ssm: .* c(pu|uda) .* auto or torch"):
+            mix(kind, backend="mamba_ssm", **where)
+    assert calls(kind) == 0
 
 
-@pytest.mark.skipif("mamba_ssm" in sys.modules, reason="needs mamba-ssm to be missing")
 @both
-def test_without_kernels(kind, monkeypatch):
+def test_decoding_with_a_cache_is_plain_pytorch(kind, install):
+    install()
+    net = model(kind, backend="mamba_ssm").float()
+    net.backbone.layers[0].mixer(torch.randn(3, T, 16).as_subclass(OnCuda), net.init_cache(3, T).mixers[0])
+    assert calls(kind) == 0
+
+
+@both
+def test_without_mamba_ssm(kind, monkeypatch, install):
     monkeypatch.setitem(sys.modules, "mamba_ssm", None)  # its import fails
-    state_space.load_kernel.cache_clear()
-    state_space.warn_once.cache_clear()
     with pytest.raises(InputError, match=r"model.backend=mamba_ssm: cannot be imported") as refusal:
         model(kind, backend="mamba_ssm")
     assert "\n" not in str(refusal.value)
-    kernel = mamba.SCAN_KERNEL if kind is Mamba else mamba2.SSD_KERNEL
-    with pytest.warns(UserWarning, match="plain PyTorch on this GPU"):
-        assert state_space.kernel_for(torch.ones(2).as_subclass(OnCuda), "auto", kernel) is None
+    falls_back(kind, "mamba_ssm")
+
+
+def falls_back(kind, reason):
+    """To plain PyTorch, with one warning of one line."""
+    with pytest.warns(UserWarning, match=f"plain PyTorch on this GPU.*{reason}") as warned:
+        found = mix(kind)
+    assert "\n" not in str(warned[0].message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert state_space.kernel_for(torch.ones(2).as_subclass(OnCuda), "auto", kernel) is None
-    state_space.load_kernel.cache_clear()
+        torch.testing.assert_close(mix(kind), found)
+    torch.testing.assert_close(found, mix(kind, backend="torch"))
+
+
+@pytest.mark.parametrize("first", [Mamba, Mamba2])
+@pytest.mark.parametrize("missing", [Mamba, Mamba2])
+def test_a_missing_kernel_hides_no_other_one(first, missing, install):
+    """In any order, though the package's `__init__` imports Mamba-1's, and fails without it."""
+    absent = "import cuda_code_that_was_not_built"
+    install(**{"scan" if missing is Mamba else "ssd": absent})
+    for kind in (first, *{Mamba, Mamba2} - {first}):
+        if kind is missing:
+            falls_back(kind, "cuda_code_that_was_not_built")
+            with pytest.raises(InputError, match=r"cannot be imported .*was_not_built"):
+                model(kind, backend="mamba_ssm")
+        else:
+            mix(kind, backend="mamba_ssm")
+            assert calls(kind) > 0
+
+
+BACKWARD = """
+import torch
+class Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, u, *rest): return u * 1
+    @staticmethod
+    def backward(ctx, *rest): raise RuntimeError("no kernel image")
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("raise ImportError('not built;\\nbuild it')", "not built"),  # as mamba-ssm does after 2.3.2
+        ("raise AssertionError", "AssertionError"),
+        ("return Scan.apply(*inputs)", "no kernel image"),
+    ],
+)
+@both
+def test_a_kernel_that_fails_when_called_is_not_used(kind, body, reason, install):
+    function = KERNELS[kind].name.partition(":")[2]
+    source = f"{BACKWARD}def {function}(*inputs): {body}"
+    install(**{"scan" if kind is Mamba else "ssd": source})
+    falls_back(kind, reason)
+    with pytest.raises(InputError, match=f"model.backend=mamba_ssm: cannot be called .*{reason}.* auto or"):
+        mix(kind, backend="mamba_ssm")
+
+
+def test_a_full_gpu_is_no_reason_to_drop_a_kernel(install):
+    install("import torch\ndef selective_scan_fn(*inputs): raise torch.OutOfMemoryError")
+    for _ in range(2):
+        with pytest.raises(torch.OutOfMemoryError):
+            mix(Mamba)

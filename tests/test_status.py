@@ -164,3 +164,13 @@ def test_watching_a_terminal_ends_with_ctrl_c(workplace):
         assert process.wait(30) == 0, process.stderr.read()
     assert b"busy     step 200 of 1000, 7 min left" in shown
     assert b"cell-50" not in shown
+
+
+def test_a_file_server_whose_clock_is_ahead(workplace):
+    sweep = sweep_of(["cell"])
+    begin(sweep / "cell", 100, 0, 1000, [100, 200])  # 2 steps/s: 400 s left
+    ahead = time.time() + 3600
+    os.utime(sweep / "cell" / "metrics.csv", (ahead, ahead))
+    with lock(sweep / "cell"):
+        (cell,) = sweep_status(sweep)
+    assert 380 < cell.seconds < 420

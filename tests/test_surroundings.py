@@ -10,10 +10,9 @@ from pathlib import Path
 import matplotlib
 import pytest
 from helpers import TINY, forethought
-from reports import make_repairs, save_runs
+from reports import make_repairs, make_sweep, save_runs
 
 from forethought.cli.main import run
-from forethought.report.groups import group_runs
 from forethought.report.plots import render_plot
 
 SWEEP = ["train", "-m", *TINY, "sweep=s", "seed=0,1"]
@@ -23,7 +22,8 @@ def test_the_pool_runs_with_a_long_temporary_folder(workplace, long_temporary_fo
     """In a process of its own, as the server of the pool opens its socket once."""
     code = "import functools, jobs; from forethought.launchers.processes import run_processes\n"
     code += "print(run_processes([functools.partial(jobs.write, '.', 0)], [{}], ['jobs'])[0].exit_code)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert done.stdout == "0\n", done.stderr
     assert Path("0").exists()
 
@@ -106,7 +106,7 @@ def test_what_was_computed_is_printed_before_it_is_written(finished, capsys, com
 
 
 def test_a_user_s_matplotlibrc_does_not_leak_in():
-    sweep = group_runs(make_repairs())
+    sweep = make_sweep(make_repairs())
     plain = render_plot("solve_rate", sweep)
     assert plain
     theirs = {"text.usetex": True, "axes.grid": True, "lines.linewidth": 9, "savefig.transparent": True}
@@ -128,7 +128,7 @@ def test_a_terminal_and_a_locale_without_unicode(workplace, monkeypatch):
     monkeypatch.setenv("PYTHONWARNDEFAULTENCODING", "1")  # as the locale may be another one than here
     done = forethought("train", *TINY, "task.label='→'", "hydra.run.dir='run→'")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[2] == "run?"
+    assert done.stdout.splitlines()[2] == "run\\u2192"
     assert "forethought/" not in "".join(x for x in done.stderr.splitlines(True) if "EncodingWarning" in x)
     assert "→" in Path("run→/.hydra/config.yaml").read_text(encoding="utf-8")
 

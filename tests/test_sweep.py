@@ -14,7 +14,8 @@ from helpers import TINY, last_checkpoint, outcome, started
 
 from forethought.cli.main import run
 from forethought.config import Composer
-from forethought.results import read_results
+from forethought.errors import InputError
+from forethought.results import collect, list_strangers, read_results
 from forethought.sweeps import Locked, lock, read_grid, sweep_status
 
 SWEEP = ["train", "-m", "sweep=s", *TINY, "hydra/launcher=basic"]
@@ -215,3 +216,108 @@ def test_ctrl_c_leaves_word_and_a_resume_goes_on(workplace):
         time.sleep(0.05)
     assert again.poll() is None, "it went on from the checkpoint"
     again.kill()
+
+
+def test_what_belongs_to_a_sweep_is_its_grid(workplace, capsys):
+    """Copies and other strangers in its folder are named, and neither counted nor run."""
+    assert run(["train", "-m", *TINY, "sweep=s", "seed=0,1"]) == 0
+    sweep = Path("multirun/s")
+    before = [results.cell for results in collect(sweep).values()]
+    cell = sweep / before[0]
+    shutil.copytree(cell, sweep / f"{cell.name}.bak")
+    shutil.copytree(cell, sweep / "0")
+    shutil.copytree(cell, cell / "backup")
+    (sweep / "0" / "results.json").write_text("{")  # what is not counted is not read
+    assert [results.cell for results in collect(sweep).values()] == before
+    assert [cell.name for cell in sweep_status(sweep)] == before
+    for command in ("status", "report"):
+        capsys.readouterr()
+        assert run([command, str(sweep)]) == 0
+        captured = capsys.readouterr()
+        assert "of 4" not in captured.out
+        assert [line.split(": ")[0] for line in captured.err.splitlines()] == [
+            str(sweep / "0"),
+            str(sweep / f"{cell.name}.bak"),
+        ]
+    assert [results.cell for results in collect(cell).values()] == before[:1]
+    (sweep / before[1]).rename("elsewhere")
+    shutil.copytree(cell, sweep / before[1])
+    with pytest.raises(InputError, match=f"{before[1]}: holds the run {before[0]}"):
+        collect(sweep)
+
+
+def test_a_copy_of_a_single_run_counts_once(workplace):
+    assert run(["train", *TINY]) == 0
+    assert run(["train", *TINY, "seed=1", "hydra.run.dir=outputs/named-by-hand"]) == 0
+    (original,) = Path("outputs").glob("path_star*")
+    for name in ("a-copy", "z-copy"):
+        shutil.copytree(original, Path("outputs", name))
+    assert sorted(results.seed for results in collect(Path("outputs")).values()) == [0, 1]
+    names = [line.split(": ")[0] for line in list_strangers(Path("outputs"))]
+    assert names == ["outputs/a-copy", "outputs/z-copy"]
+
+
+@pytest.fixture
+def my_experiment(workplace):
+    """Words for an experiment file of a user's own, and a function that edits it."""
+    path = Path("mine/experiment/e.yaml")
+    path.parent.mkdir(parents=True)
+    text = "# @package _global_\ndefaults: [smoke, _self_]\nmodel: {layers: 1, width: 16, heads: 2}\n"
+    path.write_text(text)
+
+    def edit():
+        path.write_text(text.replace("width: 16", "width: 32") + "max_steps: 30\n")
+
+    return ["--config-dir=mine", "experiment=e"], edit, path
+
+
+def without_results(*folders):
+    for folder in folders:
+        (folder / "results.json").unlink()
+        shutil.rmtree(folder / "checkpoints")
+
+
+def test_a_resume_goes_on_with_what_the_folder_holds(my_experiment, capsys):
+    """Experiment files that are edited or deleted in between change no cell, also none that has not begun."""
+    words, edit, path = my_experiment
+    assert run(["train", "-m", "sweep=s", *words, "seed=0,1,2", "hydra/launcher=basic"]) == 0
+    finished, interrupted, waiting = (S / name for name in read_grid(S))
+    for change in (edit, path.unlink):
+        without_results(interrupted, waiting)
+        shutil.rmtree(waiting)
+        change()
+        capsys.readouterr()
+        began = read_results(finished).stretches
+        assert run(["resume", str(S)]) == 0
+        assert "3 cells keep the config they had" in capsys.readouterr().out
+        assert {cell.name for cell in S.iterdir() if cell.is_dir()} == set(read_grid(S))
+        assert states() == ["finished"] * 3
+        assert {read_results(S / name).steps for name in read_grid(S)} == {20}
+        assert read_results(finished).stretches == began
+    assert run(["resume", str(S), "max_steps=40"]) == 0
+    longer = [results for results in collect(S).values() if results.steps == 40]
+    assert [results.config["model"]["width"] for results in longer] == [16] * 3
+    assert run(["resume", str(S), "task=addition"]) == 2
+    assert "task=addition" in capsys.readouterr().err
+
+
+def test_a_single_run_resumes_with_what_its_folder_holds(my_experiment, capsys):
+    words, edit, _ = my_experiment
+    assert run(["train", *words, "hydra.run.dir=run"]) == 0
+    without_results(Path("run"))
+    edit()
+    capsys.readouterr()
+    assert run(["resume", "run"]) == 0
+    assert "resumes with the config in the folder" in capsys.readouterr().out
+    assert (read_results(Path("run")).steps, read_results(Path("run")).config["model"]["width"]) == (20, 16)
+
+
+def test_a_cell_behind_a_link_belongs_to_its_sweep(workplace):
+    assert run([*SWEEP]) == 0
+    (name,) = read_grid(S)
+    (S / name).rename("other-disk")
+    (S / name).symlink_to(Path("other-disk").absolute())
+    for folder in (S / name, "other-disk"):
+        without_results(Path("other-disk"))
+        assert run(["resume", str(folder)]) == 0
+        assert (read_results(S / name).sweep, read_results(S / name).cell) == ("s", name)

@@ -24,9 +24,14 @@ def folder_of_run():
     return folder
 
 
+def run_at(server, folder):
+    """Return what the server has of the run in a folder."""
+    return server.runs.get((folder / ".wandb_id").read_text().strip())
+
+
 def training_losses(history):
     """Return (step, loss) in the order of arrival."""
-    return [(row["trainer/global_step"], row["train/loss"]) for row in history if "train/loss" in row]
+    return [(row["_step"], row["train/loss"]) for row in history if "train/loss" in row]
 
 
 def losses_on_disk(folder):
@@ -42,15 +47,12 @@ def sync(*paths):
 def test_a_run_online(server):
     assert run(ONLINE) == 0
     folder = folder_of_run()
-    there = server.runs[folder.name]
+    there = run_at(server, folder)
     assert training_losses(there["history"]) == losses_on_disk(folder)
     assert there["exitcode"] == 0
     assert there["jobType"] == "next_token"
     results = read_results(folder)
     assert {name: there["summary"][name] for name in results.metrics} == results.metrics
-    tables = [json.loads(text) for name, text in server.files.items() if "/media/table/examples" in name]
-    assert [len(table["data"]) for table in tables] == [len(results.examples)]
-    assert sum(name.endswith(".png") for name in server.files) == 2
     assert not list(folder.glob("wandb/offline-run-*"))
 
 
@@ -61,7 +63,6 @@ FAULTS = {"500": 500, "slow": 30.0, "silent": 3600.0, "refused": 403}
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_server_that_fails_in_mid_run_changes_nothing(server, monkeypatch, capsys, fault):
     """The server accepts the run, and is out of order from then on."""
-    monkeypatch.setattr(wandb.Api, "_HTTP_TIMEOUT", 2)  # for the table of answers; 19 otherwise
     assert run(["train", *TINY, "hydra.run.dir=plain"]) == 0
     capsys.readouterr()
     server.fault, server.fault_after = FAULTS[fault], "UpsertBucket"
@@ -82,7 +83,7 @@ def test_a_server_that_fails_in_mid_run_changes_nothing(server, monkeypatch, cap
         if record.HasField("history")
     ]
     assert training_losses(history) == losses_on_disk(folder)
-    assert server.runs[folder.name]["history"] == []
+    assert run_at(server, folder)["history"] == []
     if fault == "refused":  # for good: W&B says so itself, and what to do
         return
     assert f"wandb sync {folder}/wandb/offline-run-*" in capsys.readouterr().out
@@ -91,11 +92,8 @@ def test_a_server_that_fails_in_mid_run_changes_nothing(server, monkeypatch, cap
     server.released.set()
     wandb.teardown()
     sync(*folder.glob("wandb/offline-run-*"))
-    assert training_losses(server.runs[folder.name]["history"]) == losses_on_disk(folder)
-    summary = server.runs[folder.name]["summary"]
-    assert summary["verdict"] == plain["verdict"]
-    assert summary["examples"]["nrows"] == len(plain["examples"])
-    assert "figures/error_anatomy" in summary
+    assert training_losses(run_at(server, folder)["history"]) == losses_on_disk(folder)
+    assert run_at(server, folder)["summary"]["verdict"] == plain["verdict"]
 
 
 @pytest.mark.slow
@@ -104,12 +102,13 @@ def test_a_killed_run_is_the_same_one_when_it_resumes(server, monkeypatch):
     words = [*ONLINE[1:], "max_steps=30"]
     assert forethought("train", *words, fault(11, "SIGKILL")).returncode == -9
     folder = folder_of_run()
-    assert training_losses(server.runs[folder.name]["history"]) == []  # W&B sends every 15 s
+    assert training_losses(run_at(server, folder)["history"]) == []  # W&B sends every 15 s
     assert run(["train", *words]) == 0
-    there = server.runs[folder.name]
+    there = run_at(server, folder)
     assert training_losses(there["history"]) == losses_on_disk(folder)
     assert len(losses_on_disk(folder)) == 6
-    assert there["summary"]["train/loss"] == {"min": min(loss for _, loss in losses_on_disk(folder))}
+    losses = [loss for _, loss in losses_on_disk(folder)]
+    assert there["summary"]["train/loss"] == {"min": min(losses), "last": losses[-1]}
     assert there["exitcode"] == 0
 
 
@@ -127,25 +126,27 @@ def test_results_are_on_disk_before_anything_is_published(server, monkeypatch):
         assert process.poll() is None
         process.kill()
     assert read_results(Path("run")).status == "finished"
-    assert server.runs[read_results(Path("run")).cell]["history"] == []
+    assert run_at(server, Path("run"))["history"] == []
 
 
 @pytest.mark.slow
-def test_the_sessions_of_an_offline_run_are_synced_as_one(server):
-    words = [*ONLINE, "logger.mode=offline", "max_steps=30", "optimizer.lr=10.0"]  # the loss rises
-    assert run([*words, fault(20, "SIGTERM")]) == 143
-    assert run(words) == 0
+@pytest.mark.parametrize("modes", ["offline offline", "online online", "online offline", "offline online"])
+def test_a_stopped_run_is_one_run_when_it_resumes(server, modes):
+    words = [*ONLINE, "max_steps=30", "optimizer.lr=10.0"]  # the loss rises
+    first, second = (f"logger.mode={mode}" for mode in modes.split())
+    assert run([*words, first, fault(13, "SIGTERM")]) == 143
     folder = folder_of_run()
-    sessions = list(folder.glob("wandb/offline-run-*"))
-    assert len(sessions) == 2
-    sync(*sessions)
-    there = server.runs[folder.name]
+    sync(*folder.glob("wandb/offline-run-*"))
+    assert [row["_step"] for row in run_at(server, folder)["history"]] == [5, 10]
+    assert run_at(server, folder)["exitcode"] == 0
+    assert run([*words, second]) == 0
+    sync(*folder.glob("wandb/offline-run-*"))
+    (there,) = server.runs.values()
+    assert [row["_step"] for row in there["history"]] == [5, 10, 15, 20, 25, 30]
     assert training_losses(there["history"]) == losses_on_disk(folder)
-    steps = [row["_step"] for row in there["history"]]
-    assert steps == sorted(set(steps))
     losses = [loss for _, loss in losses_on_disk(folder)]
-    assert losses.index(min(losses)) < 4  # in the first session
-    assert there["summary"]["train/loss"] == {"min": min(losses)}
+    assert losses.index(min(losses)) < 2  # before it was stopped
+    assert there["summary"]["train/loss"] == {"min": min(losses), "last": losses[-1]}
 
 
 @pytest.mark.slow
@@ -154,9 +155,8 @@ def test_a_sweep_looks_for_its_server_once(server, capsys):
     assert run([*ONLINE, "-m", "sweep=s", "hydra/launcher=basic", "seed=0,1"]) == 0
     assert len(server.asked) == 1
     assert "WANDB_MODE" not in os.environ
-    assert "wandb sync multirun/s/*/wandb/offline-run-*" in capsys.readouterr().out
-    assert len(list(Path("multirun/s").glob("path*/wandb/offline-run-*"))) == 2
-    assert len(list(Path("multirun/s").glob("report/wandb/offline-run-*"))) == 1
+    assert "wandb sync multirun/s/wandb/offline-run-*" in capsys.readouterr().out
+    assert len(list(Path("multirun/s/wandb").glob("offline-run-*"))) == 3
 
 
 def test_a_server_that_is_away_costs_the_run_nothing(server, monkeypatch, capsys):

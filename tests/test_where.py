@@ -1,10 +1,9 @@
 """Filter over the columns of cells.csv: `--where`."""
 
 import pytest
-from reports import make_failed, make_run
+from reports import make_failed, make_run, make_sweep
 
 from forethought.errors import InputError
-from forethought.report.groups import group_runs
 from forethought.report.where import select_runs
 
 RUNS = [
@@ -13,11 +12,11 @@ RUNS = [
     make_run("solved", 2, "teacherless", {"task.degree": 5}, steps=900),
     make_failed(9, reason="it said: (oh, no)"),
 ]
-SWEEP = group_runs(RUNS)
+SWEEP = make_sweep(RUNS)
 
 
 def select_seeds(where: str) -> list[int]:
-    return sorted(run.seed for run in select_runs(SWEEP, where))
+    return sorted(select_runs(SWEEP.runs, where).seed)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +55,9 @@ def test_runs_are_selected(where: str, seeds: list[int]) -> None:
     assert select_seeds(where) == seeds
 
 
-def test_a_group_can_be_named_as_in_the_table() -> None:
-    label = next(group.label for group in SWEEP.groups if group.runs[0].seed == 1)
-    assert select_seeds(f"group='{label}'") == [1]
+def test_a_setting_can_be_named_as_in_the_table() -> None:
+    (label,) = SWEEP.runs.setting[SWEEP.runs.seed == 1]
+    assert select_seeds(f"setting='{label}'") == [1]
 
 
 @pytest.mark.parametrize(
@@ -87,12 +86,34 @@ def test_a_group_can_be_named_as_in_the_table() -> None:
 )
 def test_an_invalid_filter_is_one_line(where: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as error:
-        select_runs(SWEEP, where)
+        select_runs(SWEEP.runs, where)
     assert str(error.value).startswith("--where")
     assert "\n" not in str(error.value)
 
 
+def test_code_in_a_filter_is_a_value() -> None:
+    """Also of the syntax of `DataFrame.query`: `@` and backticks."""
+    for code in (
+        "@__import__('os')",
+        "`seed`",
+        "1) or (1",
+        "@select_runs",
+        "x' or 1 == 1 or 'x",
+        "a\\",
+        "{seed}",
+    ):
+        quote = "'" if "'" not in code else '"'
+        with pytest.raises(InputError, match="none of 4 runs"):
+            select_runs(SWEEP.runs, f"objective={quote}{code}{quote}")
+        assert len(select_runs(SWEEP.runs, f"objective!={quote}{code}{quote}")) == 4
+    with pytest.raises(InputError, match="unknown column"):
+        select_runs(SWEEP.runs.assign(**{"a` or @f() or `b": 1}), "'a` or @f() or `b'=1")
+
+
 def test_deep_nesting_is_rejected() -> None:
     with pytest.raises(InputError, match="nesting"):
-        select_runs(SWEEP, "(" * 10_000 + "seed=1" + ")" * 10_000)
+        select_runs(SWEEP.runs, "(" * 10_000 + "seed=1" + ")" * 10_000)
+    with pytest.raises(InputError, match="nesting"):
+        select_runs(SWEEP.runs, "not " * 10_000 + "seed=1")
     assert select_seeds("(" * 50 + "seed=1" + ")" * 50) == [1]
+    assert select_seeds(" or ".join(["seed=1"] * 100)) == [1]

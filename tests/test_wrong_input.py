@@ -42,6 +42,14 @@ FILES = {
     "sizes.txt": "012+034=0046\n",
 }
 
+EXPERIMENTS = {
+    "no_package": "max_steps: 7\n",
+    "no_package_but_override": "defaults:\n  - override /model: lstm\n",
+    "no_override": "# @package _global_\ndefaults:\n  - /model: lstm\n",
+    "no_slash": "# @package _global_\ndefaults:\n  - model: lstm\n",
+    "override_no_slash": "# @package _global_\ndefaults:\n  - override model: lstm\n",
+}
+
 CALLBACKS = "lightning.pytorch.callbacks"
 GROUPS = f"""
 task=nothing | no such choice, addition, path_star
@@ -230,6 +238,12 @@ seed==3 | cannot be read, KEY=VALUE
 --cfg=nope | 'nope', job | --cfg
 --cfg=job task.dgree=3 | no such key
 --resolve | --cfg
+--config-dir=my_conf experiment=no_package | # @package _global_
+--config-dir=my_conf experiment=no_package_but_override | # @package _global_
+--config-dir=my_conf experiment=no_override | - override /model: CHOICE | model
+--config-dir=my_conf experiment=no_slash | - override /model: lstm | experiment/model=lstm
+--config-dir=my_conf experiment=override_no_slash | - override /model: CHOICE
+hydra.output_subdir=null | not supported, hydra.run
 seed=range(3) | several values, -m
 -m --cfg=job | -m | --cfg
 -m seed=1, | cannot be read, KEY=VALUE
@@ -264,6 +278,9 @@ seed=range(3) | several values, -m
 -m hydra/launcher=submitit_slurm | srun
 -m hydra/launcher=submitit_slurm hydra.launcher.partion=x | no such key, partition
 -m hydra/launcher=submitit_slurm hydra.launcher.timeout_min=soon | integer
+-m hydra/launcher=submitit_local hydra.sweep.dir=out/%j | folders without % | out/%j/.submitit/%j
+-m hydra/launcher=submitit_local hydra.launcher.submitit_folder=%A | folders without %
+-m hydra/launcher=ray hydra.launcher.init.address=127.0.0.1:1 | no Ray
 -m hydra/launcher=ray hydra.launcher.remote=3 | dictionary
 -m hydra.launcher._target_=os.getcwd | Launcher
 """
@@ -326,7 +343,7 @@ resume sweep hydra/launcher=nothing | no such choice, basic, pool
 resume sweep max_steps=40 hydra/launcher=pool hydra.launcher.workers=0 | out of range, above 0
 report | FOLDER
 report run --all | unrecognized
-report sweep --where=nothing=1 | unknown, cell, sweep, group | nothing
+report sweep --where=nothing=1 | unknown, cell, sweep, setting | nothing
 report sweep --where=seed> | COLUMN = VALUE | --where='seed>'
 report sweep --metric=nothing | unknown, solved
 report sweep --x=nothing | unknown, none
@@ -430,6 +447,9 @@ def compose_once(hydra_compose):
 def write_files():
     for name, content in FILES.items():
         Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    Path("my_conf/experiment").mkdir(parents=True)
+    for name, text in EXPERIMENTS.items():
+        Path(f"my_conf/experiment/{name}.yaml").write_text(text)
     results = json.loads(Path("run/results.json").read_text())
     call = {**results["config"], "task": {"_target_": "os.mkdir", "path": "trapped"}}
     for name, text in {

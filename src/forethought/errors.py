@@ -34,6 +34,17 @@ def expected_one_of(accepted: Iterable[str], given: str = "") -> str:
     return f"expected one of {', '.join(names)}{hint}"
 
 
+def describe_error(error: Exception) -> str:
+    """Return the message of an exception as one line, with its type unless it is a mistake of the user."""
+    kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+    return f"{kind}{error}".splitlines()[0]
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error message, without its full stop; the error's name if it has none."""
+    return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+
+
 _OF_A_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 

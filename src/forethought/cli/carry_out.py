@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from forethought.cli.show import one_line, print_offline_runs, print_results
+from forethought.cli.show import one_line, print_results, print_wandb_commands
 from forethought.config import Composer
-from forethought.errors import Impossible, InputError, explain_os_error
+from forethought.errors import Impossible, InputError, describe_error, explain_os_error
 from forethought.results import read_results
 from forethought.sweeps import (
     Cell,
@@ -26,12 +26,15 @@ class Plan:
     """Cells by what is left to do.
 
     Args:
+        broken: those of the waiting cells that will fail, with the reason. The run records it, with the
+            traceback in its log.
         edited: for finished cells, the source files that have changed since.
     """
 
     finished: list[Cell] = field(default_factory=list)
     waiting: list[Cell] = field(default_factory=list)
     impossible: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
     edited: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -78,6 +81,11 @@ def make_plan(cells: list[Cell], runs_here: bool = True) -> Plan:
             plan.waiting.append(cell)
         except Impossible as error:
             plan.impossible[cell.name] = str(error)
+        except InputError:
+            raise
+        except Exception as error:  # of a class of the user's own
+            plan.waiting.append(cell)
+            plan.broken[cell.name] = describe_error(error)
     return plan
 
 
@@ -153,7 +161,7 @@ def _carry_out_single(plan: Plan) -> int:
         except Locked:
             print(f"{cell.name}: another process is running it")
             return 0
-    print_offline_runs(cell.folder, "")
+    print_wandb_commands(cell.folder)
     results = read_results(cell.folder)
     if results is None or results.status == "failed":
         reason = results.reason if results else "no results"
@@ -209,8 +217,6 @@ def _report_unwritable(folder: Path, action: Callable[[], object]) -> None:
     """
     try:
         action()
-    except BrokenPipeError:  # of the terminal
-        raise
     except OSError as error:
         said = explain_os_error(error, folder)
         # Sockets, processes and temporary files fail too; another folder would not help.
@@ -231,7 +237,7 @@ def _print_summary(cells: list[Cell]) -> int:
         if state not in finished and state not in elsewhere:
             print(f"  {state.state}: {state.name}: {state.detail}")
             print(f"    log: {folder / state.name / 'run.log'}")
-    print_offline_runs(folder, "*/")
+    print_wandb_commands(folder)
     print(f"next: forethought report {folder}")
     return 0 if len(finished) + len(elsewhere) == len(cells) else 1
 
@@ -245,15 +251,18 @@ def _print_plan(plan: Plan, with_estimate: bool) -> None:
         print(f"finished    {cell.name}")
     for name, reason in plan.impossible.items():
         print(f"impossible  {name}: {reason}")
-    for cell in plan.waiting:
+    sound = [cell for cell in plan.waiting if cell.name not in plan.broken]
+    for cell in sound:
         print(f"would run   {cell.name}")
+    for name, reason in plan.broken.items():
+        print(f"would fail  {name}: {reason}")
     plan.print_edits()
     print(
         f"{len(plan.cells)} cells: {len(plan.finished)} finished, {len(plan.waiting)} to run"
         + f"; and {len(plan.impossible)} impossible" * bool(plan.impossible)
     )
-    if plan.waiting and with_estimate:
+    if sound and with_estimate:
         from forethought.training.probe import seconds_of_cells
 
-        minutes = seconds_of_cells(plan.waiting, at_most=_PROBE_SECONDS) / 60
+        minutes = seconds_of_cells(sound, at_most=_PROBE_SECONDS) / 60
         print(f"at most {minutes:.1f} minutes one after another, by a probe of a few steps on this machine")

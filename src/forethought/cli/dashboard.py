@@ -11,9 +11,8 @@ from forethought.errors import InputError
 if TYPE_CHECKING:
     from forethought.results import Results
 
-_X = "trainer/global_step"
 _CURVES = ("val/accuracy", "val/decision_accuracy", "val/forced_local_accuracy", "train/loss")
-_COLUMNS = ("verdict", "test/accuracy", "test/decision_accuracy", "test/chance", "steps_to_solve")
+_COLUMNS = ("status", "verdict", "test/accuracy", "test/decision_accuracy", "test/chance", "steps_to_solve")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,21 +20,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from forethought.cli.show import print_offline_runs
+    from forethought.cli.show import print_wandb_commands
     from forethought.results import collect
+    from forethought.sweeps import GRID_FILE
 
     folder = options.folder
-    runs = [run for run in collect(folder) if run.choices.get("logger") == "wandb"]
+    runs = [run for run in collect(folder).values() if run.choices.get("logger") == "wandb"]
     if not runs:
         raise InputError(f"{folder}: has no runs in W&B; use a sweep or run with logger=wandb")
     try:
         import wandb_workspaces  # noqa: F401
     except ImportError:
         raise InputError(
-            "dashboard: wandb-workspaces is missing; run pip install 'forethought[dashboard]'"
+            "dashboard: wandb-workspaces is missing; run pip install -e '.[dashboard]'"
         ) from None
     print(f"dashboard: {_save(runs)}")
-    print_offline_runs(folder, "" if (folder / "wandb").is_dir() else "*/")
+    print_wandb_commands(folder if runs[0].sweep is None or (folder / GRID_FILE).exists() else folder.parent)
     return 0
 
 
@@ -70,15 +70,23 @@ def workspace(runs: list[Results], entity: str, project: str) -> Any:
     import wandb_workspaces.workspaces as workspaces
     from wandb_workspaces.expr import And, Metric
 
+    from forethought.loggers.solve_rates import clean, solve_rates
     from forethought.report.plots import PLOTS
 
     metrics = list(dict.fromkeys(name for run in runs for name in run.metrics))
+    rates = solve_rates(runs)
 
     def bars(title: str, prefix: str) -> Any:
         return reports.BarPlot(title=title, metrics=[name for name in metrics if name.startswith(prefix)])
 
     def section(name: str, *panels: Any) -> Any:
         return workspaces.Section(name=name, panels=list(panels), is_open=True)
+
+    def rate_chart(name: str, lines: list[str]) -> Any:
+        title = name.replace("_", " ")
+        if rates.x is None:
+            return reports.BarPlot(title=title, metrics=lines, range_x=(0, 1))
+        return reports.LinePlot(title=title, y=lines, title_x=rates.x, range_y=(0, 1))
 
     sections = [
         section(
@@ -87,36 +95,27 @@ def workspace(runs: list[Results], entity: str, project: str) -> Any:
             bars("the decision alone", "test/decision_accuracy"),
             bars("all other tokens, teacher-forced", "test/forced_local_accuracy"),
         ),
-        section("Learning", *(reports.LinePlot(title=name, x=_X, y=[name]) for name in _CURVES)),
+        section("Learning", *(reports.LinePlot(title=name, y=[name]) for name in _CURVES)),
         section(
             "Positions and errors",
             bars("free-running, by position", "test/token_accuracy_"),
             bars("teacher-forced, by position", "test/forced_token_accuracy_"),
             bars("wrong answers, by kind", "test/error_"),
         ),
-        section(
-            "Figures and sample answers",
-            reports.MediaBrowser(media_keys=["figures/per_position", "figures/error_anatomy"]),
-            reports.WeavePanelSummaryTable(table_name="examples"),
-        ),
     ]
     sweep = runs[0].sweep
     if sweep is not None:
-        sections.append(
-            section(
-                "Over seeds",
-                *(reports.WeavePanelSummaryTable(table_name=name) for name in ("table", "cells")),
-                reports.MediaBrowser(media_keys=[f"plots/{name}" for name in PLOTS]),
-            )
-        )
+        pictures = reports.MediaBrowser(title="the report", media_keys=[f"plots/{name}" for name in PLOTS])
+        charts = [rate_chart(name, lines) for name, lines in rates.charts.items()]
+        sections.insert(0, section("Solve rate over seeds", *charts, pictures))
     return workspaces.Workspace(
         entity=entity,
         project=project,
         name=sweep or runs[0].cell,
         sections=sections,
-        settings=workspaces.WorkspaceSettings(x_axis=_X, max_runs=100),
+        settings=workspaces.WorkspaceSettings(max_runs=100),
         runset_settings=workspaces.RunsetSettings(
-            filters=And(Metric("Group") == sweep if sweep is not None else Metric("Name") == runs[0].cell),
+            filters=And(Metric("Group") == sweep if sweep else Metric("Name") == clean(runs[0].cell, 128)),
             pinned_columns=[f"summary:{name}" for name in _COLUMNS],
         ),
     )

@@ -10,6 +10,7 @@ import sys
 from importlib import import_module
 from typing import NoReturn
 
+from forethought.cli.streams import lost_output, open_streams
 from forethought.errors import InputError, expected_one_of, explain_os_error
 
 COMMANDS = {
@@ -41,12 +42,12 @@ class Parser(argparse.ArgumentParser):
 
 def main() -> None:
     os.environ["MPLBACKEND"] = "agg"  # matplotlib rejects an unknown backend, and opens no window here
-    try:
-        code = run(sys.argv[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader (`| head`) has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    output = open_streams()
+    code = run(sys.argv[1:])
+    if reason := lost_output(output):
+        print(f"forethought: standard output: {reason}; what was printed is incomplete", file=sys.stderr)
+        if sys.argv[1] not in ("train", "resume"):  # runs are on disk
+            code = code or 1
     sys.exit(code)
 
 
@@ -57,7 +58,7 @@ def run(arguments: list[str]) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that lacks a character must not end a run
+            stream.reconfigure(errors="backslashreplace")  # a character that it lacks must not end a run
     try:
         return _dispatch(arguments)
     except InputError as error:

@@ -5,9 +5,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from forethought.errors import InputError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="of a sweep or of a run")
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        metavar="FOLDER",
+        type=Path,
+        help="of a sweep or of a run; several share a report",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="folder of the report; FOLDER/report by default"
+    )
     parser.add_argument(
         "--where",
         metavar="FILTER",
@@ -22,10 +33,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from forethought.report import load_sweep, print_table, write_report
+    folders = options.folders
+    if options.out is None and len(folders) > 1:
+        raise InputError("report: several folders require --out DIR, the folder of their report")
+    from forethought import load_sweep
+    from forethought.cli.show import print_strangers
+    from forethought.report import build_sweep, print_table, write_report
+    from forethought.results import RESULTS_FILE
+    from forethought.sweeps import GRID_FILE
 
+    out = options.out or folders[0] / "report"
+    if any((out / name).exists() for name in (RESULTS_FILE, GRID_FILE)):
+        raise InputError(
+            f"--out={out}: is the folder of a sweep or run; use another one, such as {out}/report"
+        )
     axes = {axis: getattr(options, axis) for axis in ("x", "y", "hue", "metric")}
-    sweep = load_sweep(options.folder, options.where, **axes)
+    sweep = build_sweep(load_sweep(*folders), options.where, **axes)
     print_table(sweep)
-    print(f"report: {write_report(sweep, options.folder)}")
+    for folder in folders:
+        print_strangers(folder)
+    print(f"report: {write_report(sweep, out)}")
     return 0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +34,9 @@ def run(options: argparse.Namespace) -> int:
     folder, further = options.folder.resolve(), options.overrides
     if (folder / GRID_FILE).is_file():
         return _resume_cells(folder, read_grid(folder), further)
+    # A cell may be a link to another disk: its sweep is where the link lies.
+    named = Path(os.path.abspath(options.folder))
+    folder = named if (named.parent / GRID_FILE).is_file() else folder
     if (folder.parent / GRID_FILE).is_file():
         grid = read_grid(folder.parent)
         if folder.name not in grid:
@@ -42,23 +48,31 @@ def run(options: argparse.Namespace) -> int:
     return _resume_single(folder, cell, further)
 
 
-def _resume_single(folder: Path, cell: Cell, further: list[str]) -> int:
+def _resume_single(folder: Path, stored: Cell, further: list[str]) -> int:
     from forethought.cli.carry_out import carry_out
 
-    flags, words = _split(cell.words)
-    composer = _composer([*words, *further], False, flags, folder)
-    (resumed,) = composer.cells()
-    if resumed.name != cell.name:
-        resumed = _elsewhere(resumed, folder, cell.name)
+    flags, own = _split(stored.words)
+
+    def compose(words: list[str]) -> Cell:
+        return _composer(words, False, flags, folder).cells()[0]
+
+    resumed, kept = _recompose(stored.name, stored.at(folder), compose, own, further)
+    resumed = replace(resumed, sweep=stored.sweep)
+    if kept:
+        print(f"{folder}: its config files have changed since; resumes with the config in the folder")
+    if resumed.name != stored.name:
+        resumed = _elsewhere(resumed, folder, stored.name)
         _copy_checkpoint(resumed, folder)
-    return carry_out(composer, [resumed])
+    return carry_out(_composer([], False, [], folder), [resumed])
 
 
 def _resume_cells(sweep: Path, grid: dict[str, list[str]], further: list[str]) -> int:
     """Resume cells. Cells that were composed with the same flags and words of Hydra go together."""
     from forethought.cli.carry_out import carry_out
     from forethought.launchers import build_launcher
+    from forethought.sweeps import read_cell, read_planned_cells
 
+    planned = read_planned_cells(sweep)
     alike: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for name, words in grid.items():
         flags, own = _split(words)
@@ -72,13 +86,20 @@ def _resume_cells(sweep: Path, grid: dict[str, list[str]], further: list[str]) -
         hydra += [word for word in further if word.startswith("hydra")]
         changes = [word for word in further if not word.startswith("hydra")]
         composer = _composer(hydra, True, flags, sweep)
-        composed = {name: composer.cell([*words, *changes]) for name, words in cells.items()}
-        for name, cell in composed.items():
-            if cell.name != name and not changes:
+        composed, all_kept = {}, []
+        for name, words in cells.items():
+            stored = planned.get(name) or read_cell(sweep / name)
+            stored = stored.at(sweep / name) if stored is not None and stored.name == name else None
+            cell, kept = _recompose(name, stored, composer.cell, words, changes)
+            all_kept += [name] * kept
+            if stored is None and cell.name != name and not changes:
                 print(f"{name}: the config files have changed since; its overrides now make {cell.name}")
             elif cell.name != name:
-                composed[name] = _elsewhere(cell, sweep / name, name)
+                cell = _elsewhere(cell, sweep / name, name)
+            composed[name] = cell
         build_launcher(composer.launcher)  # a mistake in its options is found before anything is written
+        if all_kept:
+            print(f"{sweep}: config files have changed since; {len(all_kept)} cells keep the config they had")
         groups.append((composer, composed))
     codes = []
     for composer, composed in groups:
@@ -86,6 +107,48 @@ def _resume_cells(sweep: Path, grid: dict[str, list[str]], further: list[str]) -
             _copy_checkpoint(cell, sweep / name)
         codes.append(carry_out(composer, list({cell.name: cell for cell in composed.values()}.values())))
     return max(codes)
+
+
+def _recompose(
+    name: str,
+    stored: Cell | None,
+    compose: Callable[[list[str]], Cell],
+    words: list[str],
+    changes: list[str],
+) -> tuple[Cell, bool]:
+    """Compose a cell from its words and from further ones.
+
+    Args:
+        name: of the cell that the words made.
+        stored: that cell, if its folder holds it.
+
+    Returns:
+        the cell, and whether `stored` was used because config files have changed since.
+    """
+    try:
+        cell = compose(words)
+    except InputError:
+        if stored is None:
+            raise
+    else:
+        if stored is None or cell.name == name:
+            return (compose([*words, *changes]) if changes else cell), False
+    return _change(stored, changes), True
+
+
+def _change(cell: Cell, words: list[str]) -> Cell:
+    """Return a cell with KEY=VALUE words applied to its config."""
+    from forethought.config import apply_overrides
+    from forethought.sweeps import cell_name
+
+    config = apply_overrides(cell.config, words, tuple(cell.config))
+    return replace(
+        cell,
+        name=cell_name(config, cell.choices),
+        overrides=[*cell.overrides, *words],
+        words=[*cell.words, *words],
+        config=config,
+    )
 
 
 def _composer(words: list[str], is_sweep: bool, flags: list[str], folder: Path) -> Composer:

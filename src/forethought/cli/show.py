@@ -1,8 +1,9 @@
 """Text about runs for the terminal."""
 
+import sys
 from pathlib import Path
 
-from forethought.results import Results
+from forethought.results import Results, list_strangers, wandb_folder
 
 
 def one_line(results: Results) -> str:
@@ -32,12 +33,16 @@ def print_metrics(metrics: dict[str, float]) -> None:
             print(f"{name:<30} {value:.4f}")
 
 
-def print_offline_runs(folder: Path, cells: str) -> None:
-    """Print how to send the runs that W&B has on disk alone.
+def print_wandb_commands(folder: Path) -> None:
+    """Print how to look at the W&B runs of a sweep or of a single run, and how to send those not sent yet."""
+    runs = wandb_folder(folder)
+    if any(runs.glob("*run-*-*")):
+        print(f"W&B on this machine: wandb leet {runs}")
+    if any(not any(run.glob("*.synced")) for run in runs.glob("offline-run-*")):
+        print(f"  not sent yet: wandb sync {runs}/offline-run-*")
 
-    Args:
-        cells: `*/` if the folder is that of a sweep; empty for that of a run.
-    """
-    pattern = f"{cells}wandb/offline-run-*"
-    if any(not any(run.glob("*.synced")) for run in folder.glob(pattern)):
-        print(f"W&B has these runs on disk; send them with: wandb sync {folder}/{pattern}")
+
+def print_strangers(folder: Path) -> None:
+    """Name the folders of runs that lie in the folder of a sweep and do not belong to it."""
+    for line in list_strangers(folder):
+        print(line, file=sys.stderr)

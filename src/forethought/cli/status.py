@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from forethought.cli.show import print_strangers
     from forethought.sweeps import summarise, sweep_status
 
     if options.watch:
@@ -35,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps([asdict(cell) for cell in cells], indent=1))
     else:
         print("\n".join([*_lines(cells), summarise(cells)]))
+    print_strangers(options.folder)
     return 0
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from forethought.config.explain import HIDDEN, explain_hydra
+from forethought.config.explain import HIDDEN, NO_PACKAGE, explain_hydra
 from forethought.config.overrides import quote
 from forethought.config.yaml_files import explain_yaml, find_broken_yaml
 from forethought.config_folder import config_folder
@@ -94,16 +95,41 @@ class Composer:
 
     def _search_path(self, config_dir: str | None) -> list[str]:
         """Turn --config-dir into an entry of `hydra.searchpath`, which Hydra's API offers."""
+        for entry in self._given_entries():
+            self._refuse_shadowed(entry, f"hydra.searchpath={entry}")
         if config_dir is None:
             return []
         folder = Path(config_dir).absolute()
         if not folder.is_dir():
             raise InputError(f"--config-dir={config_dir}: no such folder")
+        self._refuse_shadowed(str(folder), f"--config-dir={config_dir}")
         self.flags.append(f"--config-dir={folder}")
-        entries = [f"file://{folder}"]
-        for override in filter(_is_searchpath, self._hydra):
-            entries += [str(entry) for entry in override.value()]  # type: ignore[union-attr]
+        entries = [f"file://{folder}", *self._given_entries()]
         return [f"hydra.searchpath=[{','.join(map(quote, entries))}]"]
+
+    def _given_entries(self) -> list[str]:
+        values = [override.value() for override in filter(_is_searchpath, self._hydra)]
+        return [str(entry) for entries in values if isinstance(entries, list) for entry in entries]
+
+    def _refuse_shadowed(self, entry: str, word: str) -> None:
+        """Check an entry of the search path, which Hydra reads only where Forethought has no such file.
+
+        Raises:
+            InputError: a file in it differs from Forethought's or Hydra's file of this name.
+        """
+        scheme, _, place = entry.rpartition("://")
+        try:
+            folder = Path(str(files(place.replace("/", ".")))) if scheme == "pkg" else Path(place)
+        except (ImportError, TypeError):
+            return  # Hydra warns of it
+        for path in sorted(folder.glob("**/*.yaml")):
+            name = path.relative_to(folder)
+            group = "" if name.parent == Path() else name.parent.as_posix()
+            if name.stem not in self._loader.get_group_options(group):
+                continue
+            own = config_folder() / name
+            if not (own.is_file() and own.read_bytes() == path.read_bytes()):
+                raise InputError(f"{word}: {name} has the name of a file of Forethought; rename it")
 
     def _parse(self, words: Sequence[str]) -> list[Override]:
         for word in words:
@@ -280,6 +306,8 @@ class Composer:
                 composed.hydra.runtime.cwd = os.getcwd()
                 if composed.hydra.job.chdir:
                     raise InputError("hydra.job.chdir=true: not supported; paths are relative to this folder")
+                if "experiment" in composed:
+                    raise InputError(f"experiment={composed.hydra.runtime.choices.experiment}: {NO_PACKAGE}")
                 self._bases[files] = pickle.dumps(composed)
             config: DictConfig = pickle.loads(self._bases[files])
             for override in overrides:

@@ -10,6 +10,8 @@ from forethought.errors import InputError, expected_one_of
 HIDDEN = ("_target_", "_convert_", "label", "hydra")
 """Keys that are not offered in messages."""
 
+NO_PACKAGE = "its keys are not those of the root; begin the file with the line `# @package _global_`"
+
 _SEVERAL = r"\1: several values; use one, or -m for a sweep over them"
 
 # What Hydra 1.3 says, and what we say instead.
@@ -18,7 +20,11 @@ _WORDINGS = {
     r"Sweep parameters '(.*)' requires --multirun": _SEVERAL,
     r"Could not append to config. An item is already at '(.*)'.": r"+\1: exists already; use \1=… without +",
     r"Could not delete from config. '(.*)' does not exist.": r"~\1: no such key",
-    r"Multiple values for (\S+?)\. .*": r"+\1: is chosen already; use \1=CHOICE without +",
+    r"Multiple values for (\S+?)\. .*": r"+\1: is chosen already; use \1=CHOICE without +, or in a file "
+    r"`- override /\1: CHOICE`",
+    r"In 'experiment/(\S+)': Could not override '\S+@experiment\..*": rf"experiment=\1: {NO_PACKAGE}",
+    r"In '(\S+)/(\S+)': Could not override '\1/(\w+)[@'].*": r"\1=\2: \3: no such group in \1; use "
+    r"`- override /\3: CHOICE`",
     r"Could not override '(\S*)'\..*": r"\1: no such group; expected GROUP=CHOICE",
     r".*Missing mandatory value: (\S+)": r"\1=???: missing; use \1=VALUE",
 }
@@ -37,6 +43,9 @@ def explain_hydra(error: Exception) -> InputError:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         if not group:
             return InputError(f"--config-name={choice}: no such file; expected one in conf or --config-dir")
+        outer, _, inner = group.rpartition("/")
+        if outer not in ("", "hydra") and not error.options:
+            return InputError(f"{group}={choice}: no such group; use `- override /{inner}: {choice}`")
         accepted = expected_one_of(error.options or (), choice)
         return InputError(f"{group}={choice}: no such choice; {accepted}")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error

@@ -24,7 +24,7 @@ def diagnose(
     chunk: int = 2000,
     clever_hans: bool = True,
 ) -> dict[str, float]:
-    """Return metrics by name (docs/METRICS.md), without their `test/` or `val/`.
+    """Return metrics by name (docs/REPORT.md), without their `test/` or `val/`.
 
     Args:
         rows: B rows; they are read in pieces of `chunk`.

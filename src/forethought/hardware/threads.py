@@ -63,10 +63,12 @@ def _quotas(root: Path) -> list[float]:
 
 def _quota_of(group: Path) -> list[float]:
     with suppress(OSError, ValueError):
-        quota, period = (group / "cpu.max").read_text().split()
+        quota, period = (group / "cpu.max").read_text(encoding="utf-8").split()
         return [int(quota) / int(period)]  # `max` is no number: no quota
     with suppress(OSError, ValueError):
-        quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        quota, period = (
+            (group / f"cpu.cfs_{name}_us").read_text(encoding="utf-8") for name in ("quota", "period")
+        )
         return [int(quota) / int(period)] if int(quota) > 0 else []
     return []
 

@@ -45,7 +45,7 @@ class OptunaSearch:
             InputError: Optuna is missing.
         """
         if find_spec("optuna") is None:
-            raise InputError("hydra/sweeper=optuna: optuna is missing; run pip install 'forethought[optuna]'")
+            raise InputError("hydra/sweeper=optuna: optuna is missing; run pip install -e '.[optuna]'")
 
     def run(self, composer: Composer, run_cells: Callable[[list[Cell]], None]) -> tuple[list[Cell], str]:
         """Run the missing trials.

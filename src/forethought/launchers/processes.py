@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
@@ -45,6 +44,7 @@ class _Running:
     slot: dict[str, str]
     process: Any
     lines: Connection
+    rest: bytes = b""
 
 
 def run_processes(
@@ -84,7 +84,7 @@ def run_processes(
             if watch is not None:
                 watch()
             for job in [job for job in running if not job.process.is_alive()]:
-                _pass_lines(job, print_line)
+                _pass_lines(job, print_line, to_the_end=True)
                 ends[job.index] = ProcessEnd(job.process.exitcode)
                 free.append(job.slot)
                 running.remove(job)
@@ -94,7 +94,7 @@ def run_processes(
             if stop_after is not None and failures >= stop_after:
                 upcoming.clear()
     finally:
-        _terminate(running)
+        _terminate(running, print_line)
     return ends
 
 
@@ -102,10 +102,23 @@ def _start(context: Any, index: int, slot: dict[str, str], job: Job) -> _Running
     ours, theirs = context.Pipe(duplex=False)
     environment = {**os.environ, **slot}
     process = context.Process(target=_work, args=(job, theirs, environment, os.getcwd()), daemon=False)
-    with _room_for_sockets():  # starts the server, too
+    with _without_main(), _room_for_sockets():  # starts the server, too
         process.start()
     theirs.close()
     return _Running(index, slot, process, ours)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the main module, which a process would import: a script without a main guard would run again."""
+    main: Any = sys.modules["__main__"]
+    names = {name: getattr(main, name, None) for name in ("__file__", "__spec__")}
+    main.__file__ = main.__spec__ = None
+    try:
+        yield
+    finally:
+        for name, value in names.items():
+            setattr(main, name, value)
 
 
 def short_temporary_folder(room: int) -> str:
@@ -142,25 +155,29 @@ def _pass_lines_until_tick(running: list[_Running], print_line: Callable[[str], 
             return
 
 
-def _pass_lines(job: _Running, print_line: Callable[[str], None]) -> None:
-    """Pass on every line that waits to be read."""
-    try:
-        while job.lines.poll():
-            print_line(job.lines.recv())
-    except (EOFError, OSError):  # also for the rest of a killed process, or half of it
-        pass
+def _pass_lines(job: _Running, print_line: Callable[[str], None], to_the_end: bool = False) -> None:
+    """Pass on every whole line that waits to be read; at the end of a job also the rest of the last one."""
+    while job.lines.poll():
+        if not (data := os.read(job.lines.fileno(), 65536)):
+            break
+        *lines, job.rest = (job.rest + data).split(b"\n")
+        for line in lines:
+            print_line(line.decode(errors="replace"))
+    if to_the_end and job.rest:
+        print_line(job.rest.decode(errors="replace"))
 
 
-def _terminate(running: list[_Running]) -> None:
+def _terminate(running: list[_Running], print_line: Callable[[str], None]) -> None:
     """After Ctrl-C or a signal: let jobs save their state; kill those that do not end in time."""
     for job in running:
         job.process.terminate()  # a signal may have come to this process alone
     deadline = time.monotonic() + _GRACE
+    while (alive := [job for job in running if job.process.is_alive()]) and time.monotonic() < deadline:
+        _pass_lines_until_tick(alive, print_line)  # a job whose output nobody reads would wait
     for job in running:
-        job.process.join(max(0.0, deadline - time.monotonic()))
         if job.process.is_alive():
             job.process.kill()
-            job.process.join()
+        job.process.join()
 
 
 def _work(job: Job, lines: Connection, environment: dict[str, str], folder: str) -> None:
@@ -169,7 +186,13 @@ def _work(job: Job, lines: Connection, environment: dict[str, str], folder: str)
     os.environ.update(environment)
     os.chdir(folder)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    sys.stdout = sys.stderr = _Lines(lines)
+    # A pipe for each job, so that lines of two jobs never mix. It replaces the descriptors, so that it also
+    # gets what child processes and libraries in C print.
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(lines.fileno(), number)
+        stream = os.fdopen(number, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     try:
         code = job()
     except KeyboardInterrupt:
@@ -183,21 +206,3 @@ def _die_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-class _Lines(io.TextIOBase):
-    """A standard output that sends whole lines to the parent, so that lines of two jobs never mix."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection, self.rest = connection, ""
-
-    def write(self, text: str) -> int:
-        *lines, self.rest = (self.rest + text).split("\n")
-        for line in lines:
-            self.connection.send(line)
-        return len(text)
-
-    def flush(self) -> None:
-        if self.rest:
-            self.connection.send(self.rest)
-            self.rest = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,6 +15,8 @@ from forethought.launchers.processes import short_temporary_folder
 from forethought.launchers.work import work
 from forethought.sweeps import Cell
 from forethought.validation import validated_dataclass
+
+_SECONDS_TO_ANSWER = 10.0
 
 
 @validated_dataclass
@@ -32,7 +35,16 @@ class Ray(Launcher):
 
     def check(self) -> None:
         if find_spec("ray") is None:
-            raise InputError("hydra/launcher=ray: ray is missing; run pip install 'forethought[ray]'")
+            raise InputError("hydra/launcher=ray: ray is missing; run pip install -e '.[ray]'")
+        given = self.init.get("address")
+        address = str(given or os.environ.get("RAY_ADDRESS", ""))
+        host, _, port = address.rpartition("://")[2].partition(":")
+        if port.isdecimal():
+            try:
+                socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
+            except OSError as error:  # ray.init would try for minutes
+                word = f"{'hydra.launcher.init.address' if given else 'RAY_ADDRESS'}={address}"
+                raise InputError(f"{word}: no Ray answers there ({error}); start one, or unset it") from None
 
     def run(self, cells: list[Cell], on_end: OnEnd) -> None:
         import ray

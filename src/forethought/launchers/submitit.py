@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
@@ -50,9 +51,15 @@ class Submitit(Launcher):
     def check(self) -> None:
         name = f"hydra/launcher=submitit_{self.cluster}"
         if find_spec("submitit") is None:
-            raise InputError(f"{name}: submitit is missing; run pip install 'forethought[slurm]'")
+            raise InputError(f"{name}: submitit is missing; run pip install -e '.[slurm]'")
         if self.cluster == "slurm" and shutil.which("srun") is None:
             raise InputError(f"{name}: srun is missing; use a machine that submits to Slurm")
+        path = str(Path(self.submitit_folder).absolute())
+        if path.count("%") > 1 or path.replace("%j", "").count("%"):
+            raise InputError(
+                f"hydra.launcher.submitit_folder={self.submitit_folder}: Slurm replaces % and the letter "
+                "after it; use one %j, for the number of the job, and folders without %"
+            )
 
     def run(self, cells: list[Cell], on_end: OnEnd) -> None:
         from submitit import AutoExecutor

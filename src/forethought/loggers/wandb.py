@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import logging
-import math
 import netrc
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlparse
 
 import requests
 import wandb
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from pydantic import Field, PositiveFloat
 
 from forethought.errors import InputError
-from forethought.results import Results, collect, read_curves
-from forethought.sweeps import Cell
+from forethought.loggers.solve_rates import clean, solve_rates
+from forethought.results import WANDB_ID_FILE, Results, collect, read_curves, wandb_folder, write_atomically
+from forethought.sweeps import Cell, read_grid
 from forethought.validation import validated
 
 log = logging.getLogger(__name__)
 
-STEP = "trainer/global_step"  # the name that Lightning's logger gives it
 _PROBE = 5.0  # seconds that the server has to answer at all
 _INIT = 15.0  # seconds that it has to accept a run
 
@@ -36,15 +38,17 @@ _BEST: dict[str, Literal["max", "min"]] = {
     "val/forced_loss": "min",
     "train/loss": "min",
 }
-"""Metrics whose best value W&B keeps in its summary; for all other metrics, the last value."""
+"""Metrics whose best value W&B keeps in its summary beside the last one; for all other metrics, the last."""
+
+_Mode = Literal["online", "offline", "disabled"]
 
 
 class WandB(Logger):
-    """Weights & Biases: group = sweep, job type = objective, tags = task and model, id = cell.
+    """Weights & Biases: group = sweep, job type = objective, name = what differs within the sweep.
 
-    Nothing that happens to its server changes a run or its results. Data that does not arrive stays on
-    disk, in the form that `wandb sync` sends. Lightning's WandbLogger, which sends the curves, is wrapped
-    for that: it raises where the server fails and knows nothing of resumed curves.
+    One history row a step, whose `_step` is the optimiser's step. Nothing that happens to the server
+    changes a run or its results. Data that does not arrive stays on disk, in the form that `wandb sync`
+    sends.
 
     Args:
         mode: `auto` is online if an API key is found and the server answers, otherwise offline; a run that
@@ -68,7 +72,8 @@ class WandB(Logger):
         super().__init__()
         self.project, self.entity, self.mode = project, entity, mode
         self.finish_timeout, self.cell = finish_timeout, cell
-        self._curves: _Curves | None = None
+        self._run: Any = None
+        self._failed = False
         if mode == "online" and not logged_in(wandb_settings().base_url):
             raise InputError(
                 f"logger.mode=online: no API key for {wandb_settings().base_url}; run `wandb login`, or use "
@@ -84,61 +89,70 @@ class WandB(Logger):
         return None if self.cell is None else self.cell.name
 
     @property
+    @rank_zero_experiment
     def experiment(self) -> Any:
         """The W&B run, which starts when it is first asked for."""
-        if self._curves is None:
+        if self._run is None:
             cell = self.cell
             assert cell is not None
-            run = self._start(
+            objective = cell.choices.get("objective")
+            named = [objective, cell.sweep, cell.choices.get("task"), cell.choices.get("model")]
+            self._run = self._start(
                 cell.folder,
-                id=cell.name,
-                group=cell.sweep,
-                job_type=cell.choices.get("objective"),
-                tags=[cell.choices[group] for group in ("task", "model") if group in cell.choices],
+                cell.folder if cell.sweep is None else cell.folder.parent,
+                _name(cell),
+                group=None if cell.sweep is None else cell.sweep[:128],
+                job_type=objective,
+                tags=list(dict.fromkeys(clean(tag) for tag in named if tag)),
                 config=cell.config,
             )
-            self._curves = _Curves(experiment=run)
-            run.define_metric(STEP)
-            run.define_metric("*", step_metric=STEP, step_sync=True)
             for name, best in _BEST.items():
-                run.define_metric(name, step_metric=STEP, step_sync=True, summary=best)
-            self._catch_up(run)
-        return self._curves.experiment
+                self._run.define_metric(name, summary=f"{best},last")
+            self._log_earlier_stretches(self._run, read_curves(cell.folder / "metrics.csv"))
+        return self._run
+
+    def _log_earlier_stretches(self, run: Any, rows: list[dict[str, float]]) -> None:
+        """Log the curves that W&B lacks: of a run that was offline, killed, or without W&B."""
+        earlier = [] if run.disabled else _earlier_sessions(run)
+        first = run.starting_step
+        if run.offline and rows and any(_is_sent(session) for session in earlier):
+            first = int(rows[-1]["step"]) + 1  # `wandb sync` appends
+        for row in rows:
+            if row["step"] >= first:
+                self.log_metrics(row, int(row["step"]))
+        if first == 0:
+            _set_aside(earlier)
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self.experiment  # noqa: B018
-        assert self._curves is not None
-        self._curves.log_metrics(metrics, step)
+        """Log metrics. W&B's first error ends the logging and not the training."""
+        shown = {name: value for name, value in metrics.items() if name not in ("epoch", "step")}
+        if self._failed or not shown or step is None:
+            return
+        run = self.experiment
+        try:
+            run.log(shown, step=step)
+        except Exception:
+            log.exception("W&B gets no more curves")
+            self._failed = True
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the run starts with the config."""
 
-    def publish(self, results: Results | None) -> None:
-        """Send the results and finish the run, as failed if there are none."""
+    def publish(self, results: Results) -> None:
+        """Send the results and finish the run. An interrupted run has not failed: it will be resumed."""
         run = self.experiment
-        with _finishing(run, exit_code=int(results is None)):
-            if results is not None:
-                _log_errors(lambda: self._summarise(run, results))
-
-    def _catch_up(self, run: Any) -> None:
-        """Log the curves of earlier stretches that W&B lacks: offline, killed, or without W&B."""
-        assert self.cell is not None
-        assert self._curves is not None
-        stretches = len(list(self.cell.folder.glob("wandb/*run-*-*")))
-        known = run.summary.get(STEP, -1) if run.resumed else -1
-        if run.offline and stretches > 1:
-            known = math.inf  # the file of an earlier one has them
-        for row in read_curves(self.cell.folder / "metrics.csv"):
-            step = int(row.pop("step"))
-            if step > known:
-                self._curves.log_metrics(row, step)
+        with _finishing(run, exit_code=int(results.status == "failed")):
+            if results.status == "interrupted":
+                _log_errors(run.mark_preempting)
+            _log_errors(lambda: self._summarise(run, results))
 
     def _summarise(self, run: Any, results: Results) -> None:
-        from forethought.loggers.wandb_media import run_media
-
         assert self.cell is not None
-        _log_media(run, run_media(results))
+        run.log({}, commit=True)  # ends the last row, which would overwrite the summary
+        run.summary["status"] = ": ".join(filter(None, (results.status, results.reason)))
+        if results.status != "finished":
+            return
         run.summary.update(results.metrics)
         for name in ("verdict", "steps_to_solve", "steps", "parameters", "wall_seconds"):
             run.summary[name] = getattr(results, name)
@@ -146,21 +160,22 @@ class WandB(Logger):
         for name, best in _BEST.items():
             values = [row[name] for row in rows if name in row]
             if values:  # of all stretches; W&B itself knows those of this one
-                run.summary[name] = {best: max(values) if best == "max" else min(values)}
+                run.summary[name] = {best: max(values) if best == "max" else min(values), "last": values[-1]}
 
     @contextmanager
     def sweep(self, name: str, folder: Path) -> Iterator[None]:
         """Surround all runs of a sweep: look once for the server, and end with a run of its own.
 
-        That run (job type `summary`, in the sweep's group) holds the report: tables and plots.
+        That run (job type `summary`, in the sweep's group) holds the solve rates and the report's plots.
         """
         before = os.environ.get("WANDB_MODE")
-        if not self._online():
-            os.environ["WANDB_MODE"] = "offline"  # read by all processes of the sweep
+        mode = self._mode()
+        if mode != "online":
+            os.environ["WANDB_MODE"] = mode  # read by all processes of the sweep
         wandb.teardown()  # each has a W&B service of its own
         try:
             yield
-            if collect(folder):
+            if mode != "disabled" and collect(folder):
                 _log_errors(lambda: self._report(name, folder))
         finally:
             _log_errors(wandb.teardown)
@@ -169,25 +184,36 @@ class WandB(Logger):
                 os.environ["WANDB_MODE"] = before
 
     def _report(self, name: str, folder: Path) -> None:
-        from forethought.loggers.wandb_media import sweep_media
-        from forethought.report import load_sweep, write_report
-
-        sweep = load_sweep(folder)
-        write_report(sweep, folder)
-        run = self._start(folder / "report", id=f"{name}-summary", group=name, job_type="summary")
+        about = {"group": name[:128], "job_type": "summary", "tags": [clean(name)]}
+        # Without `resume`, the run replaces the one that an earlier part of the sweep has left.
+        run = self._start(folder, folder, f"summary of {name}", resume=None, **about)
+        _set_aside(_earlier_sessions(run))
         with _finishing(run):
-            _log_media(run, sweep_media(sweep, folder))
+            rates = solve_rates(collect(folder).values()).lines
+            for at in sorted({at for line in rates.values() for at in line}):
+                run.log({name: line[at] for name, line in rates.items() if at in line}, step=at)
+            _log_errors(lambda: _log_plots(run, folder))
 
-    def _start(self, folder: Path, id: str, **about: Any) -> Any:
-        def start(mode: Literal["online", "offline"]) -> Any:
+    def _start(
+        self, home: Path, folder: Path, name: str, resume: Literal["allow"] | None = "allow", **about: Any
+    ) -> Any:
+        """Start a W&B run.
+
+        Args:
+            home: the folder that keeps the run's id.
+            folder: of the sweep or of a single run. All runs of a sweep share its `wandb` folder.
+        """
+
+        def start(mode: _Mode) -> Any:
             return wandb.init(
                 project=self.project,
                 entity=self.entity,
-                id=id,
-                name=id,
-                dir=folder.absolute(),  # its service may have another current folder
+                id=None if mode == "disabled" else _id(home, name, chosen),
+                name=name,
+                # W&B's service may have another current folder.
+                dir=wandb_folder(folder).parent.absolute(),
                 mode=mode,
-                resume="allow",  # also offline: `wandb sync` then joins the sessions of a run
+                resume=resume if mode == "online" else None,
                 reinit="create_new",
                 settings=wandb.Settings(
                     silent=True,
@@ -200,8 +226,14 @@ class WandB(Logger):
                 **about,
             )
 
+        mode = self._mode()
+        # One id for all runs of a sweep would mix their histories.
+        chosen = None if about["group"] else os.environ.get("WANDB_RUN_ID")
+        if mode != "disabled":
+            with suppress(OSError):  # W&B then takes a temporary folder
+                wandb_folder(folder).mkdir(parents=True, exist_ok=True)
         try:
-            return start("online" if self._online() else "offline")
+            return start(mode)
         except Exception as error:
             if self.mode == "online":
                 raise
@@ -209,38 +241,73 @@ class WandB(Logger):
             _log_errors(wandb.teardown)  # its service has died, or holds the run for the server that is away
             return start("offline")
 
-    def _online(self) -> bool:
+    def _mode(self) -> _Mode:
         if self.mode != "auto":
-            return self.mode == "online"
+            return self.mode
         found = wandb_settings()
-        return found.mode == "online" and logged_in(found.base_url) and answers(found.base_url)
+        if found.mode == "disabled":
+            return "disabled"
+        online = found.mode == "online" and logged_in(found.base_url) and answers(found.base_url)
+        return "online" if online else "offline"
 
 
-class _Curves(WandbLogger):
-    """Lightning's logger, except that W&B's first error ends the logging and not the training."""
-
-    failed = False
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        if self.failed:
-            return
-        try:
-            super().log_metrics(metrics, step)
-        except Exception:
-            log.exception("W&B gets no more curves")
-            self.failed = True
-
-
-def _log_media(run: Any, media: Mapping[str, Any]) -> None:
+def _name(cell: Cell) -> str:
+    """Return what distinguishes a cell within its sweep: `token_order path_length=5 s0`. The seed is last."""
     try:
-        run.log(media)
-    except wandb.errors.Error:
-        # A table is an artifact too, about which W&B asks its server now, and whose upload `finish_timeout`
-        # does not bound. Without a server it stays a file of the run.
-        for key, value in media.items():
-            if isinstance(value, wandb.Table):
-                value.bind_to_run(run, key, run.step)
-        run.log(media)
+        grid = {} if cell.sweep is None else read_grid(cell.folder.parent)
+    except InputError:  # a cell that is run without its sweep
+        grid = {}
+    differ = [word for word in cell.overrides if any(word not in words for words in grid.values())]
+    differ.sort(key=lambda word: (word.startswith("seed="), not word.startswith("objective=")))
+    parts = []
+    for word in differ:
+        key, _, value = word.lstrip("+~").partition("=")
+        key = "" if key in cell.choices else "s" if key == "seed" else f"{key.rpartition('.')[2]}="
+        parts.append(key + re.sub(r"[^\w.,=-]+", "_", value[-40:]))  # paths differ at their end
+    return " ".join(parts)[:128] or clean(cell.name, 128)
+
+
+def _id(home: Path, name: str, chosen: str | None) -> str:
+    """Return the id of the W&B run of a folder, which survives resuming. `wandb leet` lists runs by id."""
+    path = home / WANDB_ID_FILE
+    earlier = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    id = chosen or earlier or f"{clean(name.replace('=', ''), 55)}-{secrets.token_hex(4)}"
+    if id != earlier:
+        write_atomically(path, id + "\n")
+    return id
+
+
+def _earlier_sessions(run: Any) -> list[Path]:
+    """Return the local folders of a run that earlier processes have left."""
+    now = Path(run.dir).parent
+    name = re.compile(rf"(offline-)?run-\d+_\d+-{re.escape(run.id)}")
+    return [path for path in now.parent.iterdir() if name.fullmatch(path.name) and path != now]
+
+
+def _is_sent(session: Path) -> bool:
+    return session.name.startswith("run-") or any(session.glob("*.synced"))
+
+
+def _set_aside(sessions: list[Path]) -> None:
+    """Move sessions out of sight of `wandb leet` and `wandb sync`: the present one has all their curves."""
+    for session in sessions:
+        (session.parent / "earlier").mkdir(exist_ok=True)
+        session.rename(session.parent / "earlier" / session.name)
+
+
+def _log_plots(run: Any, folder: Path) -> None:
+    """Write the report of a sweep and log its plots."""
+    from forethought.report import build_sweep, write_report
+    from forethought.results.frame import load_sweep
+
+    write_report(build_sweep(load_sweep(folder)), folder / "report")
+    run.define_metric("plots/*", summary="none")  # paths and hashes
+    run.log(
+        {
+            f"plots/{path.stem}": wandb.Image(str(path))
+            for path in sorted((folder / "report" / "plots").glob("*.png"))
+        }
+    )
 
 
 @contextmanager

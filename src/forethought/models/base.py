@@ -20,6 +20,13 @@ Conv = Literal["none", "input", "blocks"]
 """Where a model has short causal convolutions (`ShortConv`)."""
 
 
+class OutputLayer(nn.Linear):
+    """A linear layer from hidden states to one number for each token of the vocabulary.
+
+    `Muon` finds output layers by this type, because their shape can be that of any other layer.
+    """
+
+
 class Model(nn.Module, ABC):
     """Token ids or embeddings in, hidden states out.
 

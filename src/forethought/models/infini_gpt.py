@@ -71,7 +71,8 @@ class InfiniGPT(Model):
     Args:
         width: D, an even multiple of `heads`.
         heads: H.
-        segment_length: S. A sequence of at most S tokens is read by causal attention alone.
+        segment_length: S. In the first segment the memory is empty, so that causal attention alone counts,
+            scaled by 1 - sigmoid(β).
         update: of the memory: `linear` as above, or `delta`, which stores V - σ(K) M / σ(K) z for V.
         others: as for `Model`.
 

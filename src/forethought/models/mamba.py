@@ -15,16 +15,20 @@ from forethought.models.base import Conv
 from forethought.models.short_conv import causal_conv
 from forethought.models.state_space import (
     Backend,
+    Kernel,
     MixerCache,
     StateSpaceModel,
     full_precision,
-    kernel_for,
     require_backend,
     reset_step_bias,
+    run_kernel,
 )
 from forethought.validation import Layers, validated
 
-SCAN_KERNEL = "mamba_ssm.ops.selective_scan_interface:selective_scan_fn"
+SCAN_KERNEL = Kernel(
+    "mamba_ssm.ops.selective_scan_interface:selective_scan_fn",
+    lambda scan, u, step, decay, write, read: scan(u.mT, step.mT, decay, write.mT, read.mT).mT,
+)
 
 TILE_BYTES = 300_000
 """Largest size of the states of one tile of rows, which must stay in a core's cache."""
@@ -45,11 +49,11 @@ class Mamba(StateSpaceModel):
         expand: E = expand * D channels inside a mixer.
         conv_width: tokens under the causal convolution.
         backend: `torch`, `mamba_ssm` or `auto`, which takes mamba-ssm's kernel on CUDA if it can be
-            imported. Decoding with a cache is always plain PyTorch: the kernel takes no initial state.
+            called. Decoding with a cache is always plain PyTorch: the kernel takes no initial state.
         others: as for `Model`.
 
     Raises:
-        InputError: `mamba_ssm` cannot be imported, or does not support the device.
+        InputError: `mamba_ssm` cannot be imported or called, or does not support the device.
     """
 
     @validated
@@ -117,10 +121,7 @@ class MambaMixer(nn.Module):
         if cache:
             y, cache.ssm = selective_scan(*inputs, cache.ssm)
             cache.window = window
-        elif kernel := kernel_for(inputs[0], self.backend, SCAN_KERNEL):
-            u, delta, a, b, c = inputs
-            y = kernel(u.mT, delta.mT, a, b.mT, c.mT).mT
-        else:
+        elif (y := run_kernel(SCAN_KERNEL, self.backend, inputs)) is None:
             y, _ = selective_scan(*inputs)
         return self.out_proj((y + self.D * x) * F.silu(gate))
 

@@ -14,16 +14,22 @@ from forethought.models.base import Conv
 from forethought.models.short_conv import causal_conv
 from forethought.models.state_space import (
     Backend,
+    Kernel,
     MixerCache,
     StateSpaceModel,
     full_precision,
-    kernel_for,
     require_backend,
     reset_step_bias,
+    run_kernel,
 )
 from forethought.validation import Layers, validated
 
-SSD_KERNEL = "mamba_ssm.ops.triton.ssd_combined:mamba_chunk_scan_combined"
+SSD_KERNEL = Kernel(
+    "mamba_ssm.ops.triton.ssd_combined:mamba_chunk_scan_combined",
+    lambda scan, u, step, decay, write, read, chunk: scan(
+        u, step, decay, write[:, :, None], read[:, :, None], chunk
+    ),
+)
 
 
 class Mamba2(StateSpaceModel):
@@ -113,14 +119,13 @@ class Mamba2Mixer(nn.Module):
         u, write, read = mixed.split([self.inner, self.state_size, self.state_size], 2)
         u = u.unflatten(2, (len(self.D), -1))
         step = F.softplus(full_precision(step) + self.dt_bias)
-        decay = -full_precision(self.A_log).exp()
+        inputs = (u, step, -full_precision(self.A_log).exp(), write, read)
+        y: Tensor | None
         if cache:
-            y, cache.ssm = ssd(u, step, decay, write, read, self.chunk, cache.ssm)
+            y, cache.ssm = ssd(*inputs, self.chunk, cache.ssm)
             cache.window = window
-        elif kernel := kernel_for(u, self.backend, SSD_KERNEL):
-            y = kernel(u, step, decay, write[:, :, None], read[:, :, None], self.chunk)
-        else:
-            y, _ = ssd(u, step, decay, write, read, self.chunk)
+        elif (y := run_kernel(SSD_KERNEL, self.backend, inputs, self.chunk)) is None:
+            y, _ = ssd(*inputs, self.chunk)
         y = (y + self.D[:, None] * u).flatten(2)
         return self.out_proj(self.norm(y * F.silu(gate)))
 

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from forethought.errors import Impossible, InputError
-from forethought.models.base import Model, ModelInput
+from forethought.errors import Impossible, InputError, first_line
+from forethought.models.base import Model, ModelInput, OutputLayer
 from forethought.models.gpt import Attention, GPTBlock
 from forethought.validation import validated
 
@@ -82,9 +82,9 @@ class Pretrained(Model):
         self.backbone = model.base_model
         self.backbone.set_input_embeddings(nn.Identity())  # never called: the backbone reads embeddings
         self.embedding = nn.Embedding.from_pretrained(rows(old, ids, vocabulary_size), freeze=False)
-        self.output: nn.Linear | None = None
+        self.output: OutputLayer | None = None
         if output.weight is not old:
-            self.output = nn.Linear(self.width, vocabulary_size, bias=output.bias is not None)
+            self.output = OutputLayer(self.width, vocabulary_size, bias=output.bias is not None)
             self.output.weight = nn.Parameter(rows(output.weight, ids, vocabulary_size))
             if output.bias is not None:
                 self.output.bias = nn.Parameter(rows(output.bias, ids, vocabulary_size))
@@ -203,7 +203,7 @@ def import_transformers(name: str) -> Any:
         import transformers
     except ImportError:
         raise InputError(
-            f"model.name={name}: transformers is missing; run `pip install forethought[pretrained]`"
+            f"model.name={name}: transformers is missing; run `pip install -e '.[pretrained]'`"
         ) from None
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -255,11 +255,6 @@ def loading_error(name: str, error: Exception) -> InputError:
     )
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of an error message, without its full stop."""
-    return str(error).partition("\n")[0].rstrip(".")
-
-
 def hub_answers() -> bool:
     """Return True if the hub answers within 5 s; `transformers` itself would retry for 30 s."""
     from huggingface_hub import constants, get_session
@@ -307,7 +302,7 @@ def add_lora(backbone: nn.Module, rank: int) -> None:
         import peft
     except ImportError:
         raise InputError(
-            f"model.lora_rank={rank}: peft is missing; run `pip install forethought[pretrained]`"
+            f"model.lora_rank={rank}: peft is missing; run `pip install -e '.[pretrained]'`"
         ) from None
     config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear")
     try:

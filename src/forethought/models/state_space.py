@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import pkgutil
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -14,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from forethought.errors import InputError
-from forethought.models.base import Conv, Model, ModelInput
+from forethought.errors import InputError, first_line
+from forethought.models.base import Conv, Model, ModelInput, OutputLayer
 from forethought.models.kernels import Embedding
 from forethought.models.short_conv import Cache
 
@@ -67,7 +69,7 @@ class StateSpaceModel(Model):
         self.backbone = Backbone(
             vocabulary_size, width, [MambaBlock(width, new_mixer()) for _ in range(layers)]
         )
-        self.lm_head = nn.Linear(width, vocabulary_size, bias=False)
+        self.lm_head = OutputLayer(width, vocabulary_size, bias=False)
         self.embedding = self.backbone.embedding
         self.initialise(self)
 
@@ -171,18 +173,41 @@ def reset_step_bias(bias: nn.Parameter) -> None:
     bias.copy_(step + torch.log(-torch.expm1(-step)))  # the inverse of softplus
 
 
-def require_backend(backend: Backend, name: str) -> None:
-    """Raise InputError if `backend` is `mamba_ssm` and its kernel `name` cannot be imported."""
-    if backend == "mamba_ssm" and isinstance(kernel := load_kernel(name), str):
-        raise InputError(f"model.backend=mamba_ssm: cannot be imported ({kernel}); use auto or torch")
+@dataclass(frozen=True)
+class Kernel:
+    """A function of mamba-ssm, and how our mixers call it."""
+
+    name: str
+    """`package.module:function`."""
+
+    call: Callable[..., Tensor]
+    """Called as `call(function, *inputs, *options)`, with the inputs of our own scan."""
 
 
-def kernel_for(x: Tensor, backend: Backend, name: str) -> Callable[..., Any] | None:
-    """Return mamba-ssm's kernel `name` if `backend` and the tensor allow it; None selects plain PyTorch.
+Function = Callable[..., Any]
+
+FUNCTIONS: dict[tuple[str, torch.device], Function | str] = {}
+"""For each kernel and device, the function, or the reason why it cannot be called."""
+
+
+def require_backend(backend: Backend, kernel: Kernel) -> None:
+    """Raise InputError if `backend` is `mamba_ssm` and the kernel cannot be imported."""
+    if backend == "mamba_ssm":
+        try:
+            import_function(kernel.name)
+        except Exception as error:
+            raise InputError(
+                f"model.backend=mamba_ssm: cannot be imported ({first_line(error)}); use auto or torch"
+            ) from None
+
+
+def run_kernel(kernel: Kernel, backend: Backend, inputs: Sequence[Tensor], *options: int) -> Tensor | None:
+    """Return the output of mamba-ssm's kernel, or None: then plain PyTorch has to compute it.
 
     Raises:
-        InputError: `backend` is `mamba_ssm`, and the tensor is not on CUDA or is float64.
+        InputError: `backend` is `mamba_ssm`, and the kernel does not support the tensors or cannot be called.
     """
+    x = inputs[0]
     fits = x.is_cuda and x.dtype != torch.float64
     if backend == "mamba_ssm" and not fits:
         raise InputError(
@@ -191,22 +216,58 @@ def kernel_for(x: Tensor, backend: Backend, name: str) -> Callable[..., Any] | N
         )
     if backend == "torch" or not fits:
         return None
-    kernel = load_kernel(name)
-    if isinstance(kernel, str):
-        warn_once(f"Mamba runs in plain PyTorch on this GPU: mamba-ssm cannot be imported ({kernel})")
-        return None
-    return kernel
+    function = callable_function(kernel, inputs, *options)
+    if not isinstance(function, str):
+        return kernel.call(function, *inputs, *options)
+    if backend == "mamba_ssm":
+        raise InputError(f"model.backend=mamba_ssm: cannot be called ({function}); use auto or torch")
+    warn_once(f"Mamba runs in plain PyTorch on this GPU: mamba-ssm cannot be called ({function})")
+    return None
 
 
-@lru_cache
-def load_kernel(name: str) -> Callable[..., Any] | str:
-    """Import the function `package.module:function`; if that fails, return the reason."""
+@torch.compiler.disable
+def callable_function(kernel: Kernel, inputs: Sequence[Tensor], *options: int) -> Function | str:
+    """Return the kernel's function, or the reason why it cannot be called on this device.
+
+    An import proves little: CUDA code may be missing, or built for another GPU, and only the call says so.
+    So the first time, the function runs forward and backward on zeros of the shapes of `inputs`. These are
+    the shapes for which Triton tunes its block sizes anyway.
+    """
+    key = kernel.name, inputs[0].device
+    if key not in FUNCTIONS:
+        try:
+            function = import_function(kernel.name)
+            with torch.inference_mode(False), torch.enable_grad():
+                zeros = [torch.zeros_like(tensor).requires_grad_() for tensor in inputs]
+                torch.autograd.grad(kernel.call(function, *zeros, *options).sum(), zeros)
+        except torch.OutOfMemoryError:  # says nothing about the kernel
+            raise
+        except Exception as error:
+            FUNCTIONS[key] = first_line(error)
+        else:
+            FUNCTIONS[key] = function
+    return FUNCTIONS[key]
+
+
+def import_function(name: str) -> Function:
+    """Import `package.module:function`, past the package's own `__init__` if that fails.
+
+    mamba-ssm's `__init__` imports all of its kernels, and fails if one is missing that is not called here.
+    """
     try:
-        kernel: Callable[..., Any] = pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, OSError, RuntimeError) as error:
-        # RuntimeError: Triton without a driver.
-        return str(error).partition("\n")[0]
-    return kernel
+        function: Function = pkgutil.resolve_name(name)
+        return function
+    except Exception:
+        package = name.partition(".")[0]
+        spec = importlib.util.find_spec(package)
+        if spec is None:
+            raise
+        sys.modules[package] = importlib.util.module_from_spec(spec)  # not executed
+        try:
+            function = pkgutil.resolve_name(name)
+            return function
+        finally:
+            del sys.modules[package]
 
 
 @lru_cache

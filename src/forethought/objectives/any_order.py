@@ -31,8 +31,9 @@ class AnyOrder(Objective):
     `left_to_right` is evaluated like next-token prediction, from the true tokens before. From right to
     left these are unread: evaluation then reads each token's logits from the prompt alone.
 
-    Source: Pannatier et al., "σ-GPTs" (2404.09562); both positions are learned here if the model's are
-    (there: fixed sinusoids).
+    Source: Pannatier et al., "σ-GPTs" (2404.09562). Their code concatenates the encodings of both positions,
+    each half as wide as the model: learned ones for text, sinusoids for other tasks. Here the encodings
+    are added, and the model's own are those of `model.positions`.
 
     Args:
         order: order of decoding, `left_to_right` or `right_to_left`. Training does not depend on it.

@@ -97,6 +97,11 @@ class Objective(pl.LightningModule, ABC):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Make noise inside the loss a function of (seed, step) too, so that resuming is exact."""
         self.steps = self.global_step
+        # After a resume between two epochs, Lightning counts one step too many. It also logs what belongs to
+        # a step, or an epoch, at the step before, unless there is a metric `step`.
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step
+        if self._logs_this_step:
+            self._log_exactly({"step": self.global_step + 1})
         seed = getattr(self.trainer.datamodule, "seed", None)
         if seed is not None:
             # Ranks of a DDP run read other rows, and so draw other noise.
@@ -115,17 +120,20 @@ class Objective(pl.LightningModule, ABC):
             FloatingPointError: the loss is NaN or infinite at a step that is logged.
         """
         loss = self.loss(batch)
-        step = self.global_step + 1
-        if step % self.trainer.log_every_n_steps == 0:
+        if self._logs_this_step:
             value = self.trainer.strategy.reduce(loss.detach(), reduce_op="mean").item()
             if not math.isfinite(value):
-                raise FloatingPointError(f"the training loss became {value} by step {step}")
+                raise FloatingPointError(f"the training loss became {value} by step {self.global_step + 1}")
             # A tensor of the CPU: Lightning reads the metrics of its bar after every step, and would wait.
-            self.log("train/loss", torch.tensor(value), prog_bar=True, logger=False)
-            # Not through `log`: after a resume between two epochs, Lightning logs one step too late.
-            for logger in self.loggers:
-                logger.log_metrics({"train/loss": value}, step)
+            self.log("train/loss", torch.tensor(value), prog_bar=True)
         return loss
+
+    @property
+    def _logs_this_step(self) -> bool:
+        return (self.global_step + 1) % self.trainer.log_every_n_steps == 0
+
+    def on_train_epoch_end(self) -> None:
+        self._log_exactly({"step": self.global_step})
 
     def on_validation_epoch_start(self) -> None:
         self._diagnosis = Diagnosis(self, self.evaluation_temperature, clever_hans=False)

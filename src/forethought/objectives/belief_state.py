@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from forethought.models import OutputLayer
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -32,7 +33,9 @@ class BeliefState(NextToken):
     Decoded token by token with n alone and the empty suffix, for which B reads `$` alone.
 
     Source: Hu et al., "The Belief State Transformer" (2410.23506), §2; gaps of at least 2, as in its
-    path-star experiments. The output layer is the model's own, for both n and p.
+    path-star experiments. Their code has an output layer of its own, not tied to the embedding. Here n and
+    p take the model's output layer, which `gpt` ties. Their encoders have RMSNorm, SwiGLU and rotary
+    positions; here encoders are as the model is, and the head ends with a LayerNorm.
     """
 
     @validated
@@ -114,6 +117,6 @@ def fresh_twin(model: Any) -> nn.Module:
             module.reset_parameters()  # `initialise` leaves the norms of a trained model unchanged.
     twin.initialise(twin)
     twin.embedding = model.embedding
-    if isinstance(getattr(twin, "output", None), nn.Linear):
+    if isinstance(getattr(twin, "output", None), OutputLayer):
         twin.output = None  # Only the hidden states of the twin are read.
     return twin

@@ -24,7 +24,7 @@ class DecisionOnly(NextToken):
     All other tokens are untrained, so free-running answers are not right from end to end: read
     `decision_accuracy`.
 
-    Source: Bachmann & Nagarajan, "The Pitfalls of Next-Token Prediction", ICML 2024, for the token;
+    Source: Bachmann & Nagarajan, "The Pitfalls of Next-Token Prediction" (2403.06963), for the token;
     trained alone in Noroozizadeh et al. (2510.26745).
     """
 

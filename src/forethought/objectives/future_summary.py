@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 
+from forethought.models import OutputLayer
 from forethought.objectives.base import tokens_ahead
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
@@ -48,7 +49,7 @@ class FutureSummary(NextToken):
         super().__init__(model, task)
         self.window = window
         self.weight = weight
-        self.summary = nn.Linear(model.width, len(task.vocabulary), bias=False)
+        self.summary = OutputLayer(model.width, len(task.vocabulary), bias=False)
         nn.init.normal_(self.summary.weight, std=0.02)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:

@@ -1,14 +1,15 @@
 """Joint multi-token prediction (JTP): a window of upcoming tokens through one hidden state."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import Field, NonNegativeFloat
-from torch import Tensor
+from torch import Tensor, nn
 
 from forethought.errors import Impossible
+from forethought.models.base import ModelInput
 from forethought.models.gpt import Attention, initialise
 from forethought.objectives.base import check_at_most
 from forethought.objectives.next_token import NextToken
@@ -19,28 +20,41 @@ from forethought.validation import validated
 class JointMultiToken(NextToken):
     """Joint multi-token prediction (JTP): the next k tokens jointly, from one hidden state and each other.
 
-    With s = x_1 … x_P y_1 … y_A, hidden states h_t of s_≤t, embeddings E and output layer U,
+    With s = x_1 … x_P y_1 … y_A, hidden states h_t of s_≤t, embeddings E, output layer U and λ = `weight`,
 
-        loss = -1/A Σ_t log p(s_{t+1} … s_{t+k} | h_t)
-             = -1/A Σ_t Σ_i log softmax(U g_i)[s_{t+i}],   i = 1 … k
+        l_i(t) = -log softmax(U g_i)[s_{t+i}],   i = 1 … k
 
-        g_1 = h_t,   g_i = h_t + Fetch(γ h_t + E(s_{t+1}), …, γ h_t + E(s_{t+i-1}))
+        paper     loss = 1/A Σ_t (l_1(t) + λ Σ_{i>1} l_i(t))
+                  g_1 = h_t,   g_i = h_t + Fetch(w_1 … w_{i-1}),   w_j = E(s_{t+j}) + γ h_t
+
+        nextlat   loss = mean_t l_1(t) + λ mean_{i>1} mean_t l_i(t)
+                  g_1 = N Fetch(w_0),   g_i = N (h_t + Fetch(w_0 … w_{i-1})),   w_j = N' (E(s_{t+j}) + γ h_t)
 
         position t              x_P            y_1            …
         target (tokens read)    y_1            y_2
                                 y_2 (y_1)      y_3 (y_2)
                                 y_3 (y_1 y_2)  y_4 (y_2 y_3)  …     prompt tokens carry no loss
 
-    Fetch is one layer of causal self-attention, with neither positions nor norm. Of the sequence before
-    the window it sees h_t alone: a bottleneck that must hold all that the true tokens s_{t+1} … do not
-    tell. Terms beyond the answer's end are skipped. Fetch is dropped at inference: decoded token by token.
+    Fetch is one layer of causal self-attention, with its output at the last w. Of the sequence before the
+    window it sees h_t alone: a bottleneck that must hold all that the true tokens s_{t+1} … do not tell.
+    Terms beyond the answer's end are skipped. Decoded token by token from g_1, so that under `paper` Fetch
+    is dropped at inference, and under `nextlat` it is not.
 
-    Source: Ahn, Lamb & Langford, "Efficient Joint Prediction of Multiple Future Tokens" (2503.21801).
+    `paper` follows the report's formula. `nextlat` is JTP as in its authors' later code, the baseline of
+    NextLat: the window begins with the current token s_t, the next token goes through Fetch as well, a
+    LayerNorm N' stands before Fetch and an RMSNorm N after it, γ is learned, Fetch adds a learned bias for
+    each pair of places in the window and has no other biases, and the loss is a mean over i. That code
+    calls d = k - 1 the horizon and takes four heads at most. For its model see `NextLatent`.
+
+    Source: Ahn, Lamb & Langford, "Efficient Joint Prediction of Multiple Future Tokens" (2503.21801); the
+    code of Teoh et al. (2511.05963) for `nextlat`.
 
     Args:
         horizon: k, from 2 to A.
-        hidden_scale: γ.
+        variant: `paper` or `nextlat`, as above.
+        hidden_scale: γ; under `nextlat` its initial value. None: 0.5, and 0.1 under `nextlat`.
         heads: attention heads of Fetch; a divisor of the model's width.
+        weight: λ, of all tokens but the next one.
 
     Raises:
         Impossible: `horizon` is longer than the answer, or `heads` does not divide the width.
@@ -52,30 +66,78 @@ class JointMultiToken(NextToken):
         model: Any,
         task: Task,
         horizon: Annotated[int, Field(ge=2)] = 3,
-        hidden_scale: NonNegativeFloat = 0.5,
+        variant: Literal["paper", "nextlat"] = "paper",
+        hidden_scale: NonNegativeFloat | None = None,
         heads: Annotated[int, Field(ge=1)] = 1,
+        weight: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(model, task)
         check_at_most(task.answer_length, task, horizon=horizon)
         width = model.width
         if width % heads:
             raise Impossible(f"objective.heads={heads}: not a divisor of model.width={width}; use a divisor")
-        self.horizon = horizon
-        self.hidden_scale = hidden_scale
-        self.fetch = Attention(width, heads)
+        self.variant, self.horizon, self.weight = variant, horizon, weight
+        gamma = {"paper": 0.5, "nextlat": 0.1}[variant] if hidden_scale is None else hidden_scale
+        self.hidden_scale: float | nn.Parameter = gamma
+        if variant == "paper":
+            self.fetch = Attention(width, heads)
+        else:
+            self.hidden_scale = nn.Parameter(torch.tensor(float(gamma)))
+            self.fetch = WindowAttention(width, heads, horizon)
+            self.window_norm = nn.LayerNorm(width)
+            self.norm = nn.RMSNorm(width, eps=1e-5)
         initialise(self.fetch, depth=1)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        answer, hidden = batch.answer, self.answer_hidden(batch)
-        # windows[:, j] = y_{j+1} … y_{j+k}; tokens beyond the answer are -100 and carry no loss.
-        windows = F.pad(answer, (0, self.horizon - 1), value=-100).unfold(1, self.horizon, 1)
-        logits = self.model.logits(self.states(hidden, windows[:, :, :-1].clamp(min=0)))
-        total = F.cross_entropy(logits.flatten(0, 2), windows.flatten(), ignore_index=-100, reduction="sum")
-        return total / answer.numel()
+        answer, end, k = batch.answer, batch.prompt.shape[1], self.horizon
+        embedded = self.model.embed(torch.cat([batch.prompt, answer], 1))
+        hidden = super().read(embedded[:, :-1], answer.shape[1], end)
+        # Position t has the targets s_{t+1} … s_{t+k} and the window s_t … s_{t+k-1}. What lies beyond the
+        # answer is -100, which carries no loss, and zero, which only such places of the window see.
+        targets = F.pad(answer, (0, k - 1), value=-100).unfold(1, k, 1)
+        window = F.pad(embedded[:, end - 1 :], (0, 0, 0, k - 2)).unfold(1, k, 1).transpose(2, 3)
+        logits = self.model.logits(self.states(hidden, window))
+        losses = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none")
+        sums = losses.view_as(targets).sum((0, 1))
+        if self.variant == "paper":
+            return (sums[0] + self.weight * sums[1:].sum()) / answer.numel()
+        means = sums / (targets >= 0).sum((0, 1))
+        return means[0] + self.weight * means[1:].mean()
 
-    def states(self, hidden: Float[Tensor, "B A D"], read: Int[Tensor, "B A K"]) -> Float[Tensor, "B A W D"]:
-        """Return g_1 … g_k at every position, W = k, from the hidden state and K = k - 1 true tokens."""
+    def states(
+        self, hidden: Float[Tensor, "B S D"], window: Float[Tensor, "B S W D"]
+    ) -> Float[Tensor, "B S W D"]:
+        """Return g_1 … g_W at every position, from the hidden state and the embedded tokens s_t … ."""
         hidden = hidden[:, :, None]
-        inputs = self.hidden_scale * hidden + self.model.embed(read)
-        fetched = self.fetch(inputs.flatten(0, 1), None, None, None, False).view_as(inputs)
-        return torch.cat([hidden, hidden + fetched], 2)
+        if self.variant == "paper":
+            inputs = window[:, :, 1:] + self.hidden_scale * hidden
+            fetched = self.fetch(inputs.flatten(0, 1), None, None, None).view_as(inputs)
+            return torch.cat([hidden, hidden + fetched], 2)
+        inputs = self.window_norm(window + self.hidden_scale * hidden)
+        fetched = self.fetch(inputs.flatten(0, 1)).view_as(inputs)
+        return self.norm(torch.cat([fetched[:, :, :1], hidden + fetched[:, :, 1:]], 2))
+
+    def read(
+        self, inputs: ModelInput, count: int, prompt_length: int, cache: Any = None
+    ) -> Float[Tensor, "B S D"]:
+        if self.variant == "paper":
+            return super().read(inputs, count, prompt_length, cache)
+        embedded = self.model.embed(inputs)
+        hidden = super().read(embedded, count, prompt_length, cache)
+        return self.states(hidden, embedded[:, -count:, None])[:, :, 0]
+
+
+class WindowAttention(Attention):
+    """Causal self-attention over at most W places, with a learned bias for each pair of them."""
+
+    def __init__(self, width: int, heads: int, length: int) -> None:
+        super().__init__(width, heads)
+        self.input = nn.Linear(width, 3 * width, bias=False)
+        self.output = nn.Linear(width, width, bias=False)
+        self.place_bias = nn.Parameter(torch.zeros(heads, length, length))
+
+    def forward(self, x: Float[Tensor, "N W D"]) -> Float[Tensor, "N W D"]:  # type: ignore[override]
+        length = x.shape[1]
+        future = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
+        bias = self.place_bias[:, :length, :length].masked_fill(future, -torch.inf)
+        return self._merge(F.scaled_dot_product_attention(*self._project(x, None), attn_mask=bias))

@@ -27,9 +27,10 @@ class MaskedDiffusion(Objective):
         input     x_1 … x_P  y_1   $   y_3   $      the output at a `$` is the token that it hides:
         target                    y_2       y_4      no shift by one
 
-    The attention mask selects the revealed tokens. Under `full` (as published) a `$` sees all of them.
-    Under `causal` and `prefix` a `$` sees only those to its *left*: a token revealed further right never
-    helps, and with everything masked the prediction is that of teacherless training.
+    The attention mask selects the revealed tokens. Both papers attend fully: `model.mask=full`, where a `$`
+    sees all revealed tokens. The default, `causal`, is not their method: there and under `prefix` a `$`
+    sees only the tokens to its *left*, so that a token revealed further right never helps. With everything
+    masked, the prediction is that of teacherless training.
 
     Decoded in `steps` passes from an answer that is masked whole: each predicts all masked tokens and
     reveals the most confident ones. A `prefix` is revealed from the start. Evaluation reads the logits of

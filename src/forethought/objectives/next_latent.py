@@ -37,7 +37,10 @@ class NextLatent(NextToken):
     Decoded as in next-token prediction, without f.
 
     Source: Teoh et al., "Next-Latent Prediction Transformers Learn Compact World Models" (2511.05963),
-    §3.2 and App. C; their code for the width and the missing biases of f.
+    §3.2 and App. C; their code for the width and the missing biases of f. In that code, the LayerNorm of f
+    is an RMSNorm, the model has RMSNorm, SwiGLU and rotary positions, the output layer is not tied to the
+    embedding, and an end token follows the answer. Here the model is as configured (`gpt` ties its output
+    layer), and the sequence ends with the answer.
 
     Args:
         horizon: d, in tokens.

@@ -1,5 +1,7 @@
 """Next-token prediction with teacher forcing."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -22,7 +24,7 @@ class NextToken(Objective):
 
     Decoded token by token: the model reads its own answer.
 
-    Source: Bachmann & Nagarajan, "The Pitfalls of Next-Token Prediction", ICML 2024, §2.
+    Source: Bachmann & Nagarajan, "The Pitfalls of Next-Token Prediction" (2403.06963), §2.
     """
 
     next_token_layout = True
@@ -36,7 +38,13 @@ class NextToken(Objective):
     def answer_hidden(self, batch: Batch) -> Float[Tensor, "B A D"]:
         """Return the hidden states of the positions whose next token is an answer token."""
         inputs = self.inputs(batch.prompt, batch.answer[:, :-1])
-        return read_last(self.model, batch.answer.shape[1], inputs, batch.prompt.shape[1])
+        return self.read(inputs, batch.answer.shape[1], batch.prompt.shape[1])
+
+    def read(
+        self, inputs: ModelInput, count: int, prompt_length: int, cache: Any = None
+    ) -> Float[Tensor, "B S D"]:
+        """Return the states of the last S = `count` positions, from which `next_logits` predicts."""
+        return read_last(self.model, count, inputs, prompt_length, cache)
 
     def inputs(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B S"]) -> ModelInput:
         """Return the input of the model that holds the prompt and the first S answer tokens."""
@@ -53,7 +61,7 @@ class NextToken(Objective):
         inputs = self.inputs(prompt, answer)
         cache = self.model.init_cache(len(prompt), inputs.shape[1] + length - answer.shape[1])
         while answer.shape[1] < length:
-            hidden = read_last(self.model, 1, inputs, prompt.shape[1], cache)
+            hidden = self.read(inputs, 1, prompt.shape[1], cache)
             inputs = sample_token(self.next_logits(hidden), temperature)
             answer = torch.cat([answer, inputs], 1)
         return answer

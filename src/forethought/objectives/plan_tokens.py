@@ -31,7 +31,10 @@ class PlanTokens(NextToken):
     so that the latents shape the model through the plan tokens alone. The autoencoder is dropped at
     inference, the plan tokens stay. Decoded token by token.
 
-    Source: Yin et al., "Semformer" (2409.11143), §3; smooth L1 in place of L2 as in its published code.
+    Source: Yin et al., "Semformer" (2409.11143), §3; smooth L1 in place of L2 as in its published code. That
+    code's decoder is a shallow GPT-2 that shares embeddings and output layer with the model and reads the
+    latents as a prefix of keys and values. Here the decoder is one Transformer layer with embeddings of its
+    own, which reads the latents by cross-attention.
 
     Args:
         tokens: k, plan tokens.

@@ -29,7 +29,7 @@ class Teacherless(NextToken):
     `next_token_weight` w the loss is (1 - w) teacherless + w next-token, and the answer is decoded token
     by token, as in next-token prediction.
 
-    Source: Bachmann & Nagarajan, "The Pitfalls of Next-Token Prediction", ICML 2024, §5, after Monea
+    Source: Bachmann & Nagarajan, "The Pitfalls of Next-Token Prediction" (2403.06963), §5, after Monea
     et al. (2311.13581); the hybrid: Nagarajan et al., "Roll the dice" (2504.15266), §3.
 
     Args:

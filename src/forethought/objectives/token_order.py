@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
+from forethought.models import OutputLayer
 from forethought.objectives.base import tokens_ahead
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
@@ -48,7 +49,7 @@ class TokenOrder(NextToken):
         super().__init__(model, task)
         self.window = window
         self.weight = weight
-        self.order = nn.Linear(model.width, len(task.vocabulary), bias=False)
+        self.order = OutputLayer(model.width, len(task.vocabulary), bias=False)
         nn.init.normal_(self.order.weight, std=0.02)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:

@@ -73,6 +73,8 @@ class OptimizerFactory:
             else:
                 optimizer = self.kind([p for p in module.parameters() if p.requires_grad], **self.options)
         except (TypeError, ValueError, RuntimeError) as error:
+            if any(parameter.is_meta for parameter in module.parameters()):
+                raise  # perhaps for the missing values; `check` then builds it on a real device
             said = " ".join(str(error).split())
             raise InputError(
                 f"optimizer: {self.kind.__name__} rejects its options ({said}); change them"

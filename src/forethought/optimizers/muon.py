@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from forethought.models import OutputLayer
 from forethought.optimizers.factory import split_by_decay
 
 
@@ -15,8 +16,7 @@ class Muon(torch.optim.Optimizer):
     """Muon: momentum whose matrices are made orthogonal before they are applied.
 
     Muon updates the matrices that map hidden states to hidden states. AdamW updates embeddings, output
-    layers (matrices with a row for each token), norms and biases. Both share one schedule and one
-    checkpoint.
+    layers (`OutputLayer`), norms and biases. Both share one schedule and one checkpoint.
 
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); updates as
     large as AdamW's would be: Liu et al., "Muon is Scalable for LLM Training" (2502.16982), §2.2.
@@ -46,7 +46,7 @@ class Muon(torch.optim.Optimizer):
             momentum: of the matrices; Nesterov's.
         """
         decayed, spared = split_by_decay(module)
-        outputs = {id(layer.weight) for layer in output_layers(module)}
+        outputs = {id(layer.weight) for layer in module.modules() if isinstance(layer, OutputLayer)}
         inner = {id(p) for p in decayed if p.ndim == 2 and id(p) not in outputs}
         muon = torch.optim.Muon(
             [p for p in decayed if id(p) in inner],
@@ -76,10 +76,3 @@ class Muon(torch.optim.Optimizer):
             part.load_state_dict(state)
         # Loading replaces the groups of the parts; the schedule must go on moving the same ones.
         self.param_groups = [group for part in self.parts for group in part.param_groups]
-
-
-def output_layers(objective: Any) -> list[nn.Linear]:
-    """Return linear layers with a row for each token, right under the objective or its model."""
-    children = [*objective.children(), *objective.model.children()]
-    tokens = len(objective.task.vocabulary)
-    return [child for child in children if isinstance(child, nn.Linear) and child.out_features == tokens]

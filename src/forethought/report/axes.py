@@ -8,8 +8,6 @@ from forethought.errors import InputError
 from forethought.report.names import resolve_name
 from forethought.report.wording import is_number
 
-MOST_LINES = 7  # More colours cannot be told apart.
-
 
 @dataclass(frozen=True)
 class Axes:
@@ -33,7 +31,8 @@ def choose_axes(
     """Return the requested axes, and the best remaining parameters for all other axes.
 
     The objective gives the colours. The numeric parameter with the most values becomes x, the next one y;
-    non-numeric parameters follow. Flags, and parameters that some runs lack, are used for colours only.
+    non-numeric parameters follow, and then numeric ones that some runs lack, such as the horizon of some
+    objectives. Flags are used for colours only.
 
     Args:
         levels: the ordered values of each swept parameter; None where a run has no such parameter.
@@ -53,19 +52,26 @@ def choose_axes(
     if "hue" not in requested and "objective" in free:
         requested["hue"] = "objective"
         free.remove("objective")
-    # Compare by type: 1 equals True.
-    complete = [
-        key for key in free if not any(level is None or isinstance(level, bool) for level in levels[key])
-    ]
+    candidates = sorted(
+        (key for key in free if _can_be_axis(levels[key])),
+        key=lambda key: (None in levels[key], not _is_numeric(levels[key]), -len(levels[key])),
+    )
     for axis in ("x", "y"):
-        if axis not in requested and complete:
-            requested[axis] = min(
-                complete, key=lambda key: (not all(map(is_number, levels[key])), -len(levels[key]))
-            )
-            complete.remove(requested[axis])
+        if axis not in requested and candidates:
+            requested[axis] = candidates.pop(0)
             free.remove(requested[axis])
     if "hue" not in requested and free:
         requested["hue"] = free[0]
     if metric is not None:
         metric = resolve_name(metric, ["solved", *metrics], f"--metric={metric}", "metric")
     return Axes(**requested, metric=None if metric == "solved" else metric)
+
+
+def _is_numeric(levels: Sequence[Any]) -> bool:
+    return all(is_number(level) for level in levels if level is not None)
+
+
+def _can_be_axis(levels: Sequence[Any]) -> bool:
+    # Compare by type: 1 equals True.
+    flag = any(isinstance(level, bool) for level in levels)
+    return not flag and (None not in levels or (_is_numeric(levels) and len(levels) > 2))

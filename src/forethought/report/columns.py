@@ -1,12 +1,11 @@
-"""Columns of the report's table, on the terminal and on the page."""
+"""Columns of the report's tables: on the terminal, on the page and in LaTeX."""
 
 from collections.abc import Callable
-from statistics import median
 from typing import NamedTuple
 
-from forethought.report.groups import Group, collect_values
 from forethought.report.names import shorten_name
-from forethought.report.seeds import quartiles
+from forethought.report.settings import Row
+from forethought.report.summary import VERDICT_COUNTS
 from forethought.report.wording import (
     format_count,
     format_interval,
@@ -18,77 +17,72 @@ from forethought.report.wording import (
 
 class Column(NamedTuple):
     title: str
-    format: Callable[[Group], str]
     hint: str
+    format: Callable[[Row], str]
+    """Text for a row of `summarise_runs`."""
 
 
-def _format_steps(group: Group) -> str:
-    return format_quartiles(quartiles(collect_values(group.solved, "steps_to_solve")), format_count)
+def range_over_seeds(row: Row, metric: str) -> str:
+    return format_range(row[name] for name in (f"{metric}_min", f"{metric}_max") if name in row)
 
 
-def _format_verdicts(group: Group) -> str:
-    return ", ".join(f"{count} {verdict}" for verdict, count in group.verdicts.most_common()) or "–"
+def _range(title: str, metric: str, hint: str) -> Column:
+    return Column(title, hint, lambda row: range_over_seeds(row, f"test/{metric}"))
 
 
-def _range_of(metric: str) -> Callable[[Group], str]:
-    return lambda group: format_range(group.collect_values(metric))
+def _quartiles(title: str, metric: str, hint: str, format: Callable[[float], str]) -> Column:
+    names = (f"{metric}_q1", f"{metric}_median", f"{metric}_q3")
+    return Column(title, hint, lambda row: format_quartiles([row[name] for name in names], format))
 
 
-def _format_parameters(group: Group) -> str:
-    counts = {run.parameters for run in group.finished}
-    return format_count(counts.pop()) if len(counts) == 1 else "–"
+def _format_solved(row: Row) -> str:
+    return f"{row['solved']} of {row['finished']}"
 
 
-def _format_pace(group: Group) -> str:
-    paces = [1000 * run.wall_seconds / run.steps for run in group.finished if run.steps]
-    return f"{median(paces):.1f}" if paces else "–"
+def _format_verdicts(row: Row) -> str:
+    counts = sorted(((row[name], name) for name in VERDICT_COUNTS if row[name]), key=lambda pair: -pair[0])
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for count, name in counts) or "–"
+
+
+def _format_parameters(row: Row) -> str:
+    return format_count(row["parameters_min"]) if row["parameters_min"] == row["parameters_max"] else "–"
+
+
+def _format_pace(row: Row) -> str:
+    return f"{row['seconds_per_1000_steps_median']:.1f}".replace("nan", "–")
 
 
 COLUMNS = (
-    Column(
-        "solved",
-        lambda group: group.solved_ratio,
-        "seeds whose accuracy reached the threshold, of the finished seeds",
-    ),
+    Column("solved", "seeds whose accuracy reached the threshold, of the finished seeds", _format_solved),
     Column(
         "95 %",
-        lambda group: format_interval(len(group.solved), len(group.finished)),
         "Wilson interval of the solve rate",
+        lambda row: format_interval(row["solved"], row["finished"]),
     ),
-    Column("chance", _range_of("test/chance"), "accuracy of the best policy that cannot plan"),
-    Column(
-        "accuracy", _range_of("test/accuracy"), "free-running: the model reads its own tokens; over seeds"
-    ),
-    Column("decision", _range_of("test/decision_accuracy"), "accuracy on the decision token; over seeds"),
-    Column(
+    _range("chance", "chance", "accuracy of the best policy that cannot plan"),
+    _range("accuracy", "accuracy", "free-running: the model reads its own tokens; over seeds"),
+    _range("decision", "decision_accuracy", "accuracy on the decision token; over seeds"),
+    _range(
         "forced",
-        _range_of("test/forced_local_accuracy"),
-        "accuracy on all other tokens while the model reads the true answer; over seeds",
+        "forced_local_accuracy",
+        "accuracy on all other tokens after the true answer so far; over seeds",
     ),
-    Column(
-        "steps", _format_steps, "steps to solve: median and quartiles over the seeds that solved the task"
+    _quartiles(
+        "steps", "steps_to_solve", "steps to solve: median and quartiles over solved seeds", format_count
     ),
-    Column("verdicts", _format_verdicts, "solved, shortcut (Clever Hans), undertrained or partial"),
+    Column("verdicts", "solved, shortcut (Clever Hans), guessing, undertrained or partial", _format_verdicts),
 )
 
 MORE_COLUMNS = (
-    Column(
-        "right hop given",
-        _range_of("test/given_decision_accuracy"),
-        "share of answers that are right if the model is given the right decision",
+    _range(
+        "right hop given", "given_decision_accuracy", "right answers if the model is given the right decision"
     ),
-    Column(
-        "wrong hop followed",
-        _range_of("test/follows_wrong_decision"),
-        "share of answers that follow a wrong decision that the model is given",
+    _range(
+        "wrong hop followed", "follows_wrong_decision", "answers that follow a wrong decision that is given"
     ),
+    Column("parameters", "trainable, including those used only during training", _format_parameters),
     Column(
-        "parameters", _format_parameters, "trainable parameters, including those used only during training"
-    ),
-    Column(
-        "s per 1,000 steps",
-        _format_pace,
-        "seconds, including evaluations; median over seeds; other processes on the machine slow it down",
+        "s per 1,000 steps", "with evaluations; median over seeds; a busy machine is slower", _format_pace
     ),
 )
 """Columns of the page only: the terminal is too narrow for them."""
@@ -96,8 +90,5 @@ MORE_COLUMNS = (
 
 def build_metric_column(metric: str) -> Column:
     """Return the column of the metric requested with `--metric`."""
-    return Column(
-        shorten_name(metric).replace("_", " "),
-        lambda group: format_quartiles(quartiles(group.collect_values(metric)), format_number),
-        f"{metric}: median and quartiles over seeds",
-    )
+    title, hint = shorten_name(metric).replace("_", " "), f"{metric}: median and quartiles over seeds"
+    return _quartiles(title, metric, hint, format_number)

@@ -1,61 +1,74 @@
-"""Sentences about the outcome of each group."""
+"""Sentences about the outcome of each setting."""
 
-from collections import Counter
+import pandas as pd
 
-from forethought.report.groups import Group, Sweep, collect_values
-from forethought.report.seeds import quartiles
-from forethought.report.wording import format_count, format_range, format_share
-
-
-def describe_group(group: Group) -> str:
-    """Return a sentence: `0 of 2 solved; teacher-forced later tokens 99.9 %, …: the Clever Hans shortcut`."""
-    if not group.finished:
-        return f"none of {len(group.runs)} runs finished" if len(group.runs) > 1 else "the run did not finish"
-    return f"{_describe_solved(group)}; {_describe_accuracy(group)}"
+from forethought.report.columns import range_over_seeds
+from forethought.report.settings import Row
+from forethought.report.summary import VERDICT_COUNTS, summarise_runs
+from forethought.report.sweep import Sweep
+from forethought.report.wording import format_count, format_share, is_number
 
 
-def _describe_accuracy(group: Group) -> str:
-    chance = "chance unknown" if group.chance is None else f"chance {format_share(group.chance)} %"
-    if not group.unsolved:
-        return f"accuracy {format_range(group.collect_values('test/accuracy'))} % ({chance})"
+def describe_settings(sweep: Sweep) -> dict[str, str]:
+    """Return a sentence for each setting, by its label.
+
+    Example: `0 of 2 solved; teacher-forced later tokens 99.9 %, …: the Clever Hans shortcut`.
+    """
+    unsolved = summarise_runs(sweep.finished[sweep.finished["verdict"] != "solved"], ["setting"])
+    rest = unsolved.set_index("setting").to_dict("index")
+    rows = sweep.summary.to_dict("records")
+    return {row["setting"]: _describe(row, rest.get(row["setting"])) for row in rows}
+
+
+def _describe(row: Row, unsolved: Row | None) -> str:
+    if not row["finished"]:
+        return f"none of {row['runs']} runs finished" if row["runs"] > 1 else "the run did not finish"
+    return f"{_describe_solved(row)}; {_describe_accuracy(row, unsolved)}"
+
+
+def _describe_accuracy(row: Row, unsolved: Row | None) -> str:
+    level = row.get("test/chance_min")
+    chance = f"chance {format_share(level)} %" if is_number(level) else "chance unknown"
+    if unsolved is None:
+        return f"accuracy {range_over_seeds(row, 'test/accuracy')} % ({chance})"
     accuracy, decision, forced = (
-        format_range(collect_values(group.unsolved, f"test/{metric}"))
+        range_over_seeds(unsolved, f"test/{metric}")
         for metric in ("accuracy", "decision_accuracy", "forced_local_accuracy")
     )
-    subject = "unsolved seeds: " if group.solved else ""
-    verdicts = Counter(run.verdict or "no verdict" for run in group.unsolved)
+    subject = "unsolved seeds: " if row["solved"] else ""
+    verdicts = {name.replace("_", " "): unsolved[name] for name in VERDICT_COUNTS if unsolved[name]}
     if verdicts.keys() == {"shortcut"}:
-        level = group.decision_chance
-        decision_chance = "" if level is None else f" (chance {format_share(level)} %)"
+        level = row.get("test/decision_chance_min", level)
+        decision_chance = f" (chance {format_share(level)} %)" if is_number(level) else ""
         return (
             f"{subject}teacher-forced later tokens {forced} %, decision {decision} %{decision_chance}: "
             "the Clever Hans shortcut"
         )
     if verdicts.keys() == {"undertrained"}:
         return f"{subject}accuracy {accuracy} %, decision {decision} % ({chance}): undertrained"
-    kinds = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
+    kinds = ", ".join(f"{count} {name}" for name, count in verdicts.items())
     return f"{subject}{kinds}; accuracy {accuracy} %, decision {decision} % ({chance})"
 
 
-def describe_hue_levels(sweep: Sweep) -> list[tuple[Group, str]]:
-    """Return a sentence for each value of the parameter that colours the plots, over all other settings."""
+def describe_hue_levels(sweep: Sweep) -> list[tuple[Row, str]]:
+    """Return a row and a sentence for each value of the parameter that colours the plots."""
+    settings = sweep.summary[sweep.summary["finished"] > 0]
     descriptions = []
-    for level in sweep.merge_groups(sweep.axes.hue):
-        groups = [
-            group
-            for group in sweep.groups
-            if group.finished and level.varying.items() <= group.varying.items()
-        ]
-        by_every_seed = sum(not group.unsolved for group in groups)
-        by_no_seed = sum(not group.solved for group in groups)
-        settings = f"{by_every_seed} of {len(groups)} settings solved by every seed, {by_no_seed} by no seed"
-        descriptions.append((level, f"{_describe_solved(level)}; {settings}"))
+    for row in sweep.summarise_by(sweep.axes.hue).to_dict("records"):
+        own = settings
+        if hue := sweep.axes.hue:
+            own = settings[settings[hue].isna() if pd.isna(row[hue]) else settings[hue] == row[hue]]
+        every, none = (own["solved"] == own["finished"]).sum(), (own["solved"] == 0).sum()
+        sentence = _describe_solved(row)
+        if len(own) > 1:
+            share = f"{every} of {len(own)} settings" if every else "no setting"
+            sentence += f"; {share} solved by every seed" + f", {none} by no seed" * bool(none)
+        descriptions.append((row, sentence))
     return descriptions
 
 
-def _describe_solved(group: Group) -> str:
-    summary = quartiles(collect_values(group.solved, "steps_to_solve"))
-    if summary is None:
-        return f"{group.solved_ratio} solved"
-    note = " (median)" if len(group.solved) > 1 else ""
-    return f"{group.solved_ratio} solved, after {format_count(summary.median)} steps{note}"
+def _describe_solved(row: Row) -> str:
+    text = f"{row['solved']} of {row['finished']} solved"
+    if not is_number(steps := row["steps_to_solve_median"]):
+        return text
+    return f"{text}, after {format_count(steps)} steps{' (median)' if row['solved'] > 1 else ''}"

@@ -1,7 +1,7 @@
 """Short names of parameters and metrics."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from forethought.errors import InputError
@@ -36,6 +36,7 @@ def shorten_name(name: str) -> str:
     return re.split(r"[./]", name)[-1]
 
 
-def natural_sort_key(name: str) -> list[tuple[int, str]]:
-    """Sort `token_accuracy_10` after `token_accuracy_9`."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
+def shorten_names(names: Sequence[str]) -> list[str]:
+    """Return the last part of each name, or the full name if several have the same last part."""
+    short = [shorten_name(name) for name in names]
+    return [part if short.count(part) == 1 else name for part, name in zip(short, names, strict=True)]

@@ -1,23 +1,48 @@
 """Self-contained HTML page of a report."""
 
+import os
+import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from forethought.report.columns import COLUMNS, MORE_COLUMNS, Column, build_metric_column
-from forethought.report.findings import describe_group, describe_hue_levels
-from forethought.report.groups import Group, Sweep
+from forethought.report.findings import describe_hue_levels, describe_settings
 from forethought.report.myopia import describe_myopia_gaps
-from forethought.report.pairs import compare_objectives, explain_comparisons, tabulate_comparisons
-from forethought.report.varying import collect_settings
-from forethought.report.wording import format_count, format_share, format_value
+from forethought.report.names import shorten_names
+from forethought.report.pairs import PAIR_CAPTION, PAIR_TITLES, compare_levels, tabulate_comparisons
+from forethought.report.settings import Row, list_setting_columns
+from forethought.report.summary import VERDICT_COUNTS
+from forethought.report.sweep import Sweep
+from forethought.report.wording import count_noun, format_count, format_range
 from forethought.results import Example
+from forethought.results.frame import format_value
+from forethought.sweeps import duration
 
 _MOST_FINDINGS = 12  # Above it, an overview comes first and the list is folded.
-_EXAMPLES_PER_GROUP = 3
-_RUN_COLUMNS = ("cell", "verdict", "accuracy", "steps", "steps to solve", "minutes", "parameters")
+_MOST_TEXTS = 5  # of one kind in the provenance
+_EXAMPLES_PER_SETTING = 3
+_RUN_COLUMNS = (
+    Column("verdict", "", lambda run: run["status"] if pd.isna(run["verdict"]) else run["verdict"]),
+    Column("accuracy", "", lambda run: format_range([run.get("test/accuracy", float("nan"))])),
+    Column("steps", "", lambda run: format_count(run["steps"])),
+    Column("steps to solve", "", lambda run: format_count(run["steps_to_solve"])),
+    Column("time", "", lambda run: duration(run["wall_seconds"])),
+    Column("parameters", "", lambda run: format_count(run["parameters"])),
+)
+
+
+def _allow_breaks(name: str) -> Markup:
+    """Let a line end after `_`, `/`, `=` and the dots of a name, and nowhere else in a word."""
+    return Markup(re.sub(r"([_/=]+|\.(?=[a-z_]))", r"\1<wbr>", str(escape(name))))
+
 
 _environment = Environment(
     loader=PackageLoader("forethought.report", ""),
@@ -26,6 +51,7 @@ _environment = Environment(
     lstrip_blocks=True,
     undefined=StrictUndefined,
 )
+_environment.filters["breaks"] = _allow_breaks
 
 
 class Picture(NamedTuple):
@@ -38,47 +64,55 @@ class Picture(NamedTuple):
         return b64encode(self.png).decode()
 
 
-class _Finding(NamedTuple):
-    css_class: str
-    label: str
-    sentence: str
+def render_page(
+    sweep: Sweep, folder: Path, pictures: Sequence[Picture] = (), omitted: Sequence[tuple[str, str]] = ()
+) -> str:
+    """Return the HTML, with the first picture at the top.
 
+    Args:
+        folder: that of the page, for its links to the runs.
+        omitted: titles of the plots that say nothing, each with the reason.
+    """
 
-def render_page(sweep: Sweep, pictures: Sequence[Picture]) -> str:
-    """Return the HTML, with the first picture at the top."""
-    gaps = describe_myopia_gaps(sweep)
-    findings = [
-        _build_finding(group, "; ".join(filter(None, (describe_group(group), gaps.get(group.label)))))
-        for group in sweep.groups
-    ]
-    many = len(findings) > _MOST_FINDINGS
-    columns = _list_columns(sweep)
+    def link(run: Row) -> str:
+        """Return the address of a run; empty without a folder."""
+        return "" if pd.isna(run["folder"]) else quote(os.path.relpath(run["folder"], folder)) + "/"
+
+    keys = sweep.keys or ["setting"]
+    rows, runs = sweep.summary.to_dict("records"), sweep.runs.to_dict("records")
+    levels = sweep.summary[keys].map(format_value, na_action="ignore").fillna("–")
+    findings = _list_findings(sweep)
     return _environment.get_template("page.html").render(
-        title=sweep.name,
+        sweep=sweep,
+        link=link,
         counts=_count_runs(sweep),
         chips=_list_chips(sweep),
         findings=findings,
-        overview=[_build_finding(*entry) for entry in describe_hue_levels(sweep)] if many else [],
-        comparison=_build_comparison(sweep),
-        columns=[(column.title, column.hint) for column in columns],
-        groups=[(group.label, *(column.format(group) for column in columns)) for group in sweep.groups],
+        overview=_list_overview(sweep) if len(findings) > _MOST_FINDINGS else [],
+        parameters=list(zip(shorten_names(keys), keys, strict=True)),
+        columns=_list_columns(sweep, rows),
+        rows=list(zip(rows, levels.to_numpy(), strict=True)),
+        runs_of={name: list(group) for name, group in groupby(runs, key=lambda run: run["setting"])},
+        pair_titles=[(title, "") for title in PAIR_TITLES],
+        pairs=tabulate_comparisons(compare_levels(sweep)),
+        pair_caption=PAIR_CAPTION,
         pictures=pictures,
+        omitted=omitted,
         examples=_list_examples(sweep),
-        unfinished=sweep.unfinished,
-        run_columns=[(title, "") for title in _RUN_COLUMNS],
-        runs=_list_runs(sweep),
+        unfinished=sweep.unfinished.fillna({"reason": "no reason recorded"}).to_dict("records"),
+        run_columns=list(_RUN_COLUMNS),
+        runs=runs,
         fixed=_list_fixed_settings(sweep),
-        provenance=_list_provenance(sweep),
+        provenance=_list_provenance(sweep.runs),
     )
 
 
 def _count_runs(sweep: Sweep) -> str:
-    finished = [run for run in sweep.runs if run.status == "finished"]
-    solved = sum(run.verdict == "solved" for run in finished)
-    parts = [_count(len(sweep.runs), "run"), f"{solved:,} of {len(finished):,} solved the task"]
-    if len(sweep.groups) > 1:
-        parts.insert(0, _count(len(sweep.groups), "setting"))
-    if sweep.unfinished:
+    solved, finished = (sweep.finished["verdict"] == "solved").sum(), len(sweep.finished)
+    parts = [count_noun(len(sweep.runs), "run"), f"{solved:,} of {finished:,} solved the task"]
+    if len(sweep.summary) > 1:
+        parts.insert(0, count_noun(len(sweep.summary), "setting"))
+    if len(sweep.unfinished):
         parts.append(f"{len(sweep.unfinished)} did not finish")
     return " · ".join(parts)
 
@@ -87,89 +121,72 @@ def _list_chips(sweep: Sweep) -> list[tuple[str, str]]:
     """Return the choices that all runs share, such as `path_star 2x5`, the swept keys and the filter."""
     chips = []
     for group in ("task", "model", "objective"):
-        names = set()
-        for run in sweep.runs:
-            config = run.config.get(group)
-            label = config.get("label") if isinstance(config, Mapping) else None
-            names.add(" ".join(map(str, filter(None, (run.choices.get(group), label)))))
-        if len(names := names - {""}) == 1:
-            chips.append((group, names.pop()))
+        names = sweep.runs.reindex(columns=[group, f"{group}.label"]).drop_duplicates()
+        shared = [names[name].iloc[0] for name in names if names[name].nunique() == 1]
+        if names[group].nunique() == 1:
+            chips.append((group, " ".join(shared)))
     chips += [("swept", key) for key in sweep.keys]
     if sweep.where is not None:
         chips.append(("where", sweep.where))
     return chips
 
 
-def _build_finding(group: Group, sentence: str) -> _Finding:
-    verdicts = list(group.verdicts)
-    css_class = "none" if not verdicts else verdicts[0].replace(" ", "-") if len(verdicts) == 1 else "partial"
-    return _Finding(css_class, group.label, sentence.replace(" %", "\u00a0%"))
+def _list_findings(sweep: Sweep) -> list[tuple[str, str, str]]:
+    sentences, gaps = describe_settings(sweep), describe_myopia_gaps(sweep)
+    return [
+        _build_finding(row, "; ".join(filter(None, (sentences[row["setting"]], gaps.get(row["setting"])))))
+        for row in sweep.summary.to_dict("records")
+    ]
 
 
-def _list_columns(sweep: Sweep) -> list[Column]:
+def _list_overview(sweep: Sweep) -> list[tuple[str, str, str]]:
+    return [_build_finding(row, sentence) for row, sentence in describe_hue_levels(sweep)]
+
+
+def _build_finding(row: Row, sentence: str) -> tuple[str, str, str]:
+    """Return the CSS class, the label and the sentence."""
+    verdicts = [name for name in VERDICT_COUNTS if row[name]]
+    css_class = verdicts[0] if len(verdicts) == 1 else "partial" if verdicts else "none"
+    return css_class, row["setting"], sentence.replace(" %", "\u00a0%")
+
+
+def _list_columns(sweep: Sweep, rows: Sequence[Row]) -> list[Column]:
     requested = [build_metric_column(sweep.axes.metric)] if sweep.axes.metric else []
-    filled = [c for c in MORE_COLUMNS if any(c.format(group) != "–" for group in sweep.groups)]
+    filled = [column for column in MORE_COLUMNS if any(column.format(row) != "–" for row in rows)]
     return [*COLUMNS, *requested, *filled]
-
-
-def _build_comparison(sweep: Sweep) -> dict[str, Any] | None:
-    comparisons = compare_objectives(sweep)
-    if not comparisons:
-        return None
-    titles, rows = tabulate_comparisons(comparisons)
-    return {
-        "header": [(title, "") for title in titles],
-        "rows": rows,
-        "note": explain_comparisons(comparisons),
-    }
 
 
 def _list_examples(sweep: Sweep) -> list[tuple[str, list[Example]]]:
     """Return sample answers to show as text: those of tasks without a drawing, wrong answers first."""
     blocks = []
-    for group in sweep.groups:
-        examples = [example for run in group.finished for example in run.examples if example.drawing is None]
+    for setting, lists in sweep.finished.groupby("setting", observed=True)["examples"]:
+        examples = [example for entries in lists for example in entries if example.drawing is None]
         examples.sort(key=lambda example: example.outcome == "right")
         if examples:
-            blocks.append((group.label, examples[:_EXAMPLES_PER_GROUP]))
+            blocks.append((str(setting), examples[:_EXAMPLES_PER_SETTING]))
     return blocks
-
-
-def _list_runs(sweep: Sweep) -> list[tuple[str, ...]]:
-    return [
-        (
-            run.cell,
-            run.verdict or run.status,
-            format_share(run.metrics["test/accuracy"]) if "test/accuracy" in run.metrics else "–",
-            format_count(run.steps),
-            format_count(run.steps_to_solve),
-            f"{run.wall_seconds / 60:.1f}",
-            format_count(run.parameters),
-        )
-        for group in sweep.groups
-        for run in group.runs
-    ]
 
 
 def _list_fixed_settings(sweep: Sweep) -> list[tuple[str, str]]:
     """Return the settings that every run has with the same value."""
-    settings = [
-        {key: format_value(entry) for key, entry in collect_settings(run).items()} for run in sweep.runs
-    ]
-    return sorted(set.intersection(*(set(entries.items()) for entries in settings)))
+    texts = sweep.runs[sorted(list_setting_columns(sweep.runs))].map(format_value)
+    return [(key, texts[key].iloc[0]) for key in texts if texts[key].nunique() == 1]
 
 
-def _list_provenance(sweep: Sweep) -> list[tuple[str, str]]:
-    runs = sweep.runs
-    versions = dict.fromkeys(f"{name} {v}" for run in runs for name, v in sorted(run.versions.items()))
-    hours = sum(run.wall_seconds for run in runs) / 3600
+def _list_provenance(runs: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """Return the different values of each fact about the origin of the runs."""
+    dirty = runs["dirty"].map({True: " with uncommitted changes"}).fillna("")
+    facts = {name: runs[name] for name in ("command", "host", "cpu", "device", "versions")}
+    texts = {
+        "date": sorted({date[:10] for date in runs["date"].dropna()}),
+        "time": [f"{duration(runs['wall_seconds'].sum())} in {count_noun(len(runs), 'run')}"],
+        "training rows": [format_count(runs["samples_seen"].sum())],
+        "commit": list((runs["commit"].str.slice(0, 12) + dirty).dropna().drop_duplicates()),
+        **{name: list(column.dropna().drop_duplicates()) for name, column in facts.items()},
+    }
+    more = {name: [f"and {len(entries) - _MOST_TEXTS} more"] for name, entries in texts.items()}
     return [
-        ("versions", ", ".join(versions)),
-        ("device", ", ".join(dict.fromkeys(run.device for run in runs))),
-        ("time", f"{hours:.1f} hours in {_count(len(runs), 'run')}"),
-        ("training rows", format_count(sum(run.samples_seen for run in runs))),
+        (name, entries[:_MOST_TEXTS] + more[name] * (len(entries) > _MOST_TEXTS))
+        for name, entries in texts.items()
+        if entries
     ]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

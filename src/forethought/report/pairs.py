@@ -1,84 +1,76 @@
-"""Paired comparison of two objectives over the same seeds."""
+"""Paired comparison of the levels of each swept parameter over the same seeds."""
 
-from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
-from forethought.report.groups import Sweep
+import pandas as pd
+
+from forethought.report.names import shorten_name
 from forethought.report.seeds import holm, mcnemar
-from forethought.report.varying import format_label
+from forethought.report.settings import format_label, list_choice_columns, list_conditions
+from forethought.report.sweep import Sweep
 from forethought.report.wording import format_p_value
+from forethought.results.frame import format_value
 
-_BASELINE = "next_token"
-_OUTCOMES = ((True, True), (True, False), (False, True), (False, False))  # in the order of `Comparison`
+_COUNTS = {
+    "both": (True, True),
+    "only_level": (True, False),
+    "only_baseline": (False, True),
+    "neither": (False, False),
+}
+"""Columns of counts of pairs, by whether the level and whether the baseline solved the task."""
+_COLUMNS = ("parameter", "level", "baseline", "pairs", *_COUNTS, "p", "p_holm")
+_MOST_LEVELS = 24  # A parameter with more values is a measurement, not a choice.
 
-_Pair = tuple[tuple[tuple[str, str], ...], int]
-"""All settings but the objective, and the seed."""
-
-
-class Comparison(NamedTuple):
-    """Counts of pairs of finished runs that differ only in the objective, by solved side."""
-
-    objective: str
-    baseline: str
-    both: int
-    only_objective: int
-    only_baseline: int
-    neither: int
-
-    @property
-    def pairs(self) -> int:
-        return self.both + self.only_objective + self.only_baseline + self.neither
-
-    @property
-    def p(self) -> float:
-        """p of the exact McNemar test. Pairs count as independent."""
-        return mcnemar(self.only_objective, self.only_baseline)
+PAIR_TITLES = ("pairs", "both", "1st only", "2nd only", "neither", "p", "p, Holm")
+PAIR_CAPTION = (
+    "First / second: pairs of finished runs that share the seed and all other settings. An objective "
+    "is compared together with its own options. p: exact two-sided McNemar test on the pairs in which only "
+    "one of the two runs solved the task. Pairs count as independent. p < 0.05 requires at least six such "
+    "pairs, all in favour of the same side. Holm: p adjusted for all comparisons of the same parameter."
+)
 
 
-def compare_objectives(sweep: Sweep) -> list[Comparison]:
-    """Compare each objective with `next_token`; without `next_token`, the second of two with the first.
+def compare_levels(sweep: Sweep) -> pd.DataFrame:
+    """Compare each level of each swept parameter with the parameter's first level.
 
-    If an option of an objective is swept, each of its values counts as an objective. Empty without a
-    baseline or without a common pair.
+    The first level is `next_token`, `false` or the smallest number. For the objective, each value of a swept
+    option of an objective counts as a level. Comparisons without a common pair are omitted.
     """
-    keys = [key for key in sweep.keys if key.split(".")[0] == "objective"]
-    solved: dict[str, dict[_Pair, bool]] = {}
-    for group in sweep.groups:
-        for run in group.finished:
-            outcomes = solved.setdefault(format_label(run, keys), {})
-            outcomes[group.conditions, run.seed] = run.verdict == "solved"
-    baseline = _BASELINE if _BASELINE in solved else min(solved, default="") if len(solved) == 2 else None
-    if baseline is None or len(solved) < 2:
-        return []
-    comparisons = []
-    for objective in (name for name in solved if name != baseline):
-        pairs = solved[objective].keys() & solved[baseline].keys()
-        counts = Counter((solved[objective][pair], solved[baseline][pair]) for pair in pairs)
-        if pairs:
-            comparisons.append(Comparison(objective, baseline, *(counts[pair] for pair in _OUTCOMES)))
-    return comparisons
+    rows = [row for key in sweep.keys for row in _compare(sweep, key)]
+    return pd.DataFrame(rows, columns=[*_COLUMNS])
 
 
-def tabulate_comparisons(comparisons: Sequence[Comparison]) -> tuple[list[str], list[list[str]]]:
-    """Return titles and rows as text. Several comparisons also get p adjusted by Holm's method."""
-    several = len(comparisons) > 1
-    baseline = comparisons[0].baseline
-    titles = ["", "pairs", "both", "objective only", f"{baseline} only", "neither", "p"]
+def _compare(sweep: Sweep, key: str) -> Iterator[list[Any]]:
+    """Yield a row for each level of a parameter that shares pairs with the first level."""
+    runs = sweep.finished
+    names, levels = runs[key].map(format_value), [*map(format_value, sweep.levels(key)), "null"]
+    if key == "objective":
+        own, choices = [name for name in sweep.keys if name.split(".")[0] == key], list_choice_columns(runs)
+        names = runs[own].apply(lambda values: format_label(values, own, choices), axis=1)
+        levels = list(names.drop_duplicates())
+    shared = [*list_conditions(runs, sweep.keys, key), "seed"]
+    table = runs[shared].map(format_value).assign(level=names, solved=runs["verdict"] == "solved")
+    table = table.drop_duplicates([*shared, "level"])
+    baseline = table[table["level"] == levels[0]].drop(columns="level") if levels else table
+    comparisons: list[list[Any]] = []
+    for level in levels[1:] if len(levels) <= _MOST_LEVELS else ():
+        pairs = table[table["level"] == level].merge(baseline, on=shared, suffixes=("", "_baseline"))
+        outcomes = pairs.groupby(["solved", "solved_baseline"]).size()
+        counts = {name: int(outcomes.get(outcome, 0)) for name, outcome in _COUNTS.items()}
+        if len(pairs):
+            p = mcnemar(counts["only_level"], counts["only_baseline"])
+            comparisons.append([key, level, levels[0], len(pairs), *counts.values(), p])
+    for row, adjusted in zip(comparisons, holm([row[-1] for row in comparisons]), strict=True):
+        yield [*row, adjusted]
+
+
+def tabulate_comparisons(comparisons: pd.DataFrame) -> list[list[str]]:
+    """Return a row of text for each comparison: its name, and a column for each of `PAIR_TITLES`."""
     rows = []
-    for comparison, adjusted in zip(comparisons, holm([entry.p for entry in comparisons]), strict=True):
-        objective, _, *counts = comparison
-        ps = [comparison.p, adjusted][: 1 + several]
-        rows.append([objective, *map(str, (comparison.pairs, *counts)), *map(format_p_value, ps)])
-    return titles + ["p, Holm"] * several, rows
-
-
-def explain_comparisons(comparisons: Sequence[Comparison]) -> str:
-    """Return the caption of the table."""
-    caption = (
-        f"Each objective against {comparisons[0].baseline}, in pairs of finished runs that share the seed "
-        "and all other settings. p: exact two-sided McNemar test on the pairs in which exactly one of the "
-        "two runs solved the task. Pairs count as independent. p < 0.05 requires at least six such pairs, "
-        "all in favour of the same objective."
-    )
-    return caption + " Holm: p adjusted for all comparisons of the table." * (len(comparisons) > 1)
+    for _, row in comparisons.iterrows():
+        key = "" if row["parameter"] == "objective" else f"{shorten_name(row['parameter'])}: "
+        counts = [str(row[name]) for name in ("pairs", *_COUNTS)]
+        ps = [format_p_value(row[name]) for name in ("p", "p_holm")]
+        rows.append([f"{key}{row['level']} / {row['baseline']}", *counts, *ps])
+    return rows

@@ -1,9 +1,7 @@
-"""Statistics over seeds: solve rates with their interval, quartiles and tests instead of bare means."""
+"""Statistics over seeds: solve rates with their interval, and tests instead of bare means."""
 
 from collections.abc import Sequence
 from math import comb, sqrt
-from statistics import quantiles
-from typing import NamedTuple
 
 _Z = 1.959964  # two-sided 95 %
 
@@ -19,21 +17,6 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     centre = (rate + _Z**2 / (2 * n)) / shrink
     margin = _Z * sqrt(rate * (1 - rate) / n + _Z**2 / (4 * n**2)) / shrink
     return max(0.0, centre - margin), min(1.0, centre + margin)
-
-
-class Quartiles(NamedTuple):
-    """Quartiles of a sample, interpolated linearly between its order statistics (as NumPy and pandas do)."""
-
-    low: float
-    median: float
-    high: float
-
-
-def quartiles(numbers: Sequence[float]) -> Quartiles | None:
-    """Return the quartiles of a sample. None if the sample is empty."""
-    if len(numbers) < 2:
-        return Quartiles(*[float(numbers[0])] * 3) if numbers else None
-    return Quartiles(*quantiles(numbers, method="inclusive"))
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

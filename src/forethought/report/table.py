@@ -10,66 +10,66 @@ from rich.table import Table
 from rich.text import Text
 
 from forethought.report.columns import COLUMNS, build_metric_column
-from forethought.report.groups import Sweep
 from forethought.report.myopia import describe_myopia_gaps
-from forethought.report.pairs import Comparison, compare_objectives, explain_comparisons, tabulate_comparisons
+from forethought.report.pairs import PAIR_CAPTION, PAIR_TITLES, compare_levels, tabulate_comparisons
+from forethought.report.sweep import Sweep
+from forethought.report.wording import wrap_name
 
 _FULL_WIDTH = 100  # also the width if the output is not a terminal
-_MOST_GROUPS = 40
+_MOST_SETTINGS = 40
+_MOST_COMPARISONS = 16
+_NARROWEST_NAME = 13
 _WIDE_COLUMNS = ("decision", "forced")  # omitted below the full width; the page has them
 
 
 def print_table(sweep: Sweep, console: Console | None = None) -> None:
-    """Print a row for each group, the comparisons, the myopia gaps and the unfinished runs.
+    """Print a row for each setting, the comparisons, the myopia gaps and the unfinished runs.
 
-    Above 40 groups, groups with the same colour in the plots share a row.
+    Above 40 settings, settings with the same colour in the plots share a row.
     """
     console = console or Console(width=None if sys.stdout.isatty() else _FULL_WIDTH)
-    console.print(_build_group_table(sweep, console.width))
-    comparisons = compare_objectives(sweep)
-    if comparisons:
-        console.print(_build_comparison_table(comparisons))
+    console.print(_build_summary_table(sweep, console.width))
+    if rows := tabulate_comparisons(compare_levels(sweep)):
+        more = f"\n{len(rows)} comparisons: pairs.csv has a row for each" * (len(rows) > _MOST_COMPARISONS)
+        texts = [[Text(text) for text in row] for row in rows[:_MOST_COMPARISONS]]
+        console.print(_build_table(PAIR_TITLES, texts, PAIR_CAPTION + more, console.width))
     for label, gap in describe_myopia_gaps(sweep).items():
         console.print(f"{escape(label)}: {gap}", highlight=False)
-    for run in sweep.unfinished:
-        reason = escape(run.reason or "no reason recorded")
+    for run in sweep.unfinished.itertuples():
+        reason = escape(run.reason if isinstance(run.reason, str) else "no reason recorded")
         console.print(f"[red]{run.status}[/] {escape(run.cell)}: {reason}", highlight=False)
 
 
-def _build_group_table(sweep: Sweep, width: int) -> Table:
+def _build_summary_table(sweep: Sweep, width: int) -> Table:
     caption = "chance, accuracy, decision, forced and the interval in per cent; over seeds min–max"
-    groups = sweep.groups
-    if len(groups) > _MOST_GROUPS:
-        caption += f";\n{len(groups)} settings: report/groups.csv has a row for each"
-        groups = sweep.merge_groups(sweep.axes.hue)
-    table = _build_table(caption)
-    columns = tuple(c for c in COLUMNS if width >= _FULL_WIDTH or c.title not in _WIDE_COLUMNS)
+    summary = sweep.summary
+    if len(summary) > _MOST_SETTINGS:
+        caption += f";\n{len(summary)} settings: groups.csv has a row for each"
+        summary = sweep.summarise_by(sweep.axes.hue)
+    columns = [c for c in COLUMNS if width >= _FULL_WIDTH or c.title not in _WIDE_COLUMNS]
     if sweep.axes.metric is not None:  # The verdicts and a metric do not both fit.
-        columns = (*columns[:-1], build_metric_column(sweep.axes.metric))
-    for column in columns[:-1]:
-        table.add_column(column.title, justify="right", no_wrap=True)
-    table.add_column(columns[-1].title, min_width=14)
-    for group in groups:
-        style = "green" if group.solved and not group.unsolved else ""
-        texts = (column.format(group).replace(", ", "\n").replace(" (", "\n(") for column in columns)
+        columns[-1] = build_metric_column(sweep.axes.metric)
+    rows = []
+    for row in summary.to_dict("records"):
+        style = "green" if 0 < row["solved"] == row["finished"] else ""
+        texts = (column.format(row).replace(", ", "\n").replace(" (", "\n(") for column in columns)
         # Text instead of a string: brackets in a value are not markup.
-        table.add_row(Text(group.label), *map(Text, texts), style=style)
-    return table
+        rows.append([Text(text, style) for text in (row["setting"], *texts)])
+    return _build_table([column.title for column in columns], rows, caption, width)
 
 
-def _build_comparison_table(comparisons: Sequence[Comparison]) -> Table:
-    table = _build_table(explain_comparisons(comparisons))
-    titles, rows = tabulate_comparisons(comparisons)
-    for title in titles[1:]:
-        table.add_column(title, justify="right")
-    for name, *texts in rows:
-        table.add_row(Text(name), *texts)
-    return table
-
-
-def _build_table(caption: str) -> Table:
-    """Return a table with a first column for names."""
+def _build_table(titles: Sequence[str], rows: Sequence[Sequence[Text]], caption: str, width: int) -> Table:
+    """Return a table whose first column holds names, wrapped where no word is broken."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, caption_justify="left")
     table.caption = caption
-    table.add_column("", overflow="fold", min_width=13)
+    for number, title in enumerate(["", *titles]):
+        table.add_column(title, justify="right" if number else "left", no_wrap=True)
+    columns = zip(titles, *(row[1:] for row in rows), strict=True)
+    lengths = [max(len(line) for text in map(str, column) for line in text.split("\n")) for column in columns]
+    free = (
+        width - sum(lengths) - 2 * len(lengths) - 2
+    )  # Rich puts two spaces between columns, one at each edge.
+    for name, *texts in rows:
+        wrapped = "\n".join(wrap_name(name.plain, max(free, _NARROWEST_NAME)))
+        table.add_row(Text(wrapped, name.style), *texts)
     return table

@@ -1,31 +1,38 @@
 """Filter of the runs of a report: `--where 'objective=next_token and degree>2'`."""
 
-import operator
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
 
 from forethought.errors import InputError
-from forethought.report.csv_files import build_record
-from forethought.report.groups import Sweep
 from forethought.report.names import resolve_name
-from forethought.report.wording import format_value, is_number, truncate
-from forethought.results import Results
+from forethought.report.wording import is_number, truncate
+from forethought.results.frame import OBJECTS, format_value
 
-_Condition = Callable[[dict[str, Any]], bool]
-
-_ORDER = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
-_SIGNS = ("<=", ">=", "!=", "==", "=", "<", ">", "(", ")", ",")
+_ORDER = ("<=", ">=", "<", ">")
+_SIGNS = (*_ORDER, "!=", "==", "=", "(", ")", ",")
 _TOKEN = re.compile(
     rf"""\s*(?:(?P<sign>{"|".join(map(re.escape, _SIGNS))})|"(?P<double>[^"]*)"|'(?P<single>[^']*)'"""
     r"""|(?P<word>[^\s()=!<>,"']+))"""
 )
-_KEYWORDS = ("and", "or", "not", "in")
+_GRAMMAR: dict[str, dict[str, str]] = {
+    "column": {"not": "column", "(": "column", "word": "operator"},
+    "operator": {**dict.fromkeys((*_ORDER, "!=", "==", "="), "value"), "not": "in", "in": "list"},
+    "value": {"word": "joint"},
+    "in": {"in": "list"},
+    "list": {"(": "item"},
+    "item": {"word": "comma"},
+    "comma": {",": "item", ")": "joint"},
+    "joint": {"and": "column", "or": "column", ")": "joint"},
+}
+"""For each expected part of a filter, the accepted tokens and the part that follows each of them."""
 _EXPECTED = "COLUMN = VALUE (or !=, <, <=, >, >=, in (VALUE, …)), joined by and, or, not and parentheses"
 _MOST_VALUES = 8  # in an error message
 
 
-def select_runs(sweep: Sweep, where: str) -> list[Results]:
+def select_runs(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     """Return the runs that match a filter over the columns of `cells.csv`.
 
     A missing value equals only `null`, and is neither above nor below a number.
@@ -33,143 +40,92 @@ def select_runs(sweep: Sweep, where: str) -> list[Results]:
     Raises:
         InputError: the filter is invalid, a column is unknown, or no run matches.
     """
-    records = [(run, build_record(run, group.label)) for group in sweep.groups for run in group.runs]
-    names = dict.fromkeys(name for _, record in records for name in record)
-    columns = {name: [record.get(name) for _, record in records] for name in names}
-    parser = _Parser(where, columns)
+    query = _Query(frame)
+    expression = query.translate(where)
     try:
-        matches = parser.parse()
-        selected = [run for run, record in records if matches(record)]
-    except RecursionError:
-        raise InputError(f"--where: nesting too deep; expected {_EXPECTED}") from None
-    if not selected:
-        values = "; ".join(f"{name} is {_list_values(columns[name])}" for name in dict.fromkeys(parser.named))
-        raise InputError(f"--where={where!r}: matches none of {len(records)} runs; {values}")
-    return selected
+        matches = query.operands.query(expression, engine="python", local_dict=query.values).index
+    except (MemoryError, RecursionError, SyntaxError):  # of Python's parser
+        raise _build_error(where, "nesting too deep") from None
+    if matches.empty:
+        values = "; ".join(f"{name} is {_list_values(frame[name])}" for name in query.names)
+        raise InputError(f"--where={where!r}: matches none of {len(frame)} runs; {values}")
+    return frame.loc[matches]
 
 
-class _Token(NamedTuple):
-    text: str
-    start: int
-    quoted: bool
-    """A quoted token is a name or a value, also if its text is a sign or a keyword."""
+class _Query:
+    """Translation of a filter for `DataFrame.query`.
 
-
-class _Parser:
-    """Recursive-descent parser.
-
-    Grammar: or = and {`or` and}; and = term {`and` term}; term = `not` term | (or) | comparison.
+    The expression holds names of columns in backticks and names of Python values (`@v0`). The text of the
+    user never enters it, so no code in a filter is evaluated.
     """
 
-    def __init__(self, text: str, columns: dict[str, list[Any]]) -> None:
-        self.text, self.columns = text, columns
-        self.named: list[str] = []
-        self.tokens: list[_Token] = []
-        self.next = at = 0
-        while text[at:].strip():
-            match = _TOKEN.match(text, at)
-            if match is None:
-                self.fail(at)
-            kind = match.lastgroup or ""
-            self.tokens.append(_Token(match[kind], match.start(kind), kind in ("single", "double")))
-            at = match.end()
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame, self.operands = frame, pd.DataFrame(index=frame.index)
+        self.columns = [name for name in frame if name not in OBJECTS and "`" not in name]
+        self.names: dict[str, None] = {}
+        self.values: dict[str, Any] = {}
 
-    def parse(self) -> _Condition:
-        condition = self.parse_or()
-        if self.next < len(self.tokens):
-            self.fail()
-        return condition
+    def translate(self, where: str) -> str:
+        expression: list[str] = []
+        comparison: list[tuple[str, str]] = []
+        part, depth = "column", 0
+        for kind, text, start in _split_tokens(where):
+            if kind not in _GRAMMAR[part] or (part == "joint" and kind == ")" and not depth):
+                raise _build_error(where, f"syntax error at {truncate(where[start:].strip(), 40)!r}")
+            if part == "joint" or (part == "column" and kind != "word"):
+                depth += (kind == "(") - (kind == ")")
+                expression.append(kind)
+            else:
+                comparison.append((kind, self.resolve(text) if part == "column" else text))
+            part = _GRAMMAR[part][kind]
+            if part == "joint" and comparison:
+                expression.append(self.translate_comparison(comparison))
+                comparison = []
+        if part != "joint" or depth:
+            raise _build_error(where, "incomplete")
+        return " ".join(expression)
 
-    def parse_or(self) -> _Condition:
-        parts = [self.parse_and()]
-        while self.accept("or"):
-            parts.append(self.parse_and())
-        return lambda row: any(part(row) for part in parts)
-
-    def parse_and(self) -> _Condition:
-        parts = [self.parse_term()]
-        while self.accept("and"):
-            parts.append(self.parse_term())
-        return lambda row: all(part(row) for part in parts)
-
-    def parse_term(self) -> _Condition:
-        if self.accept("not"):
-            part = self.parse_term()
-            return lambda row: not part(row)
-        if self.accept("("):
-            part = self.parse_or()
-            self.expect(")")
-            return part
-        return self.parse_comparison()
-
-    def parse_comparison(self) -> _Condition:
-        word = self.take_word()
+    def resolve(self, word: str) -> str:
         name = resolve_name(word, self.columns, f"--where: {word}", "column")
-        self.named.append(name)
-        for sign, compare in _ORDER.items():
-            if self.accept(sign):
-                return self.parse_order(name, sign, compare)
-        if self.accept("=") or self.accept("=="):
-            return self.match_any(name, [self.take_word()])
-        if self.accept("!="):
-            equal = self.match_any(name, [self.take_word()])
-            return lambda row: not equal(row)
-        negated = self.accept("not")
-        self.expect("in")
-        self.expect("(")
-        words = [self.take_word()]
-        while self.accept(","):
-            words.append(self.take_word())
-        self.expect(")")
-        matches = self.match_any(name, words)
-        return (lambda row: not matches(row)) if negated else matches
+        self.names[name] = None
+        return name
 
-    def match_any(self, name: str, words: list[str]) -> _Condition:
-        return lambda row: any(_is_equal(row.get(name), word) for word in words)
-
-    def parse_order(self, name: str, sign: str, compare: Callable[[float, float], bool]) -> _Condition:
-        word, entries = self.take_word(), self.columns[name]
-        limit = _parse_number(word)
-        if limit is None or not any(map(is_number, entries)):
+    def translate_comparison(self, tokens: list[tuple[str, str]]) -> str:
+        name, *words = [text for kind, text in tokens if kind == "word"]
+        operator = " ".join(kind for kind, _ in tokens if kind not in ("word", "(", ")", ","))
+        entries, value = self.frame[name].astype(object), f"v{len(self.values)}"
+        limits = [number for number in map(_parse_number, words) if number is not None]
+        if operator not in _ORDER:
+            # Compare as numbers if both are numbers (`1e-3` is 0.001), else as text without case.
+            self.operands[name] = entries.map(lambda x: x if is_number(x) else format_value(x).lower())
+            self.values[value] = [*map(str.lower, words), *limits]
+            return f"(`{name}` {'not in' if operator in ('!=', 'not in') else 'in'} @{value})"
+        numbers = entries.where(entries.map(is_number)).astype(float)
+        if not limits or numbers.isna().all():
             raise InputError(
-                f"--where: {name}{sign}{word}: requires numbers on both sides; "
+                f"--where: {name}{operator}{words[0]}: requires numbers on both sides; "
                 f"{name} is {_list_values(entries)}"
             )
-        return lambda row: is_number(row.get(name)) and compare(row[name], limit)
-
-    def accept(self, text: str) -> bool:
-        """Consume the next token if it is this sign or keyword."""
-        token = self.tokens[self.next] if self.next < len(self.tokens) else None
-        accepted = token is not None and not token.quoted and token.text.lower() == text
-        self.next += accepted
-        return accepted
-
-    def expect(self, text: str) -> None:
-        if not self.accept(text):
-            self.fail()
-
-    def take_word(self) -> str:
-        token = self.tokens[self.next] if self.next < len(self.tokens) else None
-        if token is None or (not token.quoted and token.text.lower() in (*_SIGNS, *_KEYWORDS)):
-            self.fail()
-        self.next += 1
-        return token.text
-
-    def fail(self, at: int | None = None) -> NoReturn:
-        """Raise a syntax error at a character of the filter, by default at the next token."""
-        if at is None:
-            at = self.tokens[self.next].start if self.next < len(self.tokens) else len(self.text)
-        rest = self.text[at:].strip()
-        problem = f"syntax error at {truncate(rest, 40)!r}" if rest else "incomplete"
-        raise InputError(f"--where={self.text!r}: {problem}; expected {_EXPECTED}")
+        self.operands[f"{name} number"], self.values[value] = numbers, limits[0]
+        return f"(`{name} number` {operator} @{value})"
 
 
-def _is_equal(entry: Any, word: str) -> bool:
-    """Compare as numbers if both are numbers (`1e-3` is 0.001), else as text without case."""
-    number = _parse_number(word)
-    if number is not None and is_number(entry):
-        return bool(entry == number)
-    return format_value(entry).lower() == word.lower()
+def _split_tokens(where: str) -> Iterator[tuple[str, str, int]]:
+    """Yield the kind of each token (a sign, a keyword or `word`), its text and its start."""
+    at = 0
+    while where[at:].strip():
+        match = _TOKEN.match(where, at)
+        if match is None:
+            raise _build_error(where, f"syntax error at {truncate(where[at:].strip(), 40)!r}")
+        group = match.lastgroup or ""
+        text, at = match[group], match.end()
+        # A quoted token is a name or a value, also if its text is a keyword.
+        reserved = group == "sign" or (group == "word" and text.lower() in ("and", "or", "not", "in"))
+        yield text.lower() if reserved else "word", text, match.start()
+
+
+def _build_error(where: str, problem: str) -> InputError:
+    return InputError(f"--where={where!r}: {problem}; expected {_EXPECTED}")
 
 
 def _parse_number(word: str) -> float | None:
@@ -179,13 +135,11 @@ def _parse_number(word: str) -> float | None:
         return None
 
 
-def _list_values(entries: Sequence[Any]) -> str:
+def _list_values(entries: pd.Series) -> str:
     """List the values, `2, 3, 5`, or their range if most of many values are numbers."""
-    values = {format_value(entry): entry for entry in entries}
-    numbers = [entry for entry in values.values() if is_number(entry)]
-    if len(values) > _MOST_VALUES and len(numbers) > len(values) / 2:
-        return f"{format_value(min(numbers))} to {format_value(max(numbers))}"
-    words = [format_value(number) for number in sorted(numbers)]
-    words += sorted(values.keys() - map(format_value, numbers))
-    omission = ", …" * (len(words) > _MOST_VALUES)
-    return ", ".join(truncate(word, 40) for word in words[:_MOST_VALUES]) + omission
+    numbers = sorted(x for x in entries.drop_duplicates() if is_number(x))
+    words = sorted({*entries.map(format_value)} - {*map(format_value, numbers)})
+    if len(numbers) > max(_MOST_VALUES - len(words), len(words)):
+        return f"{format_value(numbers[0])} to {format_value(numbers[-1])}"
+    words = [*map(format_value, numbers), *words]
+    return ", ".join(truncate(w, 40) for w in words[:_MOST_VALUES]) + ", …" * (len(words) > _MOST_VALUES)

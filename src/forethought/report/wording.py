@@ -1,25 +1,16 @@
-"""Text forms of values, shared by the tables, the plots and the sentences."""
+"""Text forms of numbers, shared by the tables, the plots and the sentences."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Real
+from typing import Any, TypeGuard
 
-from forethought.report.seeds import Quartiles, wilson
-
-
-def is_number(entry: Any) -> bool:
-    """Return True for int and float, False for bool."""
-    return isinstance(entry, int | float) and not isinstance(entry, bool)
+from forethought.report.seeds import wilson
 
 
-def format_value(entry: Any) -> str:
-    """Format a config value as on the command line."""
-    if isinstance(entry, bool):
-        return str(entry).lower()
-    if entry is None:
-        return "null"
-    if isinstance(entry, list | tuple):
-        return f"[{','.join(map(format_value, entry))}]"
-    return str(entry)
+def is_number(entry: Any) -> TypeGuard[float]:
+    """Return True for numbers except bool and NaN."""
+    return isinstance(entry, Real) and not isinstance(entry, bool) and bool(entry == entry)
 
 
 def format_share(share: float) -> str:
@@ -28,11 +19,12 @@ def format_share(share: float) -> str:
     return f"{percent:.0f}" if 1 <= percent < 99 else f"{percent:.1f}".removesuffix(".0")
 
 
-def format_range(shares: Sequence[float]) -> str:
-    """Format the smallest and the largest share in per cent: `50–70`."""
-    if not shares:
+def format_range(shares: Iterable[float]) -> str:
+    """Format the smallest and the largest share in per cent: `50–70`. Missing shares are ignored."""
+    known = [share for share in shares if is_number(share)]
+    if not known:
         return "–"
-    low, high = format_share(min(shares)), format_share(max(shares))
+    low, high = format_share(min(known)), format_share(max(known))
     return low if low == high else f"{low}–{high}"
 
 
@@ -43,8 +35,8 @@ def format_odds(chance: float) -> str:
     return f"1/{inverse}" if exact else f"{format_share(chance)} %"
 
 
-def format_count(count: int | float | None) -> str:
-    return "–" if count is None else f"{count:,.0f}"
+def format_count(count: float) -> str:
+    return f"{count:,.0f}" if is_number(count) else "–"
 
 
 def format_number(number: float) -> str:
@@ -52,11 +44,11 @@ def format_number(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
-def format_quartiles(summary: Quartiles | None, format: Callable[[float], str]) -> str:
+def format_quartiles(quartiles: Sequence[float], format: Callable[[float], str]) -> str:
     """Format median and quartiles, `1,750 (1,500–2,250)`, or one number if the quartiles are equal."""
-    if summary is None:
+    if not all(map(is_number, quartiles)):
         return "–"
-    low, middle, high = map(format, summary)
+    low, middle, high = map(format, quartiles)
     return middle if low == high else f"{middle} ({low}–{high})"
 
 
@@ -74,3 +66,21 @@ def format_interval(successes: int, n: int) -> str:
 
 def truncate(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def count_noun(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def wrap_name(name: str, width: int) -> list[str]:
+    """Wrap a label at spaces, and only words longer than `width` also after `_`, `.`, `/` and `=`."""
+    lines = [""]
+    for word in name.split():
+        parts = [word] if len(word) <= width else re.findall(r"[^_./=]+[_./=]*|[_./=]+", word)
+        for number, part in enumerate(parts):
+            space = " " if lines[-1] and not number else ""
+            if lines[-1] and len(lines[-1] + space + part) > width:
+                lines.append(part)
+            else:
+                lines[-1] += space + part
+    return lines

@@ -2,23 +2,39 @@
 
 from forethought.results.curves import read_curves, write_curves
 from forethought.results.schema import RESULTS_FILE, Example, Results, Stretch, Verdict
-from forethought.results.store import collect, read_json, read_results, write_atomically
+from forethought.results.store import (
+    GRID_FILE,
+    Grid,
+    collect,
+    list_strangers,
+    read_grid,
+    read_json,
+    read_results,
+    write_atomically,
+)
 from forethought.results.stretches import STRETCHES_FILE, add_stretch, read_stretches, seconds_left
+from forethought.results.wandb_folder import WANDB_ID_FILE, wandb_folder
 
 __all__ = [
+    "GRID_FILE",
     "RESULTS_FILE",
     "STRETCHES_FILE",
+    "WANDB_ID_FILE",
     "Example",
+    "Grid",
     "Results",
     "Stretch",
     "Verdict",
     "add_stretch",
     "collect",
+    "list_strangers",
     "read_curves",
+    "read_grid",
     "read_json",
     "read_results",
     "read_stretches",
     "seconds_left",
+    "wandb_folder",
     "write_atomically",
     "write_curves",
 ]

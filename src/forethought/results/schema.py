@@ -60,6 +60,10 @@ class Results(BaseModel):
     sources: dict[str, str] = Field(
         default_factory=dict, description="hash of each source file behind a `_target_`, by module"
     )
+    optimizer: str | None = Field(
+        None,
+        description="class of the optimizer that trained; an objective may choose another than the config",
+    )
     parameters: int | None = Field(None, description="trainable parameters")
     wall_seconds: float = Field(description="of training, interruptions not counted")
     steps: int = Field(0, description="optimiser steps taken")
@@ -74,7 +78,7 @@ class Results(BaseModel):
         description="answer positions (from 1) that are deciding in every test row",
     )
     metrics: dict[str, float] = Field(
-        default_factory=dict, description="flat, names as in docs/METRICS.md; absent where meaningless"
+        default_factory=dict, description="flat, names as in docs/REPORT.md; absent where meaningless"
     )
     grad_flow: list[list[float]] | None = Field(
         None,

@@ -62,13 +62,73 @@ def read_results(folder: Path) -> Results | None:
         ) from None
 
 
-def collect(sweep: Path) -> list[Results]:
-    """Load the results of every run in the folder of a sweep or of a run, ordered by cell.
+GRID_FILE = "grid.json"
+
+Grid = dict[str, list[str]]
+"""Command-line words (flags first, then overrides) by name of cell."""
+
+
+def read_grid(sweep: Path) -> Grid:
+    """Load the grid of a sweep.
 
     Raises:
-        InputError: the folder is missing, or a results file in it is corrupt.
+        InputError: not the folder of a sweep.
     """
-    if not sweep.is_dir():
-        raise InputError(f"{sweep}: no such folder; expected the folder of a sweep or of a run")
-    folders = [sweep, *sorted(path for path in sweep.iterdir() if path.is_dir())]
-    return [results for folder in folders if (results := read_results(folder)) is not None]
+    path = sweep / GRID_FILE
+    if not path.exists():
+        reason = f"has no {GRID_FILE}" if sweep.is_dir() else "no such folder"
+        raise InputError(f"{sweep}: {reason}; pass the folder of a sweep")
+    grid = read_json(path)
+    if not isinstance(grid, dict) or not all(isinstance(words, list) for words in grid.values()):
+        raise InputError(f"{path}: corrupt, not a grid of cells; expected a file written by forethought")
+    return {name: [str(word) for word in words] for name, words in grid.items()}
+
+
+def collect(folder: Path) -> dict[Path, Results]:
+    """Load the results of every run of a sweep, or of a single run, by folder, ordered by cell.
+
+    A sweep consists of the cells in its grid.json. In a folder without a grid, a run counts once, however
+    often it was copied.
+
+    Raises:
+        InputError: the folder is missing, a results file in it is corrupt, or a cell holds another run.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected the folder of a sweep or of a run")
+    if (folder / GRID_FILE).exists():
+        cells = [folder / name for name in sorted(read_grid(folder))]
+        runs = {path: results for path in cells if (results := read_results(path)) is not None}
+        for path, results in runs.items():
+            if results.cell != path.name:
+                raise InputError(f"{path}: holds the run {results.cell}; delete or move this copy")
+    elif (single := read_results(folder)) is not None:
+        runs = {folder: single}
+    else:
+        runs = _without_copies({path: read_results(path) for path in _folders_with_results(folder)})
+    return runs
+
+
+def list_strangers(folder: Path) -> list[str]:
+    """Return a line for each folder with results that `collect` does not count."""
+    paths = _folders_with_results(folder)
+    if (folder / GRID_FILE).exists():
+        grid = read_grid(folder)
+        return [f"{path}: not in {GRID_FILE}; not counted" for path in paths if path.name not in grid]
+    if (folder / RESULTS_FILE).exists():
+        return [f"{path}: lies in a run; not counted" for path in paths]
+    runs = {path: read_results(path) for path in paths}
+    originals = _without_copies(runs)
+    return [f"{path}: a copy of a run beside it; not counted" for path in paths if path not in originals]
+
+
+def _folders_with_results(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob(f"*/{RESULTS_FILE}"))
+
+
+def _without_copies(runs: dict[Path, Results | None]) -> dict[Path, Results]:
+    """Return each run once. A run in the folder of its own name is the original of its copies."""
+    known = {path: results for path, results in runs.items() if results is not None}
+    originals: dict[str, Path] = {}
+    for path in sorted(known, key=lambda path: known[path].cell != path.name):
+        originals.setdefault(known[path].cell, path)
+    return {path: results for path, results in known.items() if originals[results.cell] == path}

@@ -1,7 +1,8 @@
 """Sweep bookkeeping: cells and their identity, the grid, locks, signals, states and time left."""
 
+from forethought.results import GRID_FILE, Grid, read_grid
 from forethought.sweeps.cell import CELL_FILE, Cell, read_cell
-from forethought.sweeps.grid import GRID_FILE, Grid, add_to_grid, read_grid
+from forethought.sweeps.grid import add_to_grid, read_planned_cells
 from forethought.sweeps.identity import NOT_IDENTITY, cell_name, fingerprint
 from forethought.sweeps.lock import Locked, is_locked, lock
 from forethought.sweeps.signals import (
@@ -48,6 +49,7 @@ __all__ = [
     "raise_on_signal",
     "read_cell",
     "read_grid",
+    "read_planned_cells",
     "summarise",
     "sweep_seconds_left",
     "sweep_status",

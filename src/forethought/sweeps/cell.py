@@ -39,6 +39,10 @@ class Cell:
     def to_json(self) -> str:
         return json.dumps(asdict(self) | {"folder": str(self.folder)}, indent=1) + "\n"
 
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Cell:
+        return cls(**fields | {"folder": Path(fields["folder"])})
+
 
 def read_cell(folder: Path) -> Cell | None:
     """Load the cell of the run in a folder. None if no run has begun there.
@@ -50,7 +54,6 @@ def read_cell(folder: Path) -> Cell | None:
     if not path.is_file():
         return None
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        return Cell(**fields | {"folder": Path(fields["folder"])})
+        return Cell.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, KeyError, OSError):
         raise InputError(f"{path}: corrupt; delete it and run the command of this run again") from None

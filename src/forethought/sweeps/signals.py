@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""SIGTERM is sent by `kill`, systemd and Slurm; submitit and `sbatch --signal` choose one of the others."""
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
+"""SIGTERM is sent by `kill`, systemd and Slurm; submitit and `sbatch --signal` choose one of SIGUSR1 and
+SIGUSR2. SIGHUP is sent when the terminal goes away; under `nohup` it stays ignored."""
 
 _pending: list[signal.Signals] = []  # one process, one set of signals
 
@@ -30,13 +31,18 @@ def pending_signal() -> signal.Signals | None:
 def install_deferring_handlers() -> None:
     """Set the handlers of `defer_signals` again, after a library has replaced them."""
     if threading.current_thread() is threading.main_thread():
-        for sign in SIGNALS:
+        for sign in _heeded():
             signal.signal(sign, _defer)
+
+
+def _heeded() -> list[signal.Signals]:
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # by nohup
+    return [sign for sign in SIGNALS if not (sign is signal.SIGHUP and ignored)]
 
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Defer SIGTERM, SIGUSR1 and SIGUSR2 until the block exits, then re-raise the first one received.
+    """Defer `SIGNALS` until the block exits, then re-raise the first one received.
 
     So a run stops at a place of its choosing. Then it dies of the signal, or the handler of its queue
     requeues it. A nested block leaves its signals to the outer one.
@@ -62,7 +68,7 @@ def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[No
     if threading.current_thread() is not threading.main_thread():  # the only one that may set handlers
         yield
         return
-    earlier = {sign: signal.signal(sign, handler) for sign in SIGNALS}
+    earlier = {sign: signal.signal(sign, handler) for sign in _heeded()}
     try:
         yield
     finally:

@@ -1,14 +1,21 @@
 """The state of every cell of a sweep, read from disk. The only place for states and time left."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from forethought.results import read_curves, read_results, read_stretches, seconds_left
+from forethought.results import (
+    GRID_FILE,
+    read_curves,
+    read_grid,
+    read_results,
+    read_stretches,
+    seconds_left,
+)
 from forethought.sweeps.cell import CELL_FILE
-from forethought.sweeps.grid import GRID_FILE, read_grid
 from forethought.sweeps.lock import is_locked
 
 State = Literal["running", "failed", "interrupted", "waiting", "finished"]
@@ -81,7 +88,9 @@ def _running(folder: Path) -> CellStatus:
     step, stretches = last_step(folder), read_stretches(folder)
     if not step or not stretches:
         return CellStatus(folder.name, "running", "no evaluation yet")
-    left = seconds_left(stretches[-1], step, at=(folder / "metrics.csv").stat().st_mtime)
+    # The clock of a file server may be ahead.
+    at = min(time.time(), (folder / "metrics.csv").stat().st_mtime)
+    left = seconds_left(stretches[-1], step, at)
     detail = f"step {step} of {stretches[-1].last_step}"
     if left is not None:
         detail += f", {duration(left)} left"

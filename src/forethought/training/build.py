@@ -187,15 +187,23 @@ def _build_callbacks(config: Config) -> list[pl.Callback]:
 
 
 def check(config: Config, cell: Cell | None = None, checkpoint: Path | None = None) -> None:
-    """Find every mistake that can be known before training. Allocates no model, writes nothing.
+    """Find every mistake that can be known before training. Writes nothing.
+
+    It allocates no model, unless a constructor looks at values: then it builds the run as training does.
 
     Args:
         checkpoint: of another run, from which this run continues.
 
     Raises:
         InputError: the first mistake.
+        Exception: of a class of the user's own, which fails in training, too.
     """
-    with torch.device("meta"):
+    try:
+        with torch.device("meta"):
+            run = build(config, cell)
+    except InputError:
+        raise
+    except Exception:
         run = build(config, cell)
     _check_data(json.dumps(config["task"]))
     if checkpoint is not None:

@@ -12,10 +12,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
+from forethought.errors import InputError
 from forethought.loggers import CurvesLogger
 from forethought.sweeps import Stopped, install_deferring_handlers, pending_signal
-from forethought.training.checkpoint import STATE_KEY, STATE_VERSION
+from forethought.training.checkpoint import STATE_KEY, STATE_VERSION, AtomicCheckpoints
 from forethought.training.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -37,30 +39,47 @@ class RunState(pl.Callback):
         self.solved = False
         """True if training ends because the run is solved."""
         self.seconds = 0.0
+        self.optimizer: str | None = None
+        """Class of the optimizer that the objective configured; None before training."""
         self._started = time.perf_counter()
+        self._steps = 0
+        self._told_of_no_loss = False
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         state = checkpoint[STATE_KEY]
         self.steps_to_solve, self.seconds = state["steps_to_solve"], state["seconds"]
         self.solved = self.settings.stop_when_solved and state["solved"]
+        self.optimizer = state.get("optimizer")
         self.curves.resume(checkpoint["global_step"])
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, objective: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and trainer.global_step:
             self.curves.write()
         checkpoint[STATE_KEY] = {
             "version": STATE_VERSION,
             "steps_to_solve": self.steps_to_solve,
             "solved": self.solved,
+            "optimizer": self.optimizer,
             "seconds": self.seconds + time.perf_counter() - self._started,  # of all stretches so far
         }
 
     def on_train_start(self, trainer: pl.Trainer, objective: pl.LightningModule) -> None:
         self._started = time.perf_counter()
         install_deferring_handlers()  # Lightning has just set its own
+        if len(trainer.optimizers) != 1:
+            raise InputError(
+                f"objective: configures {len(trainer.optimizers)} optimizers; not supported, as steps are "
+                "those of one; return one from configure_optimizers, with a parameter group for each"
+            )
+        kind = type(trainer.optimizers[0])
+        self.optimizer = f"{kind.__module__}.{kind.__qualname__}"
+        configured = getattr(getattr(objective, "make_optimizer", None), "kind", kind)
+        if not issubclass(kind, configured):
+            log.warning("objective: configures %s itself; the keys of optimizer do not apply", self.optimizer)
+        self._steps = trainer.global_step
 
     def on_train_end(self, trainer: pl.Trainer, objective: pl.LightningModule) -> None:
         self.seconds += time.perf_counter() - self._started
@@ -72,7 +91,9 @@ class RunState(pl.Callback):
         self.solved = self.settings.stop_when_solved and accuracy >= stopping_threshold(self.settings)
         log.info("%s", progress_line(trainer))
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, objective: pl.LightningModule, outputs: Any, *_: Any
+    ) -> None:
         step, settings = trainer.global_step, self.settings
         # Ranks must stop at one step. Asking each other waits for the devices, so they ask where the loss
         # is read anyway.
@@ -81,10 +102,21 @@ class RunState(pl.Callback):
         # After the last batch of an epoch comes its evaluation, with a checkpoint. Between two steps,
         # accumulated gradients would be lost.
         between_steps = batches.current.ready % trainer.accumulate_grad_batches != 0
+        if step - self._steps != (0 if between_steps else 1):
+            raise InputError(
+                f"objective: takes {step - self._steps} optimizer steps in a batch; not supported, as "
+                "max_steps and all curves count batches; take one"
+            )
+        self._steps = step
+        if not outputs and objective.automatic_optimization and not self._told_of_no_loss:
+            self._told_of_no_loss = True
+            log.warning("training_step returned no loss at step %d, which changes no weight", step)
         if batches.is_last_batch or between_steps or not asked:
             return
         sign = pending_signal()
         if trainer.strategy.reduce_boolean_decision(sign is not None, all=False):
+            # Lightning logs the metrics of a step after this hook.
+            trainer._logger_connector.update_train_step_metrics()
             trainer.save_checkpoint(self.folder / "checkpoints" / "last.ckpt")
             raise Stopped(sign or _ANY_SIGNAL)
 
@@ -93,6 +125,23 @@ class RunState(pl.Callback):
         sign = pending_signal()
         if trainer.strategy.reduce_boolean_decision(sign is not None, all=False):
             raise Stopped(sign or _ANY_SIGNAL)
+
+
+class CheckpointTrial(pl.Callback):
+    """Check before the first step that a checkpoint can be written and read.
+
+    Right before the step, as callbacks may set up their state in any earlier hook.
+    """
+
+    def __init__(self, checkpoints: AtomicCheckpoints) -> None:
+        self._checkpoints: AtomicCheckpoints | None = checkpoints
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        # Other strategies write checkpoints by themselves.
+        if self._checkpoints and isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+            with self._checkpoints.trial():
+                trainer.save_checkpoint("")
+        self._checkpoints = None
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import io
+import pickle
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import nn
@@ -20,18 +25,84 @@ STATE_KEY, STATE_VERSION = "forethought", 2
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoint IO that replaces a file only by a whole one.
+    """Checkpoint IO that replaces a file only by a whole one, which `read_checkpoint` can read.
 
     Lightning's own goes through the system's temporary folder, where a killed run leaves its file and a
     full disk is another disk than the run's.
+
+    Args:
+        weights: of the objective as it was built, and as it will be built to load a checkpoint.
     """
 
+    def __init__(self, weights: Weights) -> None:
+        super().__init__()
+        self._shapes = _shapes_of(weights)
+        self._is_trial = False
+
+    @contextmanager
+    def trial(self) -> Iterator[None]:
+        """Check checkpoints in the block and write none."""
+        self._is_trial = True
+        try:
+            yield
+        finally:
+            self._is_trial = False
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """
+        Raises:
+            InputError: the checkpoint holds more than plain data, or other weights than a new objective.
+        """
+        for name, built, now in _differences(self._shapes, _shapes_of(checkpoint["state_dict"])):
+            raise InputError(
+                f"objective: {name} has {now} in the checkpoint and {built} in a new objective; register it "
+                "in __init__, so that the checkpoint can be loaded"
+            )
+        _drop_objects_from_hyper_parameters(checkpoint)
         # Serialise to memory first: on a full disk, the error of torch.save does not mention the disk.
         buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(Path(path), buffer.getvalue())
+        try:
+            torch.save(checkpoint, buffer)
+            buffer.seek(0)
+            unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(buffer)
+            if self._is_trial and not unsafe:
+                buffer.seek(0)
+                torch.load(buffer, weights_only=True)
+        except (pickle.PickleError, AttributeError, TypeError) as error:  # of an object that is not pickled
+            unsafe = [" ".join(str(error).split())]
+        if unsafe:
+            what = _find_object(checkpoint, "checkpoint") or f"checkpoint: holds {', '.join(unsafe)}"
+            raise InputError(f"{what}, more than plain data; save numbers, texts, tensors, lists and dicts")
+        if not self._is_trial:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(Path(path), buffer.getvalue())
+
+
+_PLAIN = {type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device}
+
+
+def _find_object(value: Any, path: str) -> str | None:
+    """Return `path: holds a Class` for the first value that is not plain data, or None."""
+    if type(value) in (dict, OrderedDict, defaultdict, Counter):
+        parts = [*value.items(), *(("keys", key) for key in value)]
+    elif type(value) in (list, tuple, set):
+        parts = list(enumerate(value))
+    elif type(value) in _PLAIN or isinstance(value, torch.Tensor):
+        return None
+    else:
+        return f"{path}: holds a {type(value).__module__}.{type(value).__qualname__}"
+    objects = (_find_object(part, f"{path}.{name}") for name, part in parts)
+    return next(filter(None, objects), None)
+
+
+def _drop_objects_from_hyper_parameters(checkpoint: dict[str, Any]) -> None:
+    """Keep the plain ones: `self.save_hyperparameters()` in an objective also saves its model and task."""
+    for kind in (pl.LightningModule, pl.LightningDataModule):
+        checkpoint.pop(kind.CHECKPOINT_HYPER_PARAMS_TYPE, None)
+        given = checkpoint.get(kind.CHECKPOINT_HYPER_PARAMS_KEY)
+        if given is not None:
+            plain = {name: value for name, value in given.items() if _find_object(value, name) is None}
+            checkpoint[kind.CHECKPOINT_HYPER_PARAMS_KEY] = plain
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -110,17 +181,26 @@ def check_weights(module: nn.Module, saved: Weights, path: Path) -> None:
     Raises:
         InputError: they differ.
     """
-    weights = module.state_dict()
-    for name in [*weights, *(name for name in saved if name not in weights)]:
-        here, there = _shape(weights.get(name)), _shape(saved.get(name))
-        if here != there:
-            raise InputError(
-                f"{path}: {name} has {there}, in the configured model {here}; use a run of the same task "
-                "size and model"
-            )
+    for name, here, there in _differences(_shapes_of(module.state_dict()), _shapes_of(saved)):
+        raise InputError(
+            f"{path}: {name} has {there}, in the configured model {here}; use a run of the same task "
+            "size and model"
+        )
+
+
+def _differences(here: dict[str, str], there: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield the entries whose shapes differ between two `_shapes_of`, with both shapes."""
+    for name in dict.fromkeys([*here, *there]):
+        shapes = here.get(name, "no place"), there.get(name, "no place")
+        if shapes[0] != shapes[1]:
+            yield name, *shapes
+
+
+def _shapes_of(weights: Weights) -> dict[str, str]:
+    return {name: _shape(entry) for name, entry in weights.items()}
 
 
 def _shape(entry: Any) -> str:
     if isinstance(entry, torch.Tensor):
         return f"shape {tuple(entry.shape)}"
-    return "no place" if entry is None else "no shape"
+    return "no shape"

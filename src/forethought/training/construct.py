@@ -54,7 +54,7 @@ def construct(
     except ValidationError as error:
         raise explain_validation(error, prefix + group) from None
     except (TypeError, ValueError, ImportError, MisconfigurationException) as error:
-        if _is_ours(kind):
+        if _is_ours(kind) or without_values():
             raise
         said = " ".join(str(error).split())
         raise InputError(
@@ -104,6 +104,11 @@ def locate(config: Config, group: str, base: type | None = None, prefix: str = "
     if not (isinstance(kind, type) and issubclass(kind, base)):
         raise InputError(f"{word}: expected a class derived from {base.__module__}.{base.__qualname__}")
     return kind
+
+
+def without_values() -> bool:
+    """Tell whether tensors are made on the meta device, where an error may be due to their missing values."""
+    return torch.get_default_device().type == "meta"
 
 
 def _is_ours(kind: type) -> bool:

@@ -68,9 +68,8 @@ def _git(*words: str) -> str | None:
         return None
     try:
         command = ["git", "-C", str(source), *words]
-        return subprocess.run(
-            command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=10
-        ).stdout.strip()
+        done = subprocess.run(command, capture_output=True, check=True, timeout=10)
+        return done.stdout.decode(errors="replace").strip()
     except (OSError, subprocess.SubprocessError):
         return None
 

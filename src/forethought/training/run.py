@@ -15,10 +15,11 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
-from forethought.errors import InputError
+from forethought.errors import InputError, describe_error
 from forethought.results import (
     RESULTS_FILE,
     STRETCHES_FILE,
+    WANDB_ID_FILE,
     Results,
     add_stretch,
     read_results,
@@ -46,6 +47,9 @@ def run_cell(cell: Cell, own_process_group: bool = False, progress: str = "none"
         KeyboardInterrupt: after results.json says so. Also for `forethought.sweeps.SIGNALS`, which are
             deferred to the end of a training step.
     """
+    if not _is_distributed(cell):
+        # Under `srun`, SLURM_PROCID is the rank of another job's task: the run would write nothing.
+        rank_zero_only.rank, own_process_group = 0, True
     if rank_zero_only.rank:
         _join(cell, own_process_group)
     with lock(cell.folder), defer_signals():
@@ -69,15 +73,21 @@ def _run(cell: Cell, own_process_group: bool, progress: str) -> Results:
     except KeyboardInterrupt as stop:
         reason = str(stop) or "stopped by Ctrl-C"
         log.warning("interrupted: %s", reason)
-        _write(cell, _unfinished(cell, "interrupted", reason, started))
-        _publish(run, None)
+        results = _unfinished(cell, "interrupted", reason, started)
+        _write(cell, results)
+        _publish(run, results)
         raise
     except Exception as error:
         log.exception("failed")
-        results = _unfinished(cell, "failed", _reason(error), started)
+        results = _unfinished(cell, "failed", describe_error(error), started)
         _write_if_possible(cell, results)
-    _publish(run, results if results.status == "finished" else None)
+    _publish(run, results)
     return results
+
+
+def _is_distributed(cell: Cell) -> bool:
+    nodes = (cell.config.get("trainer") or {}).get("num_nodes") or 1
+    return bool(cell.config["hardware"]["devices"] * nodes > 1)
 
 
 def _train_and_test(cell: Cell, run: Run, own_process_group: bool, progress: str) -> Results:
@@ -128,10 +138,10 @@ def discard_run(cell: Cell) -> Cell:
     Raises:
         Locked: another process is running the cell.
     """
-    if cell.folder.exists() and not rank_zero_only.rank:
+    if cell.folder.exists() and not (_is_distributed(cell) and rank_zero_only.rank):
         with lock(cell.folder):
             shutil.rmtree(cell.folder / "checkpoints", ignore_errors=True)
-            for name in ("metrics.csv", STRETCHES_FILE, RESULTS_FILE, CELL_FILE):
+            for name in ("metrics.csv", STRETCHES_FILE, RESULTS_FILE, CELL_FILE, WANDB_ID_FILE):
                 (cell.folder / name).unlink(missing_ok=True)
     return replace(cell, config={**cell.config, "force": False})
 
@@ -176,7 +186,7 @@ def _log_file(path: Path) -> Iterator[None]:
             handler.close()
 
 
-def _publish(run: Run | None, results: Results | None) -> None:
+def _publish(run: Run | None, results: Results) -> None:
     """Let a logger of ours finish, after results.json is on disk. Nothing it does changes the run."""
     publish = getattr(run and run.logger, "publish", None)
     if publish is not None:
@@ -184,11 +194,6 @@ def _publish(run: Run | None, results: Results | None) -> None:
             publish(results)
         except Exception:
             log.exception("the logger failed at the end")
-
-
-def _reason(error: Exception) -> str:
-    kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-    return f"{kind}{error}".splitlines()[0]
 
 
 def record_failure(cell: Cell, reason: str) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
+import os
+import re
 import signal
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +19,20 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.trainer.states import TrainerStatus
 
+from forethought.errors import describe_error
 from forethought.evaluation import grad_flow, show_examples, verdict
 from forethought.hardware import Hardware
 from forethought.loggers import CurvesLogger
 from forethought.sweeps import Stopped, pending_signal
 from forethought.tasks import derive_seed
 from forethought.training.build import Run, load_initial_weights
-from forethought.training.callbacks import ProgressLines, RunState, TrainingBar, saving_and_stopping
+from forethought.training.callbacks import (
+    CheckpointTrial,
+    ProgressLines,
+    RunState,
+    TrainingBar,
+    saving_and_stopping,
+)
 from forethought.training.checkpoint import AtomicCheckpoints, check_weights, read_checkpoint
 
 log = logging.getLogger(__name__)
@@ -29,6 +40,7 @@ log = logging.getLogger(__name__)
 _EXAMPLES = 8
 _GRAD_FLOW_ROWS = 256
 _FEW_INSTANCES = 100
+_TRAINER_DEFAULTS = {name: p.default for name, p in inspect.signature(pl.Trainer).parameters.items()}
 
 
 class Session:
@@ -51,9 +63,15 @@ class Session:
         quieten_lightning()
         folder.mkdir(parents=True, exist_ok=True)
         self.run, self.settings = run, run.settings
+        if run.hardware.compile and (failure := _try_compiling(run.hardware.device)):
+            run.hardware = replace(run.hardware, compile=False)
+            rest = re.sub("^compiled [^,]*(, )?", "", run.hardware_reason)
+            reason = f"not compiled, as torch.compile fails here ({failure})"
+            run.hardware_reason = "; ".join(filter(None, [reason, rest]))
         self.checkpoint = folder / "checkpoints" / "last.ckpt"
         self.curves = CurvesLogger(folder)
         self.state = RunState(run.settings, self.curves, folder)
+        checkpoints = AtomicCheckpoints(run.objective.state_dict())
         self.first_step = 0
         if self.checkpoint.exists():
             saved = read_checkpoint(self.checkpoint)
@@ -65,25 +83,30 @@ class Session:
             weights = load_initial_weights(run.objective.model, run.settings.init_from)
             run.objective.model.load_state_dict(weights)
         shown: dict[str, list[Callback]] = {"bar": [TrainingBar()], "lines": [ProgressLines()], "none": []}
-        options = {**run.hardware.trainer_arguments(run.settings.precision), **run.trainer_options}
-        self.trainer = pl.Trainer(
-            **options,
-            max_steps=run.settings.max_steps,
-            log_every_n_steps=run.settings.log_every,
-            callbacks=[
+        options = {
+            **run.hardware.trainer_arguments(run.settings.precision),
+            **run.trainer_options,
+            "max_steps": run.settings.max_steps,
+            "log_every_n_steps": run.settings.log_every,
+            "callbacks": [
                 self.state,
                 _EachRank(run.hardware),
                 *run.callbacks,
                 *shown[progress],
+                CheckpointTrial(checkpoints),
                 *saving_and_stopping(run.settings, folder),
             ],
-            logger=[self.curves, *([] if run.logger is None else [run.logger])],
-            plugins=[AtomicCheckpoints(), *([LightningEnvironment()] if own_process_group else [])],
-            enable_progress_bar=progress == "bar",
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            default_root_dir=folder,
-        )
+            "logger": [self.curves, *([] if run.logger is None else [run.logger])],
+            "plugins": [checkpoints, *([LightningEnvironment()] if own_process_group else [])],
+            "enable_progress_bar": progress == "bar",
+            "enable_model_summary": False,
+            "num_sanity_val_steps": 0,
+            "default_root_dir": folder,
+        }
+        for name in sorted(name for name in os.environ if name.startswith("PL_TRAINER_")):
+            log.warning("%s=%s: ignored; use trainer.KEY=VALUE", name, os.environ[name])
+        # Every argument: Lightning takes one that is left out from its variable PL_TRAINER_….
+        self.trainer = pl.Trainer(**{**_TRAINER_DEFAULTS, **options})
 
     @property
     def trained(self) -> bool:
@@ -128,6 +151,7 @@ class Session:
         plain = {name.removeprefix("test/"): value for name, value in tested.items()}
         return {
             "device": run.hardware.describe(self.settings.precision),
+            "optimizer": self.state.optimizer,
             "parameters": sum(p.numel() for p in objective.parameters() if p.requires_grad),
             "wall_seconds": round(self.state.seconds, 3),
             "steps": steps,
@@ -164,6 +188,19 @@ class _EachRank(pl.Callback):
         self.hardware.limit_threads()  # here, as Lightning's DDP has just set a number of its own
         if stage == "fit":
             self.hardware.compile_model(objective.model)
+
+
+def _try_compiling(device: str) -> str | None:
+    """Return why `torch.compile` cannot work on this machine: no compiler, or no room for its files."""
+    try:
+        torch.compile(_sum_of_squares)(torch.ones(2, device=device, requires_grad=True)).backward()
+    except Exception as error:  # torch has many, depending on what is missing
+        return describe_error(error)
+    return None
+
+
+def _sum_of_squares(x: torch.Tensor) -> torch.Tensor:
+    return (x * x).sum()
 
 
 def quieten_lightning() -> None:

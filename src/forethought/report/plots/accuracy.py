@@ -1,12 +1,12 @@
-"""Accuracy against chance, with a mark for each run."""
+"""Accuracy against chance, with a mark for each run, where no parameter is an axis."""
 
-from typing import Any
-
+import pandas as pd
 from matplotlib.figure import Figure
 
-from forethought.report.groups import Sweep
-from forethought.report.plots.panels import create_rows, draw_row_legend, draw_track, merge_to_rows
+from forethought.report.plots.grouping import pool_settings
+from forethought.report.plots.layout import Key, create_rows
 from forethought.report.plots.style import INK, VERDICTS
+from forethought.report.sweep import Sweep
 
 TITLE = "Accuracy against chance"
 CAPTION = (
@@ -15,37 +15,38 @@ CAPTION = (
     "verdict."
 )
 
-_CHANCE = {"linestyle": "", "color": INK, "marker": "|", "markersize": 25, "markeredgewidth": 2}
-_DOT = {"linestyle": "", "markersize": 7.5, "markeredgecolor": "white", "markeredgewidth": 0.7}
 
-
-def draw(sweep: Sweep) -> Figure | None:
-    groups, merged = merge_to_rows(sweep)
-    groups = [group for group in groups if group.collect_values("test/accuracy")]
-    if not groups:
+def draw(sweep: Sweep) -> Figure | str | None:
+    if sweep.axes.x is not None:
         return None
-    height, size = (1.1, 5.0) if merged else (0.6, 7.5)
-    figure, axes, rows = create_rows(groups, "right answers" + merged, height=height, head=0.4)
-    for group, top in rows:
-        middle = top + 0.1 + height / 2
-        draw_track(axes, middle)
-        for chance in sorted(set(group.collect_values("test/chance"))):
-            axes.plot(chance, middle, zorder=2, **_CHANCE)
-        for rank, run in enumerate(group.finished):
-            if "test/accuracy" in run.metrics:
-                colour, marker = VERDICTS[run.verdict or "no verdict"]
-                # Jitter by the golden ratio: evenly spread and reproducible.
-                y = middle + ((rank * 0.618 + 0.5) % 1 - 0.5) * (height - 0.38)
-                x = run.metrics["test/accuracy"]
-                dot = _DOT | {"markersize": size}
-                axes.plot(x, y, marker=marker, color=colour, alpha=0.9, zorder=3, clip_on=False, **dot)
-    _draw_verdict_key(axes, {verdict for group, _ in rows for verdict in group.verdicts})
+    if "test/accuracy" not in sweep.finished or sweep.finished["test/accuracy"].isna().all():
+        return "no finished run has an accuracy"
+    if len(sweep.finished) < 2:
+        return "there are no two finished runs to compare"
+    runs = sweep.finished.dropna(subset="test/accuracy")
+    runs = runs.assign(verdict=runs["verdict"].fillna("no verdict"))
+    chance = {"marker": "|", "color": INK, "markersize": 9, "markeredgewidth": 2, "linestyle": ""}
+    dot = {"markersize": 6, "markeredgecolor": "white", "markeredgewidth": 0.6, "linestyle": ""}
+    key = Key(
+        [("chance", chance)]
+        + [
+            (verdict, {"color": colour, "marker": marker, **dot})
+            for verdict, (colour, marker) in VERDICTS.items()
+            if (runs["verdict"] == verdict).any()
+        ]
+    )
+    rows, _, note = pool_settings(sweep, runs)
+    figure, axes, middles = create_rows(
+        [row.title for row in rows], f"right answers{note}", [0.34] * len(rows), key
+    )
+    for row, middle in zip(rows, middles, strict=True):
+        for level in row.runs.get("test/chance", pd.Series(dtype=float)).dropna().unique():
+            axes.plot(level, middle, zorder=2, clip_on=False, **chance | {"markersize": 20})
+        for rank, (accuracy, verdict) in enumerate(
+            zip(row.runs["test/accuracy"], row.runs["verdict"], strict=True)
+        ):
+            colour, marker = VERDICTS[verdict]
+            # Jitter by the golden ratio: evenly spread and reproducible.
+            y = middle + ((rank * 0.618 + 0.5) % 1 - 0.5) * 0.24
+            axes.plot(accuracy, y, marker=marker, color=colour, alpha=0.9, zorder=3, clip_on=False, **dot)
     return figure
-
-
-def _draw_verdict_key(axes: Any, present: set[str]) -> None:
-    handles = [axes.plot([], [], label="chance", **_CHANCE | {"markersize": 12})[0]]
-    for verdict, (colour, marker) in VERDICTS.items():
-        if verdict in present:
-            handles += axes.plot([], [], marker=marker, color=colour, label=verdict, **_DOT)
-    draw_row_legend(axes, handles, x=-0.03, ncols=5, handletextpad=0, columnspacing=0.6)

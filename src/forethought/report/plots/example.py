@@ -1,24 +1,28 @@
-"""Drawings of test graphs with the answer of the model."""
+"""Drawings of a test graph: the answer of the baseline beside that of a repair."""
 
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from forethought.report.groups import Sweep, strip_prefix
+from forethought.report.objectives import BASELINE
 from forethought.report.plots.graph_layout import Point, layout_graph
-from forethought.report.plots.panels import draw_colour_key
-from forethought.report.plots.style import BLUE, GREEN, HALO, INK, MUTED, PALE, VERMILLION, WIDTH
-from forethought.report.wording import truncate
-from forethought.results import Example, Results
+from forethought.report.plots.grouping import strip_prefix
+from forethought.report.plots.layout import Key, create_panels
+from forethought.report.plots.style import BLUE, GREEN, HALO, INK, MUTED, PALE, VERMILLION
+from forethought.report.sweep import Sweep
+from forethought.results import Example
 
 TITLE = "Sample answers on the graph"
 CAPTION = (
-    "One test graph. The task is to walk from the start (left) to the goal, the end of one arm. The broad "
-    "band is the true path. The arrows are the answer of the model; a dashed arrow follows no edge."
+    "A test graph. The task is to walk from the start (left) to the goal, the end of one arm: next-token "
+    "prediction beside an objective that repairs it if the sweep has both, on the same graph if the runs "
+    "share one."
 )
 
 _MOST_COLUMNS, _MOST_ROWS = 16, 24  # Larger graphs are illegible.
+_BESIDE = 7  # With more columns, the drawings are above each other.
 
 
 class _Scene(NamedTuple):
@@ -27,56 +31,91 @@ class _Scene(NamedTuple):
     points: dict[str, Point]
 
     @property
-    def height(self) -> float:
-        rows = 1 + max(y for _, y in self.points.values())
-        rows += any(token not in self.points for token in self.example.answer)
-        return 0.4 + (0.46 if rows <= 6 else 0.34) * max(rows, 2)
+    def is_right(self) -> bool:
+        return self.example.outcome == "right"
+
+    @property
+    def columns(self) -> float:
+        return max(1 + max(x for x, _ in self.points.values()), len(self.example.answer))
+
+    @property
+    def rows(self) -> float:
+        below = any(token not in self.points for token in self.example.answer)
+        return max(2, 1 + max(y for _, y in self.points.values()) + below)
 
 
-def draw(sweep: Sweep) -> Figure | None:
-    scenes = _select_scenes(sweep)
+_KEY = Key(
+    [
+        ("true path", {"facecolor": GREEN, "alpha": 0.28}),
+        ("answer along an edge", {"color": BLUE, "linewidth": 2}),
+        ("answer without an edge", {"color": VERMILLION, "linewidth": 2, "linestyle": (0, (3, 2))}),
+    ]
+)
+
+
+def draw(sweep: Sweep) -> Figure | str | None:
+    scenes = _choose_scenes(sweep)
     if not scenes:
-        return None
-    head = 0.55
-    heights = [scene.height for scene in scenes]
-    total = head + sum(heights)
-    figure = Figure(figsize=(WIDTH, total))
-    draw_colour_key(figure, [("broad band: the true path", GREEN), ("arrows: the model's answer", BLUE)])
-    top = head
-    for scene, height in zip(scenes, heights, strict=True):
-        axes = figure.add_axes((0.02, 1 - (top + height) / total, 0.96, (height - 0.4) / total))
+        return "no finished run has a test row with a graph that is small enough to draw"
+    rows = max(scene.rows for scene in scenes)
+    figure, grid = create_panels(
+        [scene.label for scene in scenes],
+        "",
+        "",
+        height=(0.46 if rows <= 6 else 0.34) * rows,
+        key=_KEY,
+        columns=len(scenes) if all(scene.columns <= _BESIDE for scene in scenes) else 1,
+        notes=[scene.example.outcome.replace("_", " ") + " answer" * scene.is_right for scene in scenes],
+        left=0.2,
+        foot=0.0,
+    )
+    for scene, axes in zip(scenes, grid, strict=True):
         _draw(axes, scene)
-        top += height
+    columns = max(scene.columns for scene in scenes)
+    grid[0].set(xlim=(-0.45, columns - 0.55), ylim=(rows - 0.3, -0.6))
     return figure
 
 
-def _select_scenes(sweep: Sweep) -> list[_Scene]:
-    """Return a typical failure and a success: from a shortcut run and a solved run if there are any."""
-    wrong: list[tuple[bool, bool, int, _Scene]] = []
-    right: list[tuple[bool, int, _Scene]] = []
-    for group in sweep.groups:
-        for run in group.finished:
-            for example in run.examples:
-                scene = _build_scene(group.label, example)
-                if scene and example.outcome == "right":
-                    right.append((run.verdict != "solved", len(right), scene))
-                elif scene:
-                    typical = example.outcome == _most_common_error(run)
-                    wrong.append((run.verdict != "shortcut", not typical, len(wrong), scene))
-    return [*(entry[-1] for entry in sorted(wrong)[:1]), *(entry[-1] for entry in sorted(right)[:1])]
+def _choose_scenes(sweep: Sweep) -> list[_Scene]:
+    """Return a wrong answer, of the baseline if it has one, and a right one, of a repair if it has one.
 
-
-def _most_common_error(run: Results) -> str | None:
-    errors = strip_prefix(run.metrics, "test/error_")
-    return max(errors, key=errors.__getitem__, default=None)
-
-
-def _build_scene(label: str, example: Example) -> _Scene | None:
-    if not example.drawing or not example.truth:
-        return None
-    points = layout_graph(example.drawing["edges"], example.drawing["start"])
-    columns, rows = (1 + max(axis) for axis in zip(*points.values(), strict=True))
-    return _Scene(label, example, points) if columns <= _MOST_COLUMNS and rows <= _MOST_ROWS else None
+    Both are of the same test row if there is such a pair.
+    """
+    layouts: dict[str, dict[str, Point]] = {}
+    # Candidates by test row: the best to show of each row, with its rank.
+    wrong: dict[str, tuple[tuple[bool, bool, int], _Scene]] = {}
+    right: dict[str, tuple[tuple[bool, bool, int], _Scene]] = {}
+    errors = strip_prefix(sweep.finished, "test/error_")
+    typical = errors.fillna(-1).idxmax(axis=1) if len(errors.columns) else sweep.finished["setting"]
+    runs = sweep.finished[["setting", "objective", "verdict", "examples"]].assign(typical=typical)
+    for order, run in enumerate(runs.to_dict("records")):
+        is_baseline = run["objective"] == BASELINE
+        for example in run["examples"]:
+            if not example.drawing or not example.truth:
+                continue
+            if example.text not in layouts:
+                layouts[example.text] = layout_graph(example.drawing["edges"], example.drawing["start"])
+            scene = _Scene(run["setting"], example, layouts[example.text])
+            if scene.columns > _MOST_COLUMNS or scene.rows > _MOST_ROWS:
+                continue
+            if scene.is_right:
+                side, rank = right, (is_baseline, run["verdict"] != "solved", order)
+            else:
+                atypical = run["verdict"] != "shortcut" or example.outcome != run["typical"]
+                side, rank = wrong, (not is_baseline, atypical, order)
+            side[example.text] = min(side.get(example.text, (rank, scene)), (rank, scene), key=itemgetter(0))
+    # The two objectives matter more than the same row.
+    for side in (wrong, right):
+        first = min((rank[0] for rank, _ in side.values()), default=True)
+        for text in [text for text, (rank, _) in side.items() if rank[0] != first]:
+            del side[text]
+    if shared := wrong.keys() & right.keys():
+        # Of equally good pairs, the largest graph; ties are broken by name.
+        text = min(
+            shared, key=lambda text: (wrong[text][0][:2], right[text][0][:2], -len(layouts[text]), text)
+        )
+        return [wrong[text][1], right[text][1]]
+    return [min(side.values(), key=itemgetter(0))[1] for side in (wrong, right) if side]
 
 
 def _draw(axes: Any, scene: _Scene) -> None:
@@ -111,13 +150,6 @@ def _draw(axes: Any, scene: _Scene) -> None:
             )
     for node, point in [*points.items(), *(step for step in answer if step[0] not in points)]:
         _draw_node(axes, node, point, size, drawing, node in points)
-    right = example.outcome == "right"
-    outcome = "right" if right else f"wrong: {example.outcome.replace('_', ' ')}"
-    axes.set_title(
-        f"{truncate(scene.label, 38)} – {outcome}", color=GREEN if right else VERMILLION, fontsize=10.5
-    )
-    xs, ys = zip(*points.values(), *(point for _, point in answer), strict=True)
-    axes.set(xlim=(min(xs) - 0.45, max(xs) + 0.45), ylim=(max(ys) + 0.7, min(ys) - 0.6))
     axes.axis("off")
 
 

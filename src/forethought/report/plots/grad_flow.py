@@ -1,16 +1,18 @@
-"""Gradient flow from the loss of each answer token to all positions, as a map for each group."""
+"""Gradient flow from the loss of each answer token to all positions, as a map for each setting."""
 
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from matplotlib import colormaps
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from forethought.report.groups import Group, Sweep
-from forethought.report.plots.panels import describe_omission, take_evenly
-from forethought.report.plots.style import BAND, INK, MUTED, WIDTH
-from forethought.report.wording import truncate
+from forethought.report.objectives import BASELINE
+from forethought.report.plots.grouping import split_panels, take_evenly
+from forethought.report.plots.layout import create_panels, draw_colour_bar, format_percent
+from forethought.report.plots.style import BAND, INK
+from forethought.report.sweep import Sweep
 
 TITLE = "Gradient flow from each answer token"
 CAPTION = (
@@ -21,62 +23,61 @@ CAPTION = (
     "they are grey."
 )
 
-_MOST_MAPS = 12
-_LEAST = 1e-2  # share of the largest value in the row at which the colour scale ends
+_MOST_MAPS = 8
+_NORM = LogNorm(1e-2, 1, clip=True)  # of the largest value in the row
+_COLOURS = colormaps["Blues"]
 
 
-def draw(sweep: Sweep) -> Figure | None:
-    maps = [(group, flow) for group in sweep.groups if (flow := _median_flow(group)) is not None]
-    # Put the negative control (myopic) next to its counterpart: the difference is the result.
-    maps.sort(key=lambda pair: pair[0].objective not in ("next_token", "myopic"))
+def draw(sweep: Sweep) -> Figure | str | None:
+    runs = sweep.finished[sweep.finished["grad_flow"].notna()]
+    maps = [
+        (panel, flow) for panel in split_panels(sweep, runs) if (flow := _take_median(panel.runs)) is not None
+    ]
     if not maps:
         return None
-    shown = take_evenly(maps, _MOST_MAPS)
-    heights = [0.55 + 0.17 * len(flow) for _, flow in shown]
-    engine = ConstrainedLayoutEngine(hspace=0.08)
-    figure = Figure(figsize=(WIDTH, sum(heights) + 0.9), layout=engine)
-    panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for (group, flow), axes in zip(shown, panels, strict=True):
-        image = _draw_map(axes, group, flow)
-    scale = figure.colorbar(
-        image,
-        ax=list(panels),
-        location="bottom",
-        shrink=0.5,
-        aspect=40,
-        label="share of the largest value in the row",
+    # Put the negative control (myopic) next to its counterpart: the difference is the result.
+    maps.sort(key=lambda pair: pair[0].runs["objective"].iloc[0] not in (BASELINE, "myopic"))
+    # Maps of the same size can be compared position by position.
+    shown = take_evenly([pair for pair in maps if pair[1].shape == maps[0][1].shape], _MOST_MAPS)
+    note = (
+        f"\n{len(shown)} of {len(maps)} settings; select others with --where"
+        if len(shown) < len(maps)
+        else ""
     )
-    scale.outline.set_visible(False)
-    scale.ax.minorticks_off()
-    scale.set_ticks([0.01, 0.1, 1], labels=["1 %", "10 %", "100 %"])
-    if len(maps) > len(shown):
-        figure.suptitle(describe_omission(len(maps), len(shown)).strip(), fontsize=8.5, color=MUTED)
+    answer, length = maps[0][1].shape
+    figure, grid = create_panels(
+        [panel.title for panel, _ in shown],
+        "position of the hidden state" + note,
+        "answer token",
+        height=max(0.8, min(1.4, 0.14 * answer)),
+        head=0.5,
+        columns=1 if length > 60 or len(shown) == 1 else 2,
+    )
+    for (_, flow), axes in zip(shown, grid, strict=True):
+        axes.imshow(np.ma.masked_equal(flow, 0), cmap=_COLOURS, norm=_NORM, aspect="auto")
+        axes.axvline(length - answer + 0.5, color=INK, linewidth=0.8)
+        axes.set_facecolor(BAND)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+    grid[0].set(xlim=(-0.5, length - 0.5), ylim=(answer - 0.5, -0.5))
+    grid[0].set_yticks(range(0, answer, 1 + answer // 8), labels=range(1, answer + 1, 1 + answer // 8))
+    prompt = length - answer + 1
+    grid[0].set_xticks(
+        [(prompt - 1) / 2, prompt + (answer - 2) / 2][: 1 + (answer > 1)],
+        labels=["prompt", "answer"][: 1 + (answer > 1)],
+    )
+    draw_colour_bar(
+        figure, "Share of the largest value in the row", _NORM, _COLOURS, [0.01, 0.1, 1], format_percent
+    )
     return figure
 
 
-def _median_flow(group: Group) -> Any:
-    """Return a map (A, T), each row divided by its largest value. None without a map or if sizes differ."""
-    flows = [np.array(run.grad_flow) for run in group.finished if run.grad_flow]
-    if not flows or len({flow.shape for flow in flows}) > 1:
+def _take_median(runs: pd.DataFrame) -> Any:
+    """Return a map (A, T), each row divided by its largest value. None if the runs differ in size."""
+    flows = [np.array(flow) for flow in runs["grad_flow"]]
+    if len({flow.shape for flow in flows}) > 1:
         return None
-    largest = [flow.max(1, keepdims=True) for flow in flows]
+    peaks = [flow.max(1, keepdims=True) for flow in flows]
     return np.median(
-        [flow / np.where(peak > 0, peak, 1) for flow, peak in zip(flows, largest, strict=True)], axis=0
+        [flow / np.where(peak > 0, peak, 1) for flow, peak in zip(flows, peaks, strict=True)], axis=0
     )
-
-
-def _draw_map(axes: Any, group: Group, flow: Any) -> Any:
-    answer, length = flow.shape
-    prompt = length - answer + 1
-    norm = LogNorm(_LEAST, 1, clip=True)
-    image = axes.imshow(np.ma.masked_equal(flow, 0), cmap="Blues", norm=norm, aspect="auto")
-    axes.set_facecolor(BAND)
-    axes.axvline(prompt - 0.5, color=INK, linewidth=0.8)
-    axes.set_title(truncate(group.label, 56), fontsize=10)
-    axes.set_yticks(range(answer), labels=range(1, answer + 1), fontsize=8)
-    axes.set_ylabel("loss of token", fontsize=8.5)
-    middle = [(prompt - 1) / 2, prompt + (answer - 2) / 2]
-    axes.set_xticks(middle[: 1 + (answer > 1)], labels=["prompt", "answer"][: 1 + (answer > 1)], fontsize=8.5)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    return image

@@ -2,102 +2,98 @@
 
 from typing import Any
 
-import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from forethought.report.axes import MOST_LINES
-from forethought.report.groups import Curves, Group, Sweep
-from forethought.report.plots.panels import (
-    MOST_PANELS,
-    create_group_panels,
-    create_panel_matrix,
+from forethought.report.objectives import BASELINE
+from forethought.report.plots.grouping import arrange_lines, count_solved, split_panels
+from forethought.report.plots.layout import (
+    Key,
+    create_panels,
     draw_chance,
-    draw_colour_key,
-    draw_legend,
-    legend_height,
+    draw_seeds,
+    format_large,
+    set_percent,
 )
-from forethought.report.plots.style import FORCED, FREE, LINES, set_percent_ticks
-from forethought.report.wording import format_value
+from forethought.report.plots.style import FORCED, FREE, Look
+from forethought.report.sweep import Sweep
 
 TITLE = "Learning curves"
 CAPTION = (
     "Validation accuracy during training; the dashed line is chance. A plateau at chance that ends in a jump "
-    "means that the model has found a plan. With few settings: whole answers (blue) and the decision token "
-    "(orange), one line per seed. With many settings: whole answers, the median over seeds and the band "
-    "between the quartiles."
+    "means that the model has found a plan. Thin lines are seeds, thick lines their median; a run that "
+    "solved the task may end early. With few settings: whole answers and the decision token. With many: "
+    "whole answers, with a line for each objective."
 )
 
-_CURVES = (("val/decision_accuracy", FORCED, 2.2), ("val/accuracy", FREE, 1.4))
+_ANSWER, _DECISION = "val/accuracy", "val/decision_accuracy"
+_MOST_DETAILED = 8
 
 
-def draw(sweep: Sweep) -> Figure | None:
-    groups = [
-        group
-        for group in sweep.groups
-        if any(column in sweep.curves.get(run.cell, {}) for run in group.runs for column, *_ in _CURVES)
+def draw(sweep: Sweep) -> Figure | str | None:
+    if _ANSWER not in sweep.curves or sweep.curves[_ANSWER].isna().all():
+        return "the runs have no curve of the validation accuracy"
+    tables = {folder: table.set_index("step") for folder, table in sweep.curves.groupby("folder")}
+    runs = sweep.runs[sweep.runs["folder"].isin(tables)]
+    detailed = runs["setting"].nunique() <= _MOST_DETAILED
+    figure, panels = (_create_detailed if detailed else _create_lines)(sweep, runs)
+    # Set the limits of all panels first: autoscaling each of them takes longer than drawing.
+    first = panels[0][1]
+    set_percent(first)
+    first.set_xlim(0, 1.02 * sweep.curves["step"].max())
+    first.xaxis.set_major_locator(MaxNLocator(4 if first.get_position().width > 0.25 else 2))
+    first.xaxis.set_major_formatter(format_large)
+    for curves, axes in panels:
+        for part, column, width, style in curves:
+            seeds = [tables[folder][column].dropna() for folder in part["folder"] if column in tables[folder]]
+            _draw_curve(axes, seeds, linewidth=width, **style)
+            draw_chance(axes, part.get("test/chance", pd.Series(dtype=float)).dropna())
+    return figure
+
+
+_Curve = tuple[pd.DataFrame, str, float, dict[str, Any]]
+"""Runs, column of the curves, width and style of the median."""
+
+
+def _create_detailed(sweep: Sweep, runs: pd.DataFrame) -> tuple[Figure, list[tuple[list[_Curve], Any]]]:
+    """Create a panel for each setting, with a curve of whole answers and one of the decision token."""
+    panels = split_panels(sweep, runs)
+    key = Key([("whole answer, free-running", {"color": FREE}), ("decision token", {"color": FORCED})])
+    notes = ["{} of {} solved".format(*count_solved(panel.runs)) for panel in panels]
+    titles = [panel.title for panel in panels]
+    figure, grid = create_panels(titles, "training steps", "right answers", key=key, notes=notes)
+    curves: list[list[_Curve]] = [
+        [(panel.runs, _DECISION, 3.2, {"color": FORCED}), (panel.runs, _ANSWER, 1.6, {"color": FREE})]
+        for panel in panels
     ]
-    if not groups:
-        return None
-    hue, x = sweep.axes.hue, sweep.axes.x
-    if len(groups) > MOST_PANELS and hue and x and len(sweep.levels(hue)) <= MOST_LINES:
-        return _draw_medians(sweep, hue, x)
-    figure, panels = create_group_panels(groups, "training steps", height=1.9, head=0.5)
-    draw_colour_key(figure, [("the whole answer, free-running", FREE), ("the decision token", FORCED)])
-    for group, axes in panels:
-        _draw_group_chance(axes, group)
-        for run in group.runs:
-            _draw_run(axes, sweep.curves.get(run.cell, {}))
-        _format_axes(axes)
-    return figure
+    return figure, list(zip(curves, grid, strict=True))
 
 
-def _draw_medians(sweep: Sweep, hue: str, x: str) -> Figure:
-    """Draw a panel for each pair of x and y values, with a line for each colour."""
-    names = [format_value(level) for level in sweep.levels(hue)]
-    figure, panels = create_panel_matrix(sweep, sweep.axes.y, x, "training steps", legend_height(names))
-    draw_legend(figure, names, marked=False)
-    for groups, axes in panels:
-        for group in groups:
-            _draw_group_chance(axes, group)
-            _draw_median(axes, sweep, group, LINES[names.index(group.format_level(hue))][0])
-        _format_axes(axes)
-    return figure
+def _create_lines(sweep: Sweep, runs: pd.DataFrame) -> tuple[Figure, list[tuple[list[_Curve], Any]]]:
+    """Create panels with a curve of whole answers for each objective."""
+    layout = arrange_lines(sweep, runs, marked=False)
+    figure, panels = layout.create("training steps", "right answers", height=0.75)
+
+    def style(name: str, look: Look) -> tuple[float, dict[str, Any]]:
+        return 1.2 if name == BASELINE else 1.8, {"color": look.color, "linestyle": look.linestyle}
+
+    return figure, [
+        ([(part, _ANSWER, *style(name, look)) for name, look, part in lines], axes) for lines, axes in panels
+    ]
 
 
-def _draw_median(axes: Any, sweep: Sweep, group: Group, colour: str) -> None:
-    curves = [sweep.curves[run.cell].get("val/accuracy", ([], [])) for run in group.finished]
-    curves = [(steps, shares) for steps, shares in curves if steps]
-    if curves:
-        all_steps = np.unique(np.concatenate([steps for steps, _ in curves]))
-        # A run that solved the task may stop early: extend its last value.
-        shares = [np.interp(all_steps, steps, shares) for steps, shares in curves]
-        low, middle, high = np.quantile(shares, [0.25, 0.5, 0.75], axis=0)
-        axes.fill_between(all_steps, low, high, color=colour, alpha=0.15, linewidth=0, zorder=2)
-        axes.plot(all_steps, middle, color=colour, linewidth=1.4, zorder=3)
-
-
-def _draw_group_chance(axes: Any, group: Group) -> None:
-    for chance in set(group.collect_values("test/chance")):
-        draw_chance(axes, chance)
-
-
-def _format_axes(axes: Any) -> None:
-    axes.set_ylim(-0.04, 1.06)
-    axes.set_xlim(left=0)
-    set_percent_ticks(axes.yaxis)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(FuncFormatter(_format_step))
-
-
-def _draw_run(axes: Any, curves: Curves) -> None:
-    for column, colour, width in _CURVES:
-        if column in curves:
-            steps, shares = curves[column]
-            axes.plot(steps, shares, color=colour, linewidth=width, alpha=0.8, zorder=2)
-            # A run that solves the task may stop early: mark its end.
-            axes.plot(steps[-1:], shares[-1:], "o", color=colour, markersize=4, zorder=3, clip_on=False)
-
-
-def _format_step(step: int | float, _: int | None = None) -> str:
-    return f"{step / 1000:g}k" if step >= 1000 else f"{step:g}"
+def _draw_curve(axes: Any, seeds: list[pd.Series], color: str, **style: Any) -> None:
+    """Draw each seed, and the median, for which a run that ended early keeps its last value."""
+    if seeds:
+        draw_seeds(axes, ((seed.index, seed) for seed in seeds), color)
+        axes.plot(
+            [seed.index[-1] for seed in seeds],
+            [seed.iloc[-1] for seed in seeds],
+            "o",
+            color=color,
+            markersize=2.5,
+        )
+        table = pd.concat(seeds, axis=1).sort_index().interpolate("index", limit_area="inside").ffill()
+        # Of an even number of seeds, the lower middle one: between two seeds lies no run.
+        axes.plot(table.index, table.quantile(axis=1, interpolation="lower"), color=color, zorder=4, **style)

@@ -1,11 +1,12 @@
-"""Solve rate of each group with its confidence interval."""
+"""Solve rate of each setting with its confidence interval, where no parameter is an axis."""
 
 from matplotlib.figure import Figure
 
-from forethought.report.groups import Sweep
-from forethought.report.plots.panels import create_rows, draw_track
-from forethought.report.plots.style import BLUE, INK
+from forethought.report.plots.grouping import count_solved, pool_settings
+from forethought.report.plots.layout import create_rows
+from forethought.report.plots.style import look_of_runs
 from forethought.report.seeds import wilson
+from forethought.report.sweep import Sweep
 
 TITLE = "Solve rate"
 CAPTION = (
@@ -14,16 +15,18 @@ CAPTION = (
 )
 
 
-def draw(sweep: Sweep) -> Figure | None:
-    groups = [group for group in sweep.groups if group.finished]
-    if not groups or sweep.axes.x is not None:  # `trend` or `heat_map` show it then.
+def draw(sweep: Sweep) -> Figure | str | None:
+    if sweep.axes.x is not None:  # `trend` shows the rates.
         return None
-    figure, axes, rows = create_rows(groups, "seeds that solved the task", height=0.52)
-    for group, top in rows:
-        solved, seeds = len(group.solved), len(group.finished)
-        middle = top + 0.36
-        draw_track(axes, middle)
-        axes.plot(wilson(solved, seeds), [middle] * 2, color=BLUE, linewidth=5, alpha=0.3, zorder=2)
-        axes.plot(solved / seeds, middle, "o", color=BLUE, markersize=8.5, zorder=3, clip_on=False)
-        axes.text(1.04, middle, group.solved_ratio, va="center", fontsize=10, color=INK)
+    if sweep.finished["setting"].nunique() < 2:
+        return "there are no two settings with finished runs to compare"
+    rows, _, note = pool_settings(sweep, sweep.finished)
+    figure, axes, middles = create_rows(
+        [row.title for row in rows], f"seeds that solved the task{note}", [0.26] * len(rows), right=0.45
+    )
+    for row, middle in zip(rows, middles, strict=True):
+        (solved, finished), colour = count_solved(row.runs), look_of_runs(row.runs).color
+        axes.plot(wilson(solved, finished), [middle] * 2, color=colour, linewidth=4.5, alpha=0.3, zorder=2)
+        axes.plot(solved / finished, middle, "o", color=colour, markersize=6.5, zorder=3, clip_on=False)
+        axes.text(1.04, middle, f"{solved}/{finished}", va="center_baseline", fontsize=9)
     return figure

@@ -1,51 +1,43 @@
 """Accuracy by difficulty, for tasks that grade their rows (carry chains by length)."""
 
-from statistics import median
 from string import digits
-from typing import Any
 
 from matplotlib.figure import Figure
 
-from forethought.report.groups import Group, Sweep, strip_prefix
-from forethought.report.names import natural_sort_key
-from forethought.report.plots.panels import create_group_panels
-from forethought.report.plots.style import BLUE, set_percent_ticks
+from forethought.report.plots.grouping import arrange_lines, strip_prefix
+from forethought.report.plots.layout import draw_seeds, set_percent
+from forethought.report.sweep import Sweep
+from forethought.results.frame import natural_sort_key
 
 TITLE = "Accuracy by difficulty"
 CAPTION = (
-    "Accuracy on subsets of the test rows, hardest to the right. Thin lines are seeds, the thick line is "
-    "their median. The model looks ahead as far as the line stays high."
+    "Accuracy on subsets of the test rows, hardest to the right. Thin lines are seeds, thick lines their "
+    "median. The model looks ahead as far as the line stays high."
 )
 
 _PREFIX = "test/accuracy_"
 
 
 def draw(sweep: Sweep) -> Figure | None:
-    groups = [group for group in sweep.groups if _list_strata(group)]
-    if not groups:
+    strata = strip_prefix(sweep.finished, _PREFIX)
+    if not len(strata.columns):
         return None
-    names = sorted({name for group in groups for name in _list_strata(group)}, key=natural_sort_key)
+    names = sorted(strata.columns, key=natural_sort_key)
+    strata = strata[names].dropna(how="all")
     xlabel, ticks = _split_stem(names)
-    figure, panels = create_group_panels(groups, xlabel)
-    for group, axes in panels:
-        for run in group.finished:
-            line = strip_prefix(run.metrics, _PREFIX)
-            _draw_line(axes, names, line, linewidth=0.8, alpha=0.45)
-        medians = {name: median(group.collect_values(_PREFIX + name)) for name in _list_strata(group)}
-        _draw_line(axes, names, medians, linewidth=2.4, marker="o", markersize=5.5)
-        axes.set_ylim(-0.04, 1.06)
-        set_percent_ticks(axes.yaxis)
-        axes.set_xticks(range(len(names)), labels=ticks)
+    layout = arrange_lines(sweep, sweep.finished.loc[strata.index])
+    figure, panels = layout.create(
+        xlabel, "right answers", foot=0.06 + 0.14 * (1 + max(t.count("\n") for t in ticks))
+    )
+    first = panels[0][1]
+    set_percent(first)
+    first.set_xticks(range(len(names)), labels=ticks)
+    for lines, axes in panels:
+        for _, look, runs in lines:
+            table = strata.loc[runs.index].set_axis(range(len(names)), axis=1)
+            draw_seeds(axes, ((seed.index, seed) for _, seed in table.iterrows()), look.color)
+            axes.plot(table.columns, table.median(), **look._asdict(), linewidth=1.8, markersize=5, zorder=3)
     return figure
-
-
-def _draw_line(axes: Any, names: list[str], line: dict[str, float], **style: Any) -> None:
-    present = [number for number, name in enumerate(names) if name in line]
-    axes.plot(present, [line[names[number]] for number in present], color=BLUE, **style)
-
-
-def _list_strata(group: Group) -> list[str]:
-    return list(dict.fromkeys(name for run in group.finished for name in strip_prefix(run.metrics, _PREFIX)))
 
 
 def _split_stem(names: list[str]) -> tuple[str, list[str]]:
@@ -54,4 +46,4 @@ def _split_stem(names: list[str]) -> tuple[str, list[str]]:
     if len(stems) == 1 and all(name[-1:].isdigit() for name in names):
         stem = stems.pop()
         return stem.strip("_").replace("_", " "), [name.removeprefix(stem) for name in names]
-    return "kind of row", [name.replace("_", " ") for name in names]
+    return "kind of row", [name.replace("_", "\n") for name in names]

@@ -1,94 +1,103 @@
-"""Solve rate or a metric along one swept parameter, with a line for each value of another."""
+"""Solve rate or a metric along one swept parameter, with a line for each objective."""
 
 from typing import Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 
-from forethought.report.axes import MOST_LINES
-from forethought.report.groups import Group, Sweep
 from forethought.report.names import shorten_name
-from forethought.report.plots.panels import (
-    MOST_PANELS,
-    create_panels,
-    describe_omission,
-    draw_legend,
-    legend_height,
-    take_evenly,
-)
-from forethought.report.plots.style import LINES, MUTED, set_percent_ticks
-from forethought.report.seeds import Quartiles, quartiles, wilson
-from forethought.report.wording import format_value, truncate
+from forethought.report.objectives import BASELINE
+from forethought.report.plots.grouping import arrange_lines, count_solved, is_share
+from forethought.report.plots.layout import panel_width, set_percent
+from forethought.report.plots.style import Look
+from forethought.report.plots.titles import fit_labels
+from forethought.report.seeds import wilson
+from forethought.report.sweep import Sweep
+from forethought.report.wording import is_number
+from forethought.results.frame import format_value
 
 TITLE = "Trend along one parameter"
 CAPTION = (
     "The dots are the share of seeds that solved the task, the bars its 95 % interval (Wilson). With "
-    "`--metric`, the dots are the median over seeds and the bars the quartiles. If two bars hardly overlap, "
-    "the settings differ. The values of the parameter are drawn at equal distances."
+    "`--metric`, the dots are the median over seeds and the bars the quartiles. Objectives without the "
+    "parameter are level lines in every panel; the grey band is the baseline's interval. If two bars hardly "
+    "overlap, the settings differ. The values of the parameter are drawn at equal distances."
 )
 
 _SPREAD = 0.5  # width of the offsets between lines, as a share of the distance between two values
 
+_Range = tuple[float, float, float]
+"""Low end, middle and high end."""
 
-def draw(sweep: Sweep) -> Figure | None:
-    x, line = sweep.axes.x, _choose_line_parameter(sweep)
-    if x is None or (line is None and sweep.axes.hue is not None):
+
+def draw(sweep: Sweep) -> Figure | str | None:
+    x, metric = _choose_parameter(sweep), sweep.axes.metric
+    if x is None:
         return None
-    facets = sweep.facets(x, line)
-    shown = take_evenly(list(facets), MOST_PANELS)
-    names = [format_value(level) for level in sweep.levels(line)] if line else [""]
+    runs = sweep.finished if metric is None else sweep.finished[sweep.finished[metric].notna()]
+    if runs[x].isna().all():
+        return f"no finished run has a value of {metric}" if metric else "no run is finished"
+    layout = arrange_lines(sweep, runs, [x])
+    if layout.omitted and sweep.axes.y is not None:
+        return "it needs too many panels; the phase diagram shows the same, and --where selects some"
     levels = [format_value(level) for level in sweep.levels(x)]
-    head = legend_height(names) if line else 0.1
-    measure = "seeds solved" if sweep.axes.metric is None else f"median {shorten_name(sweep.axes.metric)}"
-    xlabel = shorten_name(x) + describe_omission(len(facets), len(shown))
-    figure, grid = create_panels([(title, "") for title in shown], xlabel, height=1.75, head=head)
-    for title, axes in zip(shown, grid, strict=True):
-        for number, name in enumerate(names):
-            offset = _SPREAD * ((number + 0.5) / len(names) - 0.5)
-            points = [
-                (levels.index(group.format_level(x)) + offset, summary)
-                for group in facets[title]
-                if not line or group.format_level(line) == name
-                if (summary := _summarise(group, sweep.axes.metric)) is not None
-            ]
-            _draw_line(axes, points, number)
-        axes.set_xticks(range(len(levels)), labels=[truncate(level, 12) for level in levels])
-        axes.set_xlim(-0.5, len(levels) - 0.5)
-        if sweep.axes.metric is None:
-            axes.set_ylim(-0.06, 1.06)
-            set_percent_ticks(axes.yaxis)
-    figure.supylabel(measure, fontsize=10, color=MUTED)
-    if line:
-        draw_legend(figure, names)
+    names = fit_labels(levels, max(0.3, panel_width(layout.columns) / len(levels)), 8.5, lines=3)
+    figure, panels = layout.create(
+        shorten_name(x),
+        f"median {shorten_name(metric)}" if metric else "seeds solved",
+        foot=0.06 + 0.14 * (1 + max(name.count("\n") for name in names)),
+    )
+    first = panels[0][1]
+    first.set_xticks(range(len(levels)), labels=names)
+    first.set_xlim(-0.5, len(levels) - 0.5)
+    if metric is None or is_share(metric):
+        set_percent(first)
+    for lines, axes in panels:
+        for number, (_, look, line) in enumerate(lines):
+            parts = line.groupby(line[x].map(format_value))
+            summaries = {level: _summarise(part, metric) for level, part in parts}
+            if "null" in summaries:
+                is_baseline = bool((line["objective"] == BASELINE).all())
+                _draw_reference(axes, look, summaries.pop("null"), band=is_baseline)
+            offset = _SPREAD * ((number + 0.5) / len(lines) - 0.5)
+            places = sorted((levels.index(level) + offset, summary) for level, summary in summaries.items())
+            is_scale = all(map(is_number, sweep.levels(x)))
+            _draw_line(axes, look if is_scale else look._replace(linestyle=""), places)
     return figure
 
 
-def _choose_line_parameter(sweep: Sweep) -> str | None:
-    """Return the parameter with a line for each value. None if it has more values than colours."""
-    for key in (sweep.axes.hue, sweep.axes.y):
-        if key is not None and len(sweep.levels(key)) <= MOST_LINES:
-            return key
-    return None
+def _choose_parameter(sweep: Sweep) -> str | None:
+    """Return x, or an option of the objectives if the phase diagram already shows x and y."""
+    x, y, hue = sweep.axes.x, sweep.axes.y, sweep.axes.hue
+    if y is None or sweep.runs[x].isna().any():
+        return x
+    options = [
+        key
+        for key in sweep.keys
+        if key not in (x, y, hue) and sweep.runs[key].isna().any() and all(map(is_number, sweep.levels(key)))
+    ]
+    return options[0] if options else x
 
 
-def _summarise(group: Group, metric: str | None) -> Quartiles | None:
+def _summarise(runs: pd.DataFrame, metric: str | None) -> _Range:
     if metric is not None:
-        return quartiles(group.collect_values(metric))
-    solved, seeds = len(group.solved), len(group.finished)
-    low, high = wilson(solved, seeds)
-    return Quartiles(low, solved / seeds, high) if seeds else None
+        low, middle, high = runs[metric].quantile([0.25, 0.5, 0.75])
+        return low, middle, high
+    solved, finished = count_solved(runs)
+    low, high = wilson(solved, finished)
+    return low, solved / finished, high
 
 
-def _draw_line(axes: Any, points: list[tuple[float, Quartiles]], number: int) -> None:
-    colour, marker = LINES[number]
-    axes.plot(
-        [x for x, _ in points],
-        [summary.median for _, summary in points],
-        color=colour,
-        linewidth=1.4,
-        marker=marker,
-        markersize=5.5,
-        zorder=3,
-        clip_on=False,
-    )
-    for x, summary in points:
-        axes.plot([x] * 2, [summary.low, summary.high], color=colour, linewidth=3, alpha=0.3, zorder=2)
+def _draw_line(axes: Any, look: Look, points: list[tuple[float, _Range]]) -> None:
+    style = {**look._asdict(), "linewidth": 1.5, "markersize": 5, "zorder": 3, "clip_on": False}
+    axes.plot([place for place, _ in points], [middle for _, (_, middle, _) in points], **style)
+    for place, (low, _, high) in points:
+        axes.plot([place] * 2, [low, high], color=look.color, linewidth=3, alpha=0.3, zorder=2)
+
+
+def _draw_reference(axes: Any, look: Look, summary: _Range, band: bool) -> None:
+    """Draw the line of runs that lack the parameter. Bands of several lines would hide each other."""
+    low, middle, high = summary
+    axes.axhline(middle, color=look.color, linestyle=look.linestyle, linewidth=1.5, zorder=2)
+    if band:
+        axes.axhspan(low, high, color=look.color, alpha=0.12, linewidth=0, zorder=1)

@@ -1,0 +1,135 @@
+"""Time to solve: Kaplan-Meier curves of the share of seeds that solved the task, against training rows."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from forethought.report.plots.grouping import MOST_LINES, Line, arrange_lines, pool_settings
+from forethought.report.plots.layout import Key, format_large, set_percent
+from forethought.report.plots.style import Look
+from forethought.report.plots.titles import fit_labels, text_width
+from forethought.report.sweep import Sweep
+
+TITLE = "Time to solve"
+CAPTION = (
+    "Share of seeds that solved the task within so many training rows (Kaplan-Meier). A run that had not "
+    "solved it at the end of its budget counts as unsolved up to there (tick). Compare curves at the same "
+    "number of rows: a fixed budget can reverse the order of two objectives. Curves that coincide are drawn "
+    "a little apart."
+)
+
+_MOST_PANELS = 12
+_LABEL = 0.17  # inches for each name at the end of a line
+
+
+def draw(sweep: Sweep) -> Figure | str | None:
+    runs = sweep.finished[sweep.finished["samples_seen"] > 0]
+    if runs["steps_to_solve"].isna().all():
+        return "no seed solved the task within its budget"
+    rows = runs["samples_seen"] / runs["steps"]
+    runs = runs.assign(solved_rows=rows * runs["steps_to_solve"])
+    hue = sweep.axes.hue or sweep.axes.x
+    # Many lines need one panel, with a name at each.
+    most = 1 if hue is not None and len(sweep.levels(hue)) > MOST_LINES else _MOST_PANELS
+    _, pooled, note = pool_settings(sweep, runs, most, [hue])
+    layout = arrange_lines(sweep, runs, pooled, most_lines=len(runs), marked=False)
+    options: dict[str, Any] = {"height": 1.0}
+    if single := len(layout.lines) == 1:
+        names = fit_labels([line.name for line in layout.lines[0]], 1.4, 9, lines=1)
+        lines = [line._replace(name=name) for line, name in zip(layout.lines[0], names, strict=True)]
+        layout = layout._replace(lines=[lines], key=Key())
+        right = 0.35 + max(text_width(f"{name} 00/00", 9) for name in names)
+        options = {"height": max(2.2, _LABEL * len(names)), "right": right}
+    figure, panels = layout.create(f"training rows{note}", "seeds solved", **options)
+    first, last = runs["solved_rows"].min(), runs["samples_seen"].max()
+    axes = panels[0][1]
+    set_percent(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(5 if single else 3))
+    if last > 30 * first:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(numticks=5))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(first / 2 if last > 30 * first else 0, last * 1.02)
+    axes.xaxis.set_major_formatter(format_large)
+    for lines, axes in panels:
+        # Move the curves apart a little: most of them share their steps.
+        offsets = np.linspace(1, -1, len(lines)) * min(0.04, 0.006 * (len(lines) - 1))
+        ends = [
+            _draw_curve(axes, look, line, last, offset)
+            for (_, look, line), offset in zip(lines, offsets, strict=True)
+        ]
+        if single:
+            _draw_labels(axes, lines, ends)
+    return figure
+
+
+def _draw_labels(axes: Any, lines: list[Line], ends: list[float]) -> None:
+    """Write the name of each line at its end, moved apart where lines end together."""
+    order = sorted(range(len(lines)), key=lambda number: (ends[number], -number))
+    width, height = axes.get_position().size * axes.figure.get_size_inches()
+    gap = _LABEL / height * 1.13  # of the limits of the vertical axis
+    places: list[float] = []
+    for number in order:
+        places.append(max(ends[number], places[-1] + gap if places else 0.0))
+    top = 1.05
+    for rank in reversed(range(len(places))):
+        places[rank] = top = min(places[rank], top)
+        top -= gap
+    right = axes.get_xlim()[1]
+    for number, place in zip(order, places, strict=True):
+        name, look, runs = lines[number]
+        solved = runs["solved_rows"].notna().sum()
+        axes.annotate(
+            f"{name} {solved}/{len(runs)}",
+            (right, ends[number]),
+            (1 + 0.2 / width, place),
+            textcoords=axes.get_yaxis_transform(),
+            color=look.color,
+            fontsize=9,
+            va="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": look.color,
+                "linewidth": 0.7,
+                "shrinkA": 1,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
+        )
+
+
+def _draw_curve(axes: Any, look: Look, runs: pd.DataFrame, right: float, offset: float) -> float:
+    """Draw the curve of a line, and a tick where runs end unsolved. Return the share at the end."""
+    solved = runs["solved_rows"].notna()
+    times, shares = estimate_solved(runs["solved_rows"].fillna(runs["samples_seen"]), solved)
+    style = {"color": look.color, "linestyle": look.linestyle, "linewidth": 1.6}
+    stays = [1 + offset] * (shares[-1] == 1)  # A curve that has reached 1 stays there.
+    shares = [share + offset for share in shares]
+    axes.step([*times, *([right] * len(stays))], [*shares, *stays], where="post", zorder=3, **style)
+    for end in runs.loc[~solved, "samples_seen"].unique():
+        axes.plot(
+            end,
+            shares[int(np.searchsorted(times, end, "right")) - 1],
+            "|",
+            color=look.color,
+            markersize=7,
+            zorder=3,
+        )
+    return shares[-1]
+
+
+def estimate_solved(times: pd.Series, solved: pd.Series) -> tuple[list[float], list[float]]:
+    """Return the steps of the Kaplan-Meier estimate: times, and the share that has solved the task by then.
+
+    Args:
+        times: training rows to the solution, or to the end of the budget.
+        solved: whether the run solved the task at that time.
+    """
+    table = pd.DataFrame({"time": times, "solved": solved}).groupby("time")["solved"].agg(["sum", "size"])
+    at_risk = table["size"][::-1].cumsum()[::-1]
+    share = 1 - (1 - table["sum"] / at_risk).cumprod()
+    return [0.0, *table.index], [0.0, *share]

@@ -1,0 +1,12 @@
+"""W&B's place on disk. W&B itself takes a second to import, and is not needed to find it."""
+
+import os
+from pathlib import Path
+
+WANDB_ID_FILE = ".wandb_id"
+"""The W&B id of a run, in its folder. Edit the file to choose another id."""
+
+
+def wandb_folder(folder: Path) -> Path:
+    """Return the folder that `wandb leet` shows, for the folder of a sweep or of a single run."""
+    return Path(os.environ.get("WANDB_DIR") or folder) / "wandb"
