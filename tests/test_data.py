@@ -1,10 +1,15 @@
 """Batches are a function of (seed, step), and test rows never occur in training."""
 
+import random
+from pathlib import Path
+
 import pytest
 import torch
+from helpers import TINY
 
+from forethought.cli.main import run
 from forethought.errors import InputError
-from forethought.tasks import Addition, Data, Draws, PathStar, held_out
+from forethought.tasks import Addition, Data, Draws, PathStar, held_out, validated_dataclass
 
 SMALL = {"degree": 2, "path_length": 3, "num_nodes": 7}
 
@@ -122,3 +127,112 @@ def test_more_fixed_rows_than_are_drawn_at_a_time():
     few, many = (Data(Addition(train_samples=count), 0, 16)._fixed for count in (100, 10_000))
     assert len(many) == 10_000
     assert torch.equal(few.prompt, many.prompt[:100])
+
+
+def text_of(task, rows):
+    return [task.text(p, a) for p, a in zip(rows.prompt, rows.answer, strict=True)]
+
+
+@validated_dataclass
+class OneByOne(PathStar):
+    """The slow twin of `PathStar.read`."""
+
+    def parse_all(self, lines):
+        return None
+
+
+@validated_dataclass
+class SlowSums(Addition):
+    def parse_all(self, lines):
+        return None
+
+
+@validated_dataclass
+class Counting(PathStar):
+    """Notes each time that it reads a file."""
+
+    def read(self, path):
+        with open("reads", "a") as file:
+            file.write(f"{path}\n")
+        return super().read(path)
+
+
+def tried(task, path):
+    try:
+        rows = task.read(str(path))
+    except InputError as error:
+        return str(error)
+    return rows.prompt.tolist(), rows.answer.tolist()
+
+
+@pytest.mark.parametrize(
+    ("fast", "slow", "options"),
+    [
+        (PathStar, OneByOne, {"degree": 2, "path_length": 4, "num_nodes": 9}),
+        (PathStar, OneByOne, {"degree": 3, "path_length": 2, "num_nodes": 12, "query_position": "first"}),
+        (PathStar, OneByOne, {"degree": 1, "path_length": 3, "num_nodes": 3, "reverse": True}),
+        (Addition, SlowSums, {"digits": 3}),
+        (Addition, SlowSums, {"digits": 2, "order": "reversed"}),
+    ],
+)
+def test_many_lines_are_read_as_each_of_them(tmp_path, fast, slow, options):
+    """Of correct files, and of files with a line in which characters are swapped, dropped or replaced."""
+    rng, path = random.Random(0), tmp_path / "rows.txt"
+    task, twin = fast(**options), slow(**options)
+    lines = text_of(task, task.sample(40, Draws(3)))
+    rejected = 0
+    for trial in range(300):
+        some = rng.sample(lines, rng.randint(1, 6))
+        line = list(rng.choice(some))
+        i, j = rng.sample(range(len(line)), 2)
+        match trial % 4:
+            case 1:
+                line[i], line[j] = line[j], line[i]
+            case 2:
+                del line[i : i + rng.randint(1, 2)]
+            case 3:
+                line[i] = rng.choice("0123456789,|/=+- ²é")
+        path.write_text("\n".join([*some, "".join(line)]) + "\n" * rng.randint(0, 1), encoding="utf-8")
+        got = tried(task, path)
+        assert got == tried(twin, path)
+        rejected += isinstance(got, str)
+    assert 100 < rejected < 250
+
+
+def test_a_fault_far_down_a_large_file_is_named_by_its_line(tmp_path):
+    task, path = PathStar(**SMALL), tmp_path / "rows.txt"
+    lines = text_of(task, task.sample(100, Draws(3))) * 30
+    lines[2500] = "1,2"
+    path.write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"rows.txt: line 2501: '1,2' is malformed"):
+        task.read(str(path))
+
+
+@pytest.mark.parametrize("task", [PathStar(**SMALL), Addition()])
+def test_correct_files_are_read_at_once(tmp_path, monkeypatch, task):
+    """200,000 published rows took a minute and a half when they were parsed one by one."""
+    lines = text_of(task, task.sample(100, Draws(3)))
+    (tmp_path / "rows.txt").write_text("\n".join(lines * 100))
+    monkeypatch.delattr(type(task), "parse")
+    assert len(task.read(str(tmp_path / "rows.txt"))) == 10_000
+
+
+def test_a_file_is_read_once_and_what_is_set_aside_is_said(workplace, capsys):
+    """Once in a run, and once in a sweep in one process; again after it has changed."""
+    plain = PathStar(degree=2, path_length=4, num_nodes=7)
+    rows = plain.sample(400, Draws(3))
+    Path("train.txt").write_text("\n".join(text_of(plain, rows[:300])))
+    Path("test.txt").write_text("\n".join(text_of(plain, rows[300:])))
+    words = ["train", *TINY, "task._target_=test_data.Counting", "task.train_file=train.txt"]
+    keys, tested = plain.fingerprint(rows[:300]), plain.fingerprint(rows[300:])
+    aside = int((held_out(plain, rows[:300]) | torch.isin(keys, tested)).sum())
+    said = f"task.train_file=train.txt: {300 - aside} rows to train on; {aside} rows set aside"
+    assert run([*words, "task.test_file=test.txt", "hydra.run.dir=run"]) == 0
+    assert sorted(Path("reads").read_text().split()) == ["test.txt", "train.txt"]
+    assert capsys.readouterr().out.count(said) == 1
+    assert said in Path("run/run.log").read_text()
+    assert run([*words, "-m", "hydra/launcher=basic", "seed=0,1", "task.train_samples=20,50"]) == 0
+    assert len(Path("reads").read_text().split()) == 2, "read for the single run"
+    Path("train.txt").write_text("\n".join(text_of(plain, rows)))
+    assert run([*words, "hydra.run.dir=again"]) == 0
+    assert len(Path("reads").read_text().split()) == 3

@@ -115,9 +115,9 @@ def test_every_version_s_name_of_the_cache(checkpoint, monkeypatch, family, kind
 
     def call(self, ids, cache, options):
         if cache is not None:
-            options |= {own: cache} | (
-                {"cache_position": torch.tensor([T])} if "cache_position" in known else {}
-            )
+            options[own] = cache
+            if own == "cache_params" and "cache_position" in known:
+                options["cache_position"] = torch.tensor([T])
         output = native(self, ids, **options)
         if own in output:
             output[name] = output[own]

@@ -41,6 +41,16 @@ class Plan:
     def cells(self) -> list[Cell]:
         return self.finished + self.waiting
 
+    def print_files(self) -> None:
+        """Print how many rows of each training file are set aside."""
+        if any(cell.config["task"].get("train_file") for cell in self.waiting):
+            from forethought.training import describe_train_file
+
+            print(
+                *dict.fromkeys(filter(None, map(describe_train_file, (c.config for c in self.waiting)))),
+                sep="\n",
+            )
+
     def print_edits(self) -> None:
         modules = sorted({module for modules in self.edited.values() for module in modules})
         if modules:
@@ -95,6 +105,7 @@ def carry_out(composer: Composer, cells: list[Cell]) -> int:
     """Run the cells of a command. Return the exit code."""
     launcher = _launcher(composer) if composer.is_sweep else None
     plan = make_plan(cells, runs_here=launcher is None or not launcher.elsewhere)
+    plan.print_files()
     if cells[0].config.get("dry_run"):
         _print_plan(plan, with_estimate=launcher is None or not launcher.elsewhere)
         return 0

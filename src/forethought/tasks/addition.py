@@ -141,6 +141,26 @@ class Addition(Task):
         digits = answer.flip(0) if self.order == "reversed" else answer
         return "".join(self.vocabulary[token] for token in torch.cat([prompt, digits]).tolist())
 
+    def parse_all(self, lines: list[str]) -> Batch | None:
+        n = self.digits
+        text = "".join(lines)
+        if {*map(len, lines)} != {3 * n + 3} or not text.isascii():
+            return None
+        tokens = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).long().view(
+            len(lines), -1
+        ) - ord("0")
+        places = torch.ones(3 * n + 3, dtype=torch.bool)
+        for place, character in ((n, "+"), (2 * n + 1, "=")):
+            places[place] = False
+            if (tokens[:, place] != ord(character) - ord("0")).any():
+                return None
+            tokens[:, place] = self.vocabulary.index(character)
+        if ((tokens < 0) | (tokens > 9))[:, places].any():
+            return None
+        prompt, digits = tokens[:, : self.prompt_length], tokens[:, self.prompt_length :]
+        answer = digits.flip(1) if self.order == "reversed" else digits
+        return None if self.check(prompt, answer).any() else Batch(prompt, answer)
+
     def parse(self, line: str) -> tuple[list[int], list[int]]:
         n = self.digits
         if not re.fullmatch(rf"[0-9]{{{n}}}\+[0-9]{{{n}}}=[0-9]{{{n + 1}}}", line):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor
 from forethought.errors import InputError
 from forethought.tasks.draw import Draws, splitmix64
 from forethought.validation import validated_dataclass
+
+_LINES = 1024
+"""Lines that are parsed at a time. On 10,000 nodes, a graph takes 80 kB while it is checked."""
 
 
 @dataclass(frozen=True)
@@ -136,27 +140,40 @@ class Task(ABC):
             InputError: the line is malformed, or its instance has another size.
         """
 
+    def parse_all(self, lines: list[str]) -> Batch | None:
+        """Parse many lines at once, for speed. A task need not define it.
+
+        Return None if a line may not be accepted: `parse` then reads them one by one, and names the fault.
+        """
+        return None
+
     def read(self, path: str) -> Batch:
         """Read all rows of a text file.
 
         Raises:
             InputError: the file is missing, or `parse` rejects a line (named by its number).
         """
-        prompts, answers = [], []
+        parts, number = [], 0
         try:
             with open(path, encoding="utf-8-sig") as file:
-                for number, line in enumerate(file, 1):
-                    try:
-                        prompt, answer = self.parse(line.rstrip("\r\n"))
-                    except InputError as error:
-                        raise InputError(f"{path}: line {number}: {error}") from None
-                    prompts.append(prompt)
-                    answers.append(answer)
+                while lines := [line.rstrip("\r\n") for line in islice(file, _LINES)]:
+                    parts.append(self.parse_all(lines) or self._parse_each(lines, path, number))
+                    number += len(lines)
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not a text file"
             raise InputError(f"{path}: {reason}; expected a text file with one row per line") from None
-        if not prompts:
+        if not parts:
             raise InputError(f"{path}: the file is empty; expected one row per line")
+        return Batch(torch.cat([part.prompt for part in parts]), torch.cat([part.answer for part in parts]))
+
+    def _parse_each(self, lines: list[str], path: str, before: int) -> Batch:
+        rows = []
+        for number, line in enumerate(lines, before + 1):
+            try:
+                rows.append(self.parse(line))
+            except InputError as error:
+                raise InputError(f"{path}: line {number}: {error}") from None
+        prompts, answers = zip(*rows, strict=True)
         return Batch(torch.tensor(prompts), torch.tensor(answers))
 
     def drawing(self, prompt: Int[Tensor, " P"]) -> dict[str, Any] | None:

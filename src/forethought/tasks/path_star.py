@@ -1,7 +1,9 @@
 """The path-star graph G(d, l): the smallest task on which next-token prediction fails to plan."""
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from pydantic import Field, WrapValidator
@@ -13,6 +15,7 @@ from forethought.tasks.draw import Draws, splitmix64
 from forethought.validation import validated_dataclass
 
 _MOST_NODES = 10_000
+_SEPARATORS = str.maketrans("|,/=", "    ")
 _OR_NONE = WrapValidator(lambda value, validate: None if value is None else validate(value))
 
 
@@ -205,6 +208,51 @@ class PathStar(Task):
         edges = "|".join(f"{tail},{head}" for tail, head in zip(tails, heads, strict=True))
         path = [self.vocabulary[node] for node in answer.tolist()]
         return f"{edges}/{start[0]},{goal[0]}={','.join(path[::-1] if self.reverse else path)}"
+
+    def parse_all(self, lines: list[str]) -> Batch | None:
+        node, edges, steps = "[0-9]{1,9}", self.num_edges, self.path_length - 1
+        row = re.compile(
+            f"(?:{node},{node}[|]){{{edges - 1}}}{node},{node}/{node},{node}={node}(?:,{node}){{{steps}}}"
+        )
+        if not all(map(row.fullmatch, lines)):
+            return None
+        numbers = " ".join(lines).translate(_SEPARATORS)
+        nodes = torch.from_numpy(np.fromstring(numbers, dtype=np.int64, sep=" ")).view(len(lines), -1)
+        if (nodes >= self.num_nodes).any():
+            return None
+        listed, start, goal, path = nodes.split([2 * edges, 1, 1, self.path_length], 1)
+        pairs = listed.view(len(lines), edges, 2)
+        if not self._are_stars(pairs, start, goal, path):
+            return None
+        return Batch(self._prompt(pairs, start, goal), path.flip(1) if self.reverse else path)
+
+    def _are_stars(
+        self,
+        pairs: Int[Tensor, "B E 2"],
+        start: Int[Tensor, "B 1"],
+        goal: Int[Tensor, "B 1"],
+        path: Int[Tensor, "B A"],
+    ) -> bool:
+        """Return True if `_verify` accepts every row."""
+        tails, heads = pairs.unbind(2)
+        empty, one = start.new_zeros(len(start), self.num_nodes), torch.ones_like(tails)
+        leaving, entering = empty.scatter_add(1, tails, one), empty.scatter_add(1, heads, one)
+        arms_leave = leaving.gather(1, start) == self.degree
+        leaving = leaving.scatter(1, start, 1)
+        if (
+            not arms_leave.all()
+            or entering.gather(1, start).any()
+            or (leaving > 1).any()
+            or (entering > 1).any()
+        ):
+            return False
+        arms = self._arms(self._prompt(pairs, start, goal))
+        inner, last = arms[:, :, :-1].flatten(1), arms[:, :, -1]
+        # d arms of l - 1 nodes hold all edges, as no node is entered twice.
+        if not leaving.gather(1, inner).all() or leaving.gather(1, last).any():
+            return False
+        along = (path[:, None, 1:] == arms).all(2).any(1, keepdim=True)
+        return bool((along & (path[:, :1] == start) & (path[:, -1:] == goal)).all())
 
     def parse(self, line: str) -> tuple[list[int], list[int]]:
         try:

@@ -1,6 +1,6 @@
 """Training: a composed config becomes one finished run on disk."""
 
-from forethought.training.build import Run, build, check
+from forethought.training.build import Run, build, check, describe_train_file
 from forethought.training.load import evaluate_run, load, write_evaluation
 from forethought.training.run import discard_run, record_failure, refuse_folder_of_another, run_cell
 from forethought.training.train import Session
@@ -10,6 +10,7 @@ __all__ = [
     "Session",
     "build",
     "check",
+    "describe_train_file",
     "discard_run",
     "evaluate_run",
     "load",

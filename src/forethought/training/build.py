@@ -213,11 +213,17 @@ def check(config: Config, cell: Cell | None = None, checkpoint: Path | None = No
         load_initial_weights(run.objective.model, run.settings.init_from)
 
 
+def describe_train_file(config: Config) -> str:
+    """Return how many rows of the training file are trained on, in a line. Empty if there is no file."""
+    return _check_data(json.dumps(config["task"]))
+
+
 @lru_cache
-def _check_data(task: str) -> None:
-    """Draw rows of every kind, once for all cells of a sweep with this task."""
+def _check_data(task: str) -> str:
+    """Draw rows of every kind, once for all cells of a sweep with this task. Describe the training file."""
     data = Data(construct({"task": json.loads(task)}, "task"), seed=0, batch_size=1)
     data.batch(0), data.validation(1), data.test(1)
+    return data.describe_train_file()
 
 
 def load_initial_weights(model: nn.Module, init_from: str) -> dict[str, Any]:

@@ -96,6 +96,8 @@ def _train_and_test(cell: Cell, run: Run, own_process_group: bool, progress: str
     device = run.hardware.describe(run.settings.precision)
     if run.hardware_reason:
         log.info("hardware: %s", run.hardware_reason)
+    if said := run.data.data.describe_train_file():
+        log.info("%s", said)
     if progress != "none":
         count = sum(p.numel() for p in run.objective.parameters())
         print(f"{count:,} parameters on {device}: {run.hardware_reason or 'as configured'}", flush=True)
