@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from reports import make_sweep
 
 from forethought.cli.dashboard import workspace
 from forethought.cli.main import run
@@ -56,7 +57,7 @@ def test_the_workspace_shows_what_the_runs_have(server, capsys):
 def result(objective, solved, seed, **config):
     """Results of a run of the card's sweep."""
     words = [f"objective={objective}", *(f"{key.replace('__', '.')}={x}" for key, x in config.items())]
-    nested = {}
+    nested = {"max_steps": 10}
     for key, value in config.items():
         group, name = key.split("__")
         nested.setdefault(group, {})[name] = value
@@ -86,7 +87,7 @@ def test_a_sweep_is_shown_as_in_the_report():
         for seed in range(4)
         for other in [{"task__path_length": length}]
     ]
-    rates = solve_rates(runs)
+    rates = solve_rates(make_sweep(runs))
     assert rates.x == "task.degree"
     charts = {f"solve_rate_path_length_{length}" for length in (5, 6)}
     assert rates.charts == {name: [f"{name}/next_token", f"{name}/token_order"] for name in charts}
@@ -103,7 +104,7 @@ def test_a_sweep_is_shown_as_in_the_report():
 def test_the_baseline_is_a_line_where_it_lacks_the_parameter():
     runs = [result("next_token", seed == 0, seed) for seed in range(2)]
     runs += [result("multi_token", horizon > 2, 0, objective__horizon=horizon) for horizon in (1, 2, 4)]
-    rates = solve_rates(runs)
+    rates = solve_rates(make_sweep(runs))
     assert rates.x == "objective.horizon"
     assert rates.lines == {
         "solve_rate/next_token": {1: 0.5, 2: 0.5, 4: 0.5},

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import wandb
 from helpers import fault, forethought
+from reports import make_sweep
 from wandb_file import history_of, inspect, items, records
 
 from forethought.cli.main import run
@@ -86,7 +87,7 @@ def test_an_offline_sweep_read_back(workplace, capsys):
     path = shown["summary of s"]
     (start,) = [record.run for record in records(path) if record.WhichOneof("record_type") == "run"]
     assert (start.run_group, start.job_type) == ("s", "summary")
-    lines = solve_rates(cells.values()).lines
+    lines = solve_rates(make_sweep(cells.values())).lines
     first, last = history_of(path)
     assert first == {"step": 2, **{name: line[2] for name, line in lines.items()}}
     plots = {path.stem for path in Path("multirun/s/report/plots").glob("*.png")}

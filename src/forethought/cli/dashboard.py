@@ -70,11 +70,14 @@ def workspace(runs: list[Results], entity: str, project: str) -> Any:
     import wandb_workspaces.workspaces as workspaces
     from wandb_workspaces.expr import And, Metric
 
-    from forethought.loggers.solve_rates import clean, solve_rates
+    from forethought.loggers.solve_rates import solve_rates
+    from forethought.loggers.wandb_names import clean
+    from forethought.report import build_sweep
     from forethought.report.plots import PLOTS
+    from forethought.results.frame import build_frame
 
     metrics = list(dict.fromkeys(name for run in runs for name in run.metrics))
-    rates = solve_rates(runs)
+    rates = solve_rates(build_sweep(build_frame((None, run) for run in runs)))
 
     def bars(title: str, prefix: str) -> Any:
         return reports.BarPlot(title=title, metrics=[name for name in metrics if name.startswith(prefix)])

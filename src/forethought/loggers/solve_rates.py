@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from forethought.results import Results
-from forethought.sweeps import NOT_IDENTITY
-
-_BASELINE = "next_token"
-
-
-def clean(text: str, length: int = 64) -> str:
-    """Return a name that W&B and file systems accept: `num_nodes=null` → `num_nodes_null`."""
-    return re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII).strip("_")[:length]
+from forethought.loggers.wandb_names import clean
+from forethought.report import Sweep
+from forethought.report.wording import is_number
 
 
 @dataclass(frozen=True)
@@ -40,40 +31,24 @@ class SolveRates:
         return charts
 
 
-def solve_rates(runs: Iterable[Results]) -> SolveRates:
+def solve_rates(sweep: Sweep) -> SolveRates:
     """Compute the lines. An objective that has no parameter x gets a constant line."""
-    rows = [(_settings(run), run) for run in runs if run.status == "finished"]
-    keys = dict.fromkeys(key for settings, _ in rows for key in settings)
-    levels = {key: {str(s[key]): s[key] for s, _ in rows if key in s} for key in keys}
-    whole = [key for key in keys if all(type(level) is int and level >= 0 for level in levels[key].values())]
-    shared = {key: all(key in settings for settings, _ in rows) for key in keys}
-    x = max(
-        (key for key in whole if len(levels[key]) > 1),
-        key=lambda key: (shared[key], len(levels[key])),
-        default=None,
-    )
-    groups: dict[str, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    for settings, run in rows:
-        words: dict[bool, list[str]] = {False: [], True: []}
-        for key, value in settings.items():
-            if (len(levels[key]) > 1 or not shared[key]) and key not in ("objective", x):
-                words[key.startswith("objective.")].append(f"{key.rpartition('.')[2]}={value}")
-        chart = clean("_".join(["solve_rate", *words[False]]))
-        line = f"{chart}/{clean('_'.join([run.choices['objective'], *words[True]]))}"
-        for level in [0] if x is None else [settings[x]] if x in settings else levels[x].values():
-            groups[line][level].append(run.verdict == "solved")
-    ordered = sorted(groups.items(), key=lambda item: (_BASELINE not in item[0], item[0]))
-    return SolveRates(x, {line: {at: sum(by[at]) / len(by[at]) for at in sorted(by)} for line, by in ordered})
+    x = _choose_x(sweep)
+    own = [key for key in sweep.keys if key.split(".")[0] == "objective"]
+    others = [key for key in sweep.keys if key not in own]
+    lines: dict[str, dict[int, float]] = defaultdict(dict)
+    for row in sweep.summary[sweep.summary["finished"] > 0].to_dict("records"):
+        objective = "" if "objective" in own else f"{sweep.runs['objective'].iloc[0]} "
+        chart = clean(f"solve_rate {sweep.label(row, without=[*own, x])}")
+        line = clean(f"{objective}{sweep.label(row, without=[*others, x])}")
+        for level in [0] if x is None else [row[x]] if is_number(row[x]) else sweep.levels(x):
+            lines[f"{chart}/{line}"][int(level)] = row["solve_rate"]
+    return SolveRates(x, dict(lines))
 
 
-def _settings(run: Results) -> dict[str, Any]:
-    """Return the settings of a run that its command line or its experiment file gives, without the seed."""
-    keys = [word.lstrip("+~").partition("=")[0] for word in run.overrides]
-    settings: dict[str, Any] = {"objective": run.choices["objective"]}
-    for key in keys:
-        if key.split(".")[0] not in NOT_IDENTITY | {"seed", "experiment"}:
-            value: Any = run.config
-            for part in key.split("."):
-                value = (value or {}).get(part)
-            settings[key] = run.choices.get(key, value)
-    return settings
+def _choose_x(sweep: Sweep) -> str | None:
+    """Return the whole number with the most levels, if possible one that all runs have: W&B's steps."""
+    whole = [
+        key for key in sweep.keys if all(is_number(x) and x >= 0 and x == int(x) for x in sweep.levels(key))
+    ]
+    return max(whole, key=lambda key: (sweep.runs[key].notna().all(), len(sweep.levels(key))), default=None)

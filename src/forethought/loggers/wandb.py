@@ -21,7 +21,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from pydantic import Field, PositiveFloat
 
 from forethought.errors import InputError
-from forethought.loggers.solve_rates import clean, solve_rates
+from forethought.loggers.wandb_names import clean
 from forethought.results import WANDB_ID_FILE, Results, collect, read_curves, wandb_folder, write_atomically
 from forethought.sweeps import Cell, read_grid
 from forethought.validation import validated
@@ -189,10 +189,15 @@ class WandB(Logger):
         run = self._start(folder, folder, f"summary of {name}", resume=None, **about)
         _set_aside(_earlier_sessions(run))
         with _finishing(run):
-            rates = solve_rates(collect(folder).values()).lines
+            from forethought.loggers.solve_rates import solve_rates
+            from forethought.report import build_sweep
+            from forethought.results.frame import load_sweep
+
+            sweep = build_sweep(load_sweep(folder))
+            rates = solve_rates(sweep).lines
             for at in sorted({at for line in rates.values() for at in line}):
                 run.log({name: line[at] for name, line in rates.items() if at in line}, step=at)
-            _log_errors(lambda: _log_plots(run, folder))
+            _log_errors(lambda: _log_plots(run, sweep, folder / "report"))
 
     def _start(
         self, home: Path, folder: Path, name: str, resume: Literal["allow"] | None = "allow", **about: Any
@@ -295,18 +300,14 @@ def _set_aside(sessions: list[Path]) -> None:
         session.rename(session.parent / "earlier" / session.name)
 
 
-def _log_plots(run: Any, folder: Path) -> None:
+def _log_plots(run: Any, sweep: Any, folder: Path) -> None:
     """Write the report of a sweep and log its plots."""
-    from forethought.report import build_sweep, write_report
-    from forethought.results.frame import load_sweep
+    from forethought.report import write_report
 
-    write_report(build_sweep(load_sweep(folder)), folder / "report")
+    write_report(sweep, folder)
     run.define_metric("plots/*", summary="none")  # paths and hashes
     run.log(
-        {
-            f"plots/{path.stem}": wandb.Image(str(path))
-            for path in sorted((folder / "report" / "plots").glob("*.png"))
-        }
+        {f"plots/{path.stem}": wandb.Image(str(path)) for path in sorted((folder / "plots").glob("*.png"))}
     )
 
 
