@@ -29,6 +29,8 @@ PARTS = {
     "cpu": cpu.measure,
     "auto": cells.measure_auto,
     "gpu": gpu.measure,
+    "gpu_sweeps": gpu.measure_sweeps,
+    "gpu_mamba": gpu.measure_mamba,
     "generation": generation.measure,
     "sampler": sampler.measure,
     "startup": startup.measure,
@@ -67,7 +69,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PARTS))
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
-    every = [name for name in PARTS if name != "gpu" or torch.cuda.is_available()]
+    every = [name for name in PARTS if not name.startswith("gpu") or torch.cuda.is_available()]
     sections = []
     for name in options.names or every:
         sections.append(PARTS[name](options.tiny))

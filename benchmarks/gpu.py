@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
+import tempfile
+import time
 from functools import partial
+from importlib.util import find_spec
 
 import torch
 from measuring import Section, ratios, spread, table, take_turns
@@ -79,5 +84,64 @@ def measure(tiny: bool = False) -> Section:
         table(
             ["GPT", "loop", "ms a step", "samples/s", "times the plain loop", "share of the ceiling"], rows
         ),
+        figures,
+    )
+
+
+def seconds_of_sweep(cells: int, steps: int, *words: str) -> float:
+    """Return the wall time of one sweep of the quickstart's next-token cells."""
+    common = ["experiment=quickstart", f"seed=range({cells})", f"max_steps={steps}", "stop_when_solved=false"]
+    command = [sys.executable, "-m", "forethought", "train", "-m", *common, *words]
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        return time.perf_counter() - began
+
+
+def measure_sweeps(tiny: bool = False) -> Section:
+    """Several cells that share one GPU, beside as many on the cores of the same machine."""
+    cells, steps = (1, 2) if tiny else (16, 500)
+    ways = [("cpu", 1, "false")] if tiny else [("gpu", workers, "false") for workers in (1, 2, 4, 8, 16)]
+    if not tiny:
+        ways += [("gpu", 8, "reduce-overhead"), ("cpu", 16, "false")]
+    rows, figures = [], {}
+    for hardware, workers, how in ways:
+        words = [f"hardware={hardware}", f"hydra.launcher.workers={workers}", f"hardware.compile={how}"]
+        seconds = seconds_of_sweep(cells, steps, *words)
+        rows.append([hardware, workers, how, f"{seconds:.1f}", f"{3600 * cells / seconds:,.0f}"])
+        figures[f"sweep_{hardware}_{workers}_{how}_seconds"] = round(seconds, 1)
+    return Section(
+        "Sweeps of small models on one GPU",
+        f"{cells} cells of the quickstart's next-token prediction (GPT of 3 × 32, 64 rows of G(2,5)), "
+        f"{steps} steps each, evaluations and starting up included: the wall time of one command.",
+        table(["hardware", "workers", "compile", "seconds", "cells an hour"], rows),
+        figures,
+    )
+
+
+def measure_mamba(tiny: bool = False) -> Section:
+    """mamba-ssm's kernels against plain PyTorch, where they can be called."""
+    on_gpu = torch.cuda.is_available()
+    size = ["model.layers=1", "model.width=16"] if tiny else ["model.layers=4", "model.width=256"]
+    graph = ["task.degree=2", "task.path_length=3" if tiny else "task.path_length=5"]
+    words = [*size, *graph, f"batch_size={4 if tiny else 256}", f"hardware={'gpu' if on_gpu else 'cpu'}"]
+    backends = ("torch", "mamba_ssm") if on_gpu and find_spec("mamba_ssm") else ("torch",)
+    steps, rows, figures = 2 if tiny else 20, [], {}
+    for model in ("mamba", "mamba2"):
+        for precision in ("fp32", "bf16"):
+            cell = [*words, f"model={model}", f"precision={precision}"]
+            products = {name: Product.of(*cell, f"model.backend={name}") for name in backends}
+            calls = {name: partial(product.fit, steps) for name, product in products.items()}
+            take_turns(calls, 1)
+            seconds = take_turns(calls, 1 if tiny else 5)
+            for name in backends:
+                faster = ratios(seconds["torch"], seconds[name])
+                step = 1000 * statistics.median(seconds[name]) / steps
+                rows.append([model, precision, name, f"{step:.2f}", spread(faster)])
+                figures[f"{model}_{precision}_{name}_ratio"] = round(faster[0], 3)
+    return Section(
+        "mamba-ssm's kernels against plain PyTorch",
+        "Next-token prediction, 4 layers × 256, 256 rows of G(2,5), eager. The backend is `model.backend`.",
+        table(["model", "precision", "backend", "ms a step", "times plain PyTorch"], rows),
         figures,
     )
