@@ -120,7 +120,7 @@ def loss_and_gradients(kind, where, dtype, backend):
 
 @both
 @kernels_of
-@pytest.mark.parametrize(("dtype", "tolerance"), [(None, 1e-5), (torch.bfloat16, 3e-2)], ids=str)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(None, 1e-5), (torch.bfloat16, 1e-1)], ids=str)
 def test_mamba_computes_what_float64_does_on_a_cpu(kind, backend, dtype, tolerance):
     """Outputs and all gradients, each as a share of its norm."""
     expected = loss_and_gradients(kind, "cpu", None, "torch")
