@@ -2,16 +2,17 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Self
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
-from forethought.models.short_conv import Cache, ShortConv
-
-M = TypeVar("M", bound=nn.Module)
+from forethought.models.layers import Cache, Context, Layer, causal_mask
+from forethought.models.short_conv import ShortConv
 
 ModelInput = Int[Tensor, "B T"] | Float[Tensor, "B T D"]
 """Token ids, or embeddings (`Model.embed`) if an objective builds its own input."""
@@ -28,29 +29,12 @@ class OutputLayer(nn.Linear):
 
 
 class Model(nn.Module, ABC):
-    """Token ids or embeddings in, hidden states out.
+    """An embedding, layers, a norm and an output layer: tokens in, hidden states out.
 
     A subclass takes `vocabulary_size` (V), `context_length` (the longest sequence T) and options with
-    defaults. It calls `super().__init__(width, mask)`, sets `embedding`, and defines `forward` and
-    `init_cache`. Every objective that reads tokens and predicts the next ones then works, by `embed`,
-    `forward`, `init_cache` and `logits`; so do those that build their own input. With the option `conv`,
-    it also passes `conv` and its number of layers, and `forward` passes the input of each block through
-    `convolve`.
-
-    The abilities below are optional. An objective looks for the method, or for the argument by its name,
-    and rejects a model without it.
-
-    * `new_block()` returns one more freshly initialised block, and
-      `run_block(block, hidden, prompt_length)` returns its output, normed like that of `forward`. The
-      heads of `multi_token` and `sequential_multi_token` are such blocks.
-    * `last_block`, the last block that a token passes, and `forward(trunk=True)`, which returns the input
-      of `last_block`: with both, the heads of `multi_token` stand beside the last block, else on top of it.
-    * `forward(positions=, attention_mask=)` and `build_attention_mask(length, prompt_length, device)`:
-      `any_order` and `register_tokens` place tokens and hide them from each other.
-    * `forward(myopic=True)` stops the gradient from a position to all earlier ones: `myopic`.
-    * `last=n`, in `forward` and `run_block`, returns the hidden states of the last n positions. It saves
-      time: without it an objective computes all positions and drops the others.
-    * `heads`, the number of attention heads, which `plan_tokens` takes for its own blocks.
+    defaults. It calls `super().__init__`, sets `embedding` and `norm`, and defines `layers` and `new_layer`.
+    A layer (`forethought.models.layers`) is called with the hidden states and one `Context`, and declares
+    the masks and orders that it supports. Every objective then works that these allow.
 
     Args:
         vocabulary_size: V, of a subclass.
@@ -59,21 +43,28 @@ class Model(nn.Module, ABC):
         width: D, of the hidden states.
         mask: attention mask, one of `masks`. `causal`: each token sees itself and the tokens before.
             `prefix`: in addition, all prompt tokens see each other. `full`: all tokens see each other.
-
         conv: `input`: a `ShortConv` on the embeddings, before positions are added; `blocks`: one more
-            before each further block. Blocks of `new_block` have none.
+            before each further block. A new layer has none.
 
     Raises:
         Impossible: `mask` is not among `masks`.
     """
 
     masks: ClassVar[tuple[str, ...]] = ("causal",)
-    """The attention masks that the architecture supports."""
+    """The attention masks that all layers of the architecture support."""
 
     embedding: nn.Embedding
     """The token embedding; `embed` calls it once, so that a hook on it sees the embeddings."""
 
-    def __init__(self, width: int, mask: str = "causal", conv: Conv = "none", layers: int = 1) -> None:
+    norm: nn.Module
+    """The last norm, after all layers."""
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        model = super().__new__(cls)
+        object.__setattr__(model, "arguments", (args, options))  # for `twin`
+        return model
+
+    def __init__(self, width: int, mask: str = "causal", conv: Conv = "none", blocks: int = 1) -> None:
         super().__init__()
         if mask not in self.masks:
             raise Impossible(
@@ -82,11 +73,11 @@ class Model(nn.Module, ABC):
         self.width = width
         self.mask = mask
         self.conv = conv
-        count = {"none": 0, "input": 1, "blocks": layers}[conv]
+        count = {"none": 0, "input": 1, "blocks": blocks}[conv]
         self.convs = nn.ModuleList(ShortConv(width) for _ in range(count))
 
     @classmethod
-    def for_task(cls: type[M], task: Any, extra_positions: int = 0, **options: Any) -> M:
+    def for_task(cls, task: Any, extra_positions: int = 0, **options: Any) -> Self:
         """Build the model with the vocabulary and the context length of a task.
 
         Args:
@@ -101,66 +92,143 @@ class Model(nn.Module, ABC):
             options["token_names"] = task.vocabulary
         return cls(**options)
 
+    @property
     @abstractmethod
-    def forward(self, x: ModelInput, prompt_length: int = 0, cache: Any = None) -> Float[Tensor, "B T D"]:
-        """Return the hidden states, from which `logits` predicts.
+    def layers(self) -> Sequence[Layer]:
+        """The layers in the order in which a token passes them; the same one may come several times.
+
+        Multi-token prediction replaces the last one.
+        """
+
+    @abstractmethod
+    def new_layer(self) -> Layer:
+        """Return one more freshly initialised layer of the kind of the last one."""
+
+    @property
+    def any_order(self) -> bool:
+        """True if tokens can be placed at any positions, and hidden from each other."""
+        return all(layer.any_order for layer in self.layers)
+
+    @property
+    def pads(self) -> bool:
+        """True if sequences may begin with padding."""
+        return all(layer.pads for layer in self.layers)
+
+    def embed(self, tokens: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
+        """Return token embeddings. A layer adds positions, if the architecture has any."""
+        return self.embedding(tokens)
+
+    def forward(
+        self,
+        x: ModelInput,
+        prompt_length: int = 0,
+        cache: Cache | None = None,
+        padding: Bool[Tensor, "B T"] | None = None,
+        positions: Int[Tensor, " T"] | Int[Tensor, "B T"] | None = None,
+        attention_mask: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None = None,
+        last: int | None = None,
+    ) -> Float[Tensor, "B L D"]:
+        """Return the hidden states, from which `logits` predicts, of all L = T positions or the last L ones.
 
         Args:
             prompt_length: P, of which only the `prefix` mask makes use.
             cache: from `init_cache`. `x` then continues the sequence in the cache, in pieces of any
-                length, and is appended to the cache.
+                length, and is appended to the cache. Under the `prefix` mask, the whole prompt must come
+                in the first piece.
+            padding: True where there is no token (`Context`). With a cache, of the first piece alone.
+            positions: position of each token; by default 0, 1, … after those in the cache.
+            attention_mask: True where row t sees column s, in place of the model's own mask.
+            last: L. The last layer may then skip the other positions.
         """
+        hidden = x if x.is_floating_point() else self.embed(x)
+        context = self.context(hidden, prompt_length, cache, padding, positions, attention_mask)
+        return self.norm(self.run(self.layers, hidden, context, last, cache))
 
-    @abstractmethod
-    def init_cache(self, batch_size: int, length: int) -> Any:
-        """Return an empty decoding cache for `batch_size` sequences of up to `length` tokens."""
-
-    def embed(self, tokens: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
-        """Return token embeddings. `forward` adds positions, if the architecture has any."""
-        return self.embedding(tokens)
-
-    def convolve(
+    def run(
         self,
-        block: int,
-        x: Float[Tensor, "B T D"],
+        layers: Sequence[Layer],
+        hidden: Float[Tensor, "B T D"],
+        context: Context,
+        last: int | None = None,
         cache: Cache | None = None,
-        myopic: bool = False,
-        positions: Int[Tensor, " T"] | Int[Tensor, "B T"] | None = None,
-        attention_mask: Bool[Tensor, "T T"] | Bool[Tensor, "B T T"] | None = None,
-    ) -> Float[Tensor, "B T D"]:
-        """Return the input of a block, from 0, with its convolution added, if it has one.
+    ) -> Float[Tensor, "B L D"]:
+        """Pass hidden states through layers, without the norm; arguments as of `forward`."""
+        length, final = hidden.shape[1], len(layers) - 1
+        for index, layer in enumerate(layers):
+            of_layer = context.of_layer(cache.layers[index] if cache else None, last if index == final else None)
+            hidden = layer(hidden, of_layer)
+        if cache:
+            cache.length += length
+        return hidden if last is None else hidden[:, -last:]
 
-        Args:
-            positions, attention_mask: if both are given, neighbours are found by their positions.
-        """
-        if self.conv == "none" or (self.conv == "input" and block > 0):
-            return x
-        conv: Any = self.convs[block % len(self.convs)]  # a looped model passes its blocks several times
-        if positions is not None and attention_mask is not None:
-            return conv.by_position(x, positions, attention_mask)
-        return conv(x, cache, block, myopic)
+    def context(
+        self,
+        x: Tensor,
+        prompt_length: int = 0,
+        cache: Cache | None = None,
+        padding: Bool[Tensor, "B T"] | None = None,
+        positions: Int[Tensor, " T"] | Int[Tensor, "B T"] | None = None,
+        attention_mask: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None = None,
+    ) -> Context:
+        """Return what the layers are called with to read `x`, (B, T) or (B, T, D); arguments as of `forward`."""
+        length, past = x.shape[1], cache.length if cache else 0
+        given = positions is not None and attention_mask is not None
+        if cache and padding is not None:
+            cache.padding = padding
+        before = cache.padding if cache else padding
+        if positions is None:
+            positions = torch.arange(past, past + length, device=x.device)
+            if before is not None:
+                positions = (positions - before.sum(1, keepdim=True)).clamp(min=0)
+        if attention_mask is None:
+            attention_mask = self._own_mask(length, past, prompt_length, x.device)
+        if before is not None:
+            if attention_mask is None:
+                attention_mask = causal_mask(length, past, x.device)
+            unseen = F.pad(before, (0, past + length - before.shape[1]))[:, None]
+            itself = torch.eye(length, past + length, dtype=torch.bool, device=x.device).roll(past, 1)
+            attention_mask = (attention_mask & ~unseen) | itself  # a row that sees nothing would be NaN
+        return Context(positions, attention_mask, padding, past, given)
+
+    def _own_mask(
+        self, length: int, past: int, prompt_length: int, device: torch.device
+    ) -> Bool[Tensor, "T S"] | None:
+        """Return the model's own mask; None selects the causal mask of the fused kernels, which are faster."""
+        if self.mask == "full":
+            return torch.ones(length, past + length, dtype=torch.bool, device=device)
+        if self.mask == "causal" and past == 0:
+            return None
+        attention_mask = causal_mask(length, past, device)
+        if self.mask == "prefix":
+            attention_mask[:, :prompt_length] = True
+        return attention_mask
+
+    def build_attention_mask(
+        self, length: int, prompt_length: int, device: torch.device | str = "cpu"
+    ) -> Bool[Tensor, "T T"]:
+        """Return the model's own mask: row t sees column s where it is True."""
+        own = self._own_mask(length, 0, prompt_length, torch.device(device))
+        return causal_mask(length, device=device) if own is None else own
+
+    def init_cache(self, batch_size: int, length: int) -> Cache:
+        """Return an empty decoding cache for `batch_size` sequences of up to `length` tokens."""
+        return Cache([layer.init_cache(batch_size, length) for layer in self.layers])
 
     def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
         """Return logits from hidden states, by default with the weights of the token embedding."""
         return F.linear(hidden, self.embedding.weight)
 
-    def new_block(self) -> nn.Module:
-        """Return one more freshly initialised block.
+    def with_convs(self, blocks: Sequence[Layer]) -> list[Layer]:
+        """Return blocks, in the order in which a token passes them, with the convolutions before them."""
+        if self.conv != "blocks":
+            return [*self.convs, *blocks]
+        # A looped model passes its convolutions several times, too.
+        pairs = ((self.convs[index % len(self.convs)], block) for index, block in enumerate(blocks))
+        return [layer for pair in pairs for layer in pair]
 
-        Raises:
-            Impossible: the model does not define `new_block` and `run_block`.
-        """
-        raise Impossible(
-            f"model: {type(self).__name__} has no new_block, which this objective requires; "
-            "use a model that has, such as gpt"
-        )
-
-    def initialise(self, module: nn.Module) -> None:
-        """Draw new weights for the whole model or for one more block, by default PyTorch's own.
-
-        `belief_state` calls it for its second encoder.
-        """
-        part: Any
-        for part in module.modules():
-            if hasattr(part, "reset_parameters"):
-                part.reset_parameters()
+    def twin(self) -> Self:
+        """Return a model of the same kind with newly drawn weights, which shares the token embedding."""
+        args, options = self.arguments
+        twin = type(self)(*args, **options).to(self.embedding.weight)
+        twin.embedding = self.embedding
+        return twin

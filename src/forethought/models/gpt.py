@@ -1,7 +1,6 @@
 """A decoder-only Transformer, pre-norm, with GPT-2's initialisation."""
 
 import math
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -11,21 +10,11 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible, InputError
-from forethought.models.base import Conv, Model, ModelInput
+from forethought.models.base import Conv, Model
 from forethought.models.kernels import Embedding, gelu
-from forethought.models.short_conv import Cache, ShortConv
+from forethought.models.layers import AnyLayer, Context, Layer, causal_mask
+from forethought.models.short_conv import ShortConv
 from forethought.validation import Layers, validated
-
-
-@dataclass
-class KVCache(Cache):
-    """Keys and values of the tokens read so far."""
-
-    blocks: list[Float[Tensor, "2 B H S E"]]
-    """One tensor for each block that a token passes, with room for S tokens."""
-
-    length: int = 0
-    """Tokens read so far."""
 
 
 class GPT(Model):
@@ -49,7 +38,7 @@ class GPT(Model):
         InputError: `forward` reads more tokens than there are learned positions.
     """
 
-    masks = ("causal", "prefix", "full")
+    masks = AnyLayer.masks
 
     @validated
     def __init__(
@@ -71,202 +60,139 @@ class GPT(Model):
                 f"model.positions={positions}; use a multiple of {factor * heads}"
             )
         self.heads = heads
+        self.rotary = positions == "rotary"
         self.embedding = Embedding(vocabulary_size, width)
-        self.position = nn.Embedding(context_length, width) if positions == "learned" else None
-        self.blocks = nn.ModuleList(GPTBlock(width, Attention(width, heads)) for _ in range(layers))
+        self.position = None if self.rotary else Positions(context_length, width)
+        self.blocks = nn.ModuleList(self._block() for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.initialise(self)
+        initialise(self, len(self.stack))
+
+    def _block(self) -> "GPTBlock":
+        return GPTBlock(self.width, Attention(self.width, self.heads, self.rotary))
 
     @property
-    def stack(self) -> list[nn.Module]:
+    def stack(self) -> list[Any]:
         """Blocks in the order in which a token passes them."""
         return list(self.blocks)
 
     @property
-    def last_block(self) -> nn.Module:
-        return self.stack[-1]
-
-    def initialise(self, module: nn.Module) -> None:
-        initialise(module, len(self.stack))
-
-    def forward(
-        self,
-        x: ModelInput,
-        prompt_length: int = 0,
-        cache: KVCache | None = None,
-        positions: Int[Tensor, " T"] | Int[Tensor, "B T"] | None = None,
-        attention_mask: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None = None,
-        myopic: bool = False,
-        last: int | None = None,
-        trunk: bool = False,
-    ) -> Float[Tensor, "B L D"]:
-        """Return the hidden states after the last norm, of all L = T positions or of the last L ones.
-
-        Args:
-            cache: under the `prefix` mask, the whole prompt must come in the first piece.
-            positions: position of each token; by default 0, 1, … after those in the cache.
-            attention_mask: True where row t sees column s, in place of the model's own mask.
-            myopic: keys and values of other positions carry no gradient (Wu et al., 2404.00859).
-            last: L. For the other positions, the last block computes keys and values only.
-            trunk: return the input of the last block instead, at all positions; `run_block` continues.
-        """
-        length, past = x.shape[1], cache.length if cache else 0
-        if self.position is not None and positions is None and past + length > self.position.num_embeddings:
-            raise InputError(
-                f"model.positions=learned: a sequence of {past + length} tokens is longer than the "
-                f"{self.position.num_embeddings} learned positions; use a shorter task or "
-                "model.positions=rotary"
-            )
-        hidden = x if x.is_floating_point() else self.embed(x)
-        hidden = self.convolve(0, hidden, cache, myopic, positions, attention_mask)
-        given = positions, attention_mask
-        if positions is None:
-            positions = torch.arange(past, past + length, device=x.device)
-        rotation = self._rotation(positions)
+    def layers(self) -> list[Layer]:
+        layers = self.with_convs(self.stack)
         if self.position is not None:
-            hidden = hidden + self.position(positions)
-        if attention_mask is None:
-            attention_mask = self._attention_mask(length, past, prompt_length, x.device)
-        final = len(self.stack) - 1
-        for index, block in enumerate(self.stack):
-            if index > 0:
-                hidden = self.convolve(index, hidden, cache, myopic, *given)
-            if trunk and index == final:
-                break
-            block_cache = cache.blocks[index][:, :, :, : past + length] if cache else None
-            narrow = last if index == final and not myopic else None
-            hidden = block(hidden, attention_mask, rotation, block_cache, myopic, last=narrow)
-        if cache:
-            cache.length += length
-        if trunk:
-            return hidden
-        return self.norm(hidden if last is None else hidden[:, -last:])
+            layers.insert(int(self.conv != "none"), self.position)
+        return layers
 
-    def new_block(self) -> nn.Module:
-        block = GPTBlock(self.width, Attention(self.width, self.heads))
-        self.initialise(block)
+    def new_layer(self) -> "GPTBlock":
+        block = self._block()
+        initialise(block, len(self.stack))
         return block
 
-    def run_block(
-        self,
-        block: nn.Module,
-        hidden: Float[Tensor, "B T D"],
-        prompt_length: int = 0,
-        last: int | None = None,
-    ) -> Float[Tensor, "B L D"]:
-        length = hidden.shape[1]
-        rotation = self._rotation(torch.arange(length, device=hidden.device))
-        attention_mask = self._attention_mask(length, 0, prompt_length, hidden.device)
-        return self.norm(block(hidden, attention_mask, rotation, None, last=last))
 
-    def build_attention_mask(
-        self, length: int, prompt_length: int, device: torch.device | str = "cpu"
-    ) -> Bool[Tensor, "T T"]:
-        """Return the model's own mask: row t sees column s where it is True."""
-        attention_mask = self._attention_mask(length, 0, prompt_length, torch.device(device))
-        if attention_mask is None:
-            return torch.ones(length, length, dtype=torch.bool, device=device).tril()
-        return attention_mask
+class Positions(nn.Embedding, AnyLayer):
+    """Learned embeddings of positions, added to the input."""
 
-    def _rotation(self, positions: Int[Tensor, "*B T"]) -> Float[Tensor, "2 R 1 T E"] | None:
-        return rotary(positions, self.width // self.heads) if self.position is None else None
-
-    def _attention_mask(
-        self, length: int, past: int, prompt_length: int, device: torch.device
-    ) -> Bool[Tensor, "T S"] | None:
-        """Return the attention mask, True = visible, with S = past + T.
-
-        None selects the fused kernel's own causal mask, which is faster.
-        """
-        if self.mask == "full":
-            return torch.ones(length, past + length, dtype=torch.bool, device=device)
-        if self.mask == "causal" and past == 0:
-            return None
-        attention_mask = torch.ones(length, past + length, dtype=torch.bool, device=device).tril(past)
-        if self.mask == "prefix":
-            attention_mask[:, :prompt_length] = True
-        return attention_mask
-
-    def init_cache(self, batch_size: int, length: int) -> KVCache:
-        """Return an empty key/value cache for `batch_size` sequences of up to `length` tokens."""
-        weight = self.embedding.weight
-        shape = (2, batch_size, self.heads, length, weight.shape[1] // self.heads)
-        return KVCache([weight.new_empty(shape) for _ in self.stack])
+    def forward(  # type: ignore[override]
+        self, x: Float[Tensor, "B T D"], context: Context
+    ) -> Float[Tensor, "B T D"]:
+        needed = context.past + x.shape[1]
+        if not context.by_position and needed > len(self.weight):
+            raise InputError(
+                f"model.positions=learned: a sequence of {needed} tokens is longer than the "
+                f"{len(self.weight)} learned positions; use a shorter task or model.positions=rotary"
+            )
+        return x + F.embedding(context.positions, self.weight)
 
 
-class GPTBlock(nn.Module):
+class GPTBlock(Layer):
     """Attention and a four times wider MLP, each behind a norm and added to the residual stream."""
 
-    def __init__(self, width: int, attention: nn.Module) -> None:
+    def __init__(self, width: int, attention: Layer) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
         self.attention = attention
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = MLP(width)
+        self.any_order, self.pads = attention.any_order, attention.pads
 
-    def forward(self, x: Float[Tensor, "B T D"], *context: Any, **last: int | None) -> Float[Tensor, "B L D"]:
-        """Pass the arguments to the attention. With `last=L`, return the last L positions alone."""
-        count = last.get("last")
-        residual = x if count is None else x[:, -count:]
-        residual = residual + self.attention(self.attention_norm(x), *context, **last)
+    def forward(self, x: Float[Tensor, "B T D"], context: Context) -> Float[Tensor, "B L D"]:
+        mixed = self.attention(self.attention_norm(x), context)
+        residual = x[:, -mixed.shape[1] :] + mixed
         return residual + self.mlp(self.mlp_norm(residual))
 
+    def init_cache(self, batch_size: int, length: int) -> Any:
+        return self.attention.init_cache(batch_size, length)
 
-class Attention(nn.Module):
-    """Multi-head scaled-dot-product attention."""
 
-    def __init__(self, width: int, heads: int) -> None:
+class Attention(Layer):
+    """Multi-head scaled-dot-product attention; its cache holds keys and values, "2 B H S E"."""
+
+    masks = AnyLayer.masks
+    any_order = True
+    pads = True
+
+    def __init__(self, width: int, heads: int, rotary: bool = False) -> None:
         super().__init__()
         self.heads = heads
+        self.rotary = rotary
         self.input = nn.Linear(width, 3 * width)
         self.output = nn.Linear(width, width)
 
-    def forward(
-        self,
-        x: Float[Tensor, "B T D"],
-        attention_mask: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None,
-        rotation: Float[Tensor, "2 R 1 T E"] | None,
-        cache: Float[Tensor, "2 B H S E"] | None,
-        myopic: bool = False,
-        last: int | None = None,
-    ) -> Float[Tensor, "B L D"]:
-        if last is not None:
+    def init_cache(self, batch_size: int, length: int) -> Float[Tensor, "2 B H S E"]:
+        weight = self.output.weight
+        return weight.new_empty(2, batch_size, self.heads, length, len(weight) // self.heads)
+
+    def forward(self, x: Float[Tensor, "B T D"], context: Context) -> Float[Tensor, "B L D"]:
+        attention_mask = context.attention_mask
+        if context.last is not None and context.last < x.shape[1]:
             if attention_mask is None:
-                attention_mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
-            attention_mask = attention_mask[..., -last:, :]
+                attention_mask = causal_mask(x.shape[1], device=x.device)
+            attention_mask = attention_mask[..., -context.last :, :]
         if attention_mask is not None and attention_mask.ndim == 3:
             attention_mask = attention_mask[:, None]
-        q, k, v = self._project(x, rotation, last)
-        if myopic:
-            return self._merge(
-                _myopic_attention(q, k, v, *self._project(x.detach(), rotation)[1:], attention_mask)
-            )
-        if cache is not None:
-            cache[0, :, :, -x.shape[1] :], cache[1, :, :, -x.shape[1] :] = k, v
-            k, v = cache[0], cache[1]
-        return self._merge(attention(q, k, v, attention_mask))
+        q, k, v = self.project(x, context)
+        if context.cache is not None:
+            end = context.past + x.shape[1]
+            context.cache[0, :, :, context.past : end], context.cache[1, :, :, context.past : end] = k, v
+            k, v = context.cache[:, :, :, :end]
+        return self.merge(self.attend(q, k, v, attention_mask))
 
-    def _project(
+    def attend(
         self,
-        x: Float[Tensor, "B T D"],
-        rotation: Float[Tensor, "2 R 1 T E"] | None,
-        last: int | None = None,
+        q: Float[Tensor, "B H L E"],
+        k: Float[Tensor, "B H S E"],
+        v: Float[Tensor, "B H S E"],
+        attention_mask: Bool[Tensor, "*N L S"] | None,
+    ) -> Float[Tensor, "B H L E"]:
+        return attention(q, k, v, attention_mask)
+
+    def project(
+        self, x: Float[Tensor, "B T D"], context: Context
     ) -> tuple[Float[Tensor, "B H L E"], Float[Tensor, "B H T E"], Float[Tensor, "B H T E"]]:
-        if last is None:
+        """Return the queries of the last L tokens, and the keys and values of all."""
+        last = context.last
+        if last is None or last >= x.shape[1]:
             q, k, v = map(self._split, self.input(x).chunk(3, 2))
         else:
             width = x.shape[2]
             q = F.linear(x[:, -last:], self.input.weight[:width], self.input.bias[:width])
             kv = F.linear(x, self.input.weight[width:], self.input.bias[width:])
             q, k, v = map(self._split, (q, *kv.chunk(2, 2)))
-        if rotation is not None:
+        if self.rotary:
+            rotation = self._rotation(context, q.shape[3])
             q, k = rotate(q, rotation[..., -q.shape[2] :, :]), rotate(k, rotation)
         return q, k, v
+
+    @staticmethod
+    def _rotation(context: Context, width: int) -> Float[Tensor, "2 R 1 T E"]:
+        if width not in context.rotations:
+            context.rotations[width] = rotary(context.positions, width)
+        return context.rotations[width]
 
     def _split(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B H L E"]:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
-    def _merge(self, mixed: Float[Tensor, "B H T E"]) -> Float[Tensor, "B T D"]:
+    def merge(self, mixed: Float[Tensor, "B H L E"]) -> Float[Tensor, "B L D"]:
+        """Return the output of the layer from that of each head."""
         return self.output(mixed.transpose(1, 2).flatten(2))
 
 
@@ -291,27 +217,6 @@ def attention(
     scale = 1 / math.sqrt(q.shape[3])
     scores = torch.baddbmm(bias.flatten(0, 1), queries, keys.transpose(1, 2), alpha=scale)
     return (scores.softmax(2) @ values).view(q.shape)
-
-
-def _myopic_attention(
-    q: Float[Tensor, "B H T E"],
-    k: Float[Tensor, "B H T E"],
-    v: Float[Tensor, "B H T E"],
-    past_k: Float[Tensor, "B H T E"],
-    past_v: Float[Tensor, "B H T E"],
-    attention_mask: Bool[Tensor, "*N T T"] | None,
-) -> Float[Tensor, "B H T E"]:
-    """Return attention in which only the position's own key and value carry a gradient.
-
-    The values equal those of plain attention: `past_k` and `past_v` equal `k` and `v`, but are computed
-    from a detached input.
-    """
-    scores = q @ past_k.transpose(2, 3) / math.sqrt(q.shape[3])
-    scores = scores + torch.diag_embed((q * (k - past_k)).sum(3) / math.sqrt(q.shape[3]))
-    if attention_mask is None:
-        attention_mask = torch.ones(scores.shape[2:], dtype=torch.bool, device=q.device).tril()
-    weights = scores.masked_fill(~attention_mask, -torch.inf).softmax(3)
-    return weights @ past_v + weights.diagonal(dim1=2, dim2=3)[..., None] * (v - past_v)
 
 
 class MLP(nn.Module):

@@ -1,7 +1,7 @@
 """A GPT with Infini-attention: causal attention in segments, and a compressed memory of earlier ones."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +10,10 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
-from forethought.models.base import Conv, Model, ModelInput
+from forethought.models.base import Conv, Model
 from forethought.models.gpt import GPTBlock, initialise, rotary, rotate
 from forethought.models.kernels import Embedding
-from forethought.models.short_conv import Cache
+from forethought.models.layers import Context, Layer, causal_mask
 from forethought.validation import Layers, validated
 
 
@@ -45,13 +45,6 @@ class Memory:
         self.matrix = self.matrix + features.transpose(2, 3) @ new
         self.norm = self.norm + features.sum(2)
         self.keys, self.values = self.keys[:, :, :0], self.values[:, :, :0]
-
-
-@dataclass
-class InfiniCache(Cache):
-    """Memories of all blocks."""
-
-    memories: list[Memory]
 
 
 class InfiniGPT(Model):
@@ -102,55 +95,26 @@ class InfiniGPT(Model):
         self.segment_length = segment_length
         self.update = update
         self.embedding = Embedding(vocabulary_size, width)
-        self.blocks = nn.ModuleList(self._new_block() for _ in range(layers))
+        self.blocks = nn.ModuleList(self._block() for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.initialise(self)
+        initialise(self, layers)
 
-    def initialise(self, module: nn.Module) -> None:
-        initialise(module, len(self.blocks))
-
-    def forward(
-        self, x: ModelInput, prompt_length: int = 0, cache: InfiniCache | None = None, trunk: bool = False
-    ) -> Float[Tensor, "B T D"]:
-        hidden = x if x.is_floating_point() else self.embed(x)
-        memories = cache.memories if cache else [self._empty(len(x)) for _ in self.blocks]
-        for index, (block, memory) in enumerate(zip(self.blocks, memories, strict=True)):
-            hidden = self.convolve(index, hidden, cache)
-            if trunk and block is self.last_block:
-                return hidden
-            hidden = block(hidden, memory)
-        return self.norm(hidden)
+    def _block(self) -> GPTBlock:
+        return GPTBlock(
+            self.width, InfiniAttention(self.width, self.heads, self.segment_length, self.update)
+        )
 
     @property
-    def last_block(self) -> nn.Module:
-        return self.blocks[-1]
+    def layers(self) -> list[Any]:
+        return self.with_convs(list(self.blocks))
 
-    def new_block(self) -> nn.Module:
-        block = self._new_block()
-        self.initialise(block)
+    def new_layer(self) -> GPTBlock:
+        block = self._block()
+        initialise(block, len(self.blocks))
         return block
 
-    def _new_block(self) -> GPTBlock:
-        attention = InfiniAttention(self.width, self.heads, self.segment_length, self.update)
-        return GPTBlock(self.width, attention)
 
-    def run_block(
-        self, block: nn.Module, hidden: Float[Tensor, "B T D"], prompt_length: int = 0
-    ) -> Float[Tensor, "B T D"]:
-        return self.norm(block(hidden, self._empty(len(hidden))))
-
-    def init_cache(self, batch_size: int, length: int) -> InfiniCache:
-        """Return empty memories for `batch_size` sequences of any length."""
-        return InfiniCache([self._empty(batch_size) for _ in self.blocks])
-
-    def _empty(self, batch_size: int) -> Memory:
-        heads, size = self.heads, self.width // self.heads
-        zeros = self.embedding.weight.new_zeros
-        segment = zeros(batch_size, heads, 0, size)
-        return Memory(zeros(batch_size, heads, size, size), zeros(batch_size, heads, size), segment, segment)
-
-
-class InfiniAttention(nn.Module):
+class InfiniAttention(Layer):
     """Causal attention within a segment, mixed head by head with values recalled from the memory."""
 
     def __init__(self, width: int, heads: int, segment_length: int, update: str) -> None:
@@ -162,8 +126,15 @@ class InfiniAttention(nn.Module):
         self.gate = nn.Parameter(torch.zeros(heads))
         self.output = nn.Linear(width, width)
 
-    def forward(self, x: Float[Tensor, "B T D"], memory: Memory) -> Float[Tensor, "B T D"]:
-        """Attend from each position of `x`, and append `x` to `memory`."""
+    def init_cache(self, batch_size: int, length: int) -> Memory:
+        zeros, size = self.gate.new_zeros, len(self.output.weight) // self.heads
+        segment = zeros(batch_size, self.heads, 0, size)
+        norm = zeros(batch_size, self.heads, size)
+        return Memory(zeros(batch_size, self.heads, size, size), norm, segment, segment)
+
+    def forward(self, x: Float[Tensor, "B T D"], context: Context) -> Float[Tensor, "B T D"]:
+        """Attend from each position of `x`, and append `x` to the memory."""
+        memory = context.cache or self.init_cache(len(x), x.shape[1])
         q, k, v = self.input(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed, start = [], 0
         while start < x.shape[1]:
@@ -185,7 +156,7 @@ class InfiniAttention(nn.Module):
         memory.keys, memory.values = torch.cat([memory.keys, k], 2), torch.cat([memory.values, v], 2)
         length = memory.keys.shape[2]
         rotation = rotary(torch.arange(length, device=q.device), q.shape[3])
-        attention_mask = torch.ones(q.shape[2], length, dtype=torch.bool, device=q.device).tril(past)
+        attention_mask = causal_mask(q.shape[2], past, q.device)
         local = F.scaled_dot_product_attention(
             rotate(q, rotation[:, :, :, past:]),
             rotate(memory.keys, rotation),

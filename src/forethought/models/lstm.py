@@ -1,24 +1,19 @@
 """A stack of LSTM layers: the recurrent baseline, with a memory of constant size."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from forethought.models.base import Model, ModelInput
+from forethought.models.base import Conv, Model
 from forethought.models.kernels import Embedding
-from forethought.models.short_conv import Cache
+from forethought.models.layers import Context, Layer
 from forethought.validation import Layers, validated
-
-
-@dataclass
-class LSTMCache(Cache):
-    """Output and cell of every layer after the tokens read so far."""
-
-    memory: tuple[Float[Tensor, "L B D"], Float[Tensor, "L B D"]]
 
 
 class LSTM(Model):
@@ -34,7 +29,6 @@ class LSTM(Model):
 
     Args:
         width: D, of the embeddings, outputs and cells.
-        conv: `blocks` is not supported: the layers are one kernel.
         others: as for `Model`.
     """
 
@@ -46,63 +40,78 @@ class LSTM(Model):
         layers: Layers = 2,
         width: PositiveInt = 128,
         mask: Literal["causal", "prefix", "full"] = "causal",
-        conv: Literal["none", "input"] = "none",
+        conv: Conv = "none",
     ) -> None:
-        super().__init__(width, mask, conv)
+        super().__init__(width, mask, conv, layers)
         self.embedding = Embedding(vocabulary_size, width)
-        self.lstm = nn.LSTM(width, width, layers, batch_first=True)
-        self.initialise(self)
+        self.stack = nn.ModuleList(self.new_layer() for _ in range(layers))
+        self.norm = nn.Identity()
+        nn.init.normal_(self.embedding.weight, std=0.1)
+
+    @property
+    def layers(self) -> list[Any]:
+        return self.with_convs(list(self.stack))
+
+    def new_layer(self) -> LSTMLayer:
+        return LSTMLayer(self.width)
+
+
+@dataclass
+class Memory:
+    """Output and cell of a layer after the tokens read so far; None before the first token."""
+
+    state: tuple[Float[Tensor, "1 B D"], Float[Tensor, "1 B D"]] | None = None
+
+
+class LSTMLayer(nn.LSTM, Layer):
+    """One layer of an LSTM."""
+
+    pads = True
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width, batch_first=True)
 
     @torch.no_grad()
-    def initialise(self, module: nn.Module) -> None:
-        """Draw new weights for the whole model or for one more layer."""
-        for name, parameter in module.named_parameters():
-            if name == "embedding.weight":
-                nn.init.normal_(parameter, std=0.1)
-                continue
-            if name.startswith("convs"):
-                nn.init.normal_(parameter, std=0.3)
-                continue
-            nn.init.uniform_(parameter, -(self.width**-0.5), self.width**-0.5)
+    def reset_parameters(self) -> None:
+        """Draw weights from U(±1/sqrt(D)), and set the bias of the forget gates near 1."""
+        width = self.hidden_size
+        for name, parameter in self.named_parameters():
+            nn.init.uniform_(parameter, -(width**-0.5), width**-0.5)
             if "bias_ih" in name:  # bias_hh, which torch adds to it, keeps its random values
-                parameter[self.width : 2 * self.width] = 1
+                parameter[width : 2 * width] = 1
 
-    def forward(
-        self, x: ModelInput, prompt_length: int = 0, cache: LSTMCache | None = None
+    def init_cache(self, batch_size: int, length: int) -> Memory:
+        return Memory()
+
+    def forward(  # type: ignore[override]
+        self, x: Float[Tensor, "B T D"], context: Context
     ) -> Float[Tensor, "B T D"]:
-        embedded = x if x.is_floating_point() else self.embed(x)
-        hidden, memory = run_lstm(
-            self.lstm, self.convolve(0, embedded, cache), cache.memory if cache else None
-        )
-        if cache:
-            cache.memory = memory
+        # Without AVX-512, oneDNN has no bf16 LSTM: under autocast, nn.LSTM raises "could not create a
+        # primitive descriptor". With AVX-512, fp32 is 2.4× slower than bf16, but the numbers do not depend
+        # on the CPU. This turns off autocast for the CPU only; on a GPU, autocast casts as usual.
+        with torch.autocast("cpu", enabled=False):
+            x = x.to(self.weight_ih_l0.dtype)
+            memory = context.cache or Memory()
+            if context.padding is None:
+                hidden, memory.state = super().forward(x, memory.state)
+            else:
+                hidden, memory.state = self._skip(x, context.padding)
         return hidden
 
-    def new_block(self) -> nn.Module:
-        layer = nn.LSTM(self.width, self.width, batch_first=True)
-        self.initialise(layer)
-        return layer
-
-    def run_block(
-        self, block: nn.Module, hidden: Float[Tensor, "B T D"], prompt_length: int = 0
-    ) -> Float[Tensor, "B T D"]:
-        """Return the outputs of a layer from `new_block`, which reads the outputs of the last layer."""
-        return run_lstm(block, hidden)[0]
-
-    def init_cache(self, batch_size: int, length: int) -> LSTMCache:
-        """Return zero outputs and cells for `batch_size` sequences of any length."""
-        zeros = self.embedding.weight.new_zeros(self.lstm.num_layers, batch_size, self.width)
-        return LSTMCache((zeros, zeros))
+    def _skip(
+        self, x: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]
+    ) -> tuple[Float[Tensor, "B T D"], tuple[Float[Tensor, "1 B D"], Float[Tensor, "1 B D"]]]:
+        """Read the rows without the padding before them."""
+        count = padding.sum(1)
+        place = torch.arange(x.shape[1], device=x.device)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            shift(x, place + count[:, None]), (x.shape[1] - count).cpu(), True, enforce_sorted=False
+        )
+        hidden, state = super().forward(packed)
+        hidden, _ = nn.utils.rnn.pad_packed_sequence(hidden, True, total_length=x.shape[1])
+        return shift(hidden, place - count[:, None]), state
 
 
-def run_lstm(
-    lstm: Any,
-    x: Float[Tensor, "B T D"],
-    memory: tuple[Float[Tensor, "L B D"], Float[Tensor, "L B D"]] | None = None,
-) -> tuple[Float[Tensor, "B T D"], tuple[Float[Tensor, "L B D"], Float[Tensor, "L B D"]]]:
-    """Run LSTM layers, on a CPU in the precision of their weights."""
-    # Without AVX-512, oneDNN has no bf16 LSTM: under autocast, nn.LSTM raises "could not create a primitive
-    # descriptor". With AVX-512, fp32 is 2.4× slower than bf16, but the numbers do not depend on the CPU.
-    # This turns off autocast for the CPU only; on a GPU, autocast casts as usual.
-    with torch.autocast("cpu", enabled=False):
-        return lstm(x.to(lstm.weight_ih_l0.dtype), memory)
+def shift(x: Float[Tensor, "B T D"], source: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+    """Return the rows with their columns taken from `source`, modulo T."""
+    return x.gather(1, (source % x.shape[1])[..., None].expand_as(x))

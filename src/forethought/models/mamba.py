@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -22,6 +22,7 @@ from forethought.models.state_space import (
     require_backend,
     reset_step_bias,
     run_kernel,
+    skip,
 )
 from forethought.validation import Layers, validated
 
@@ -108,14 +109,20 @@ class MambaMixer(nn.Module):
             self.D.new_zeros(batch_size, state_size, inner),
         )
 
-    def forward(self, x: Float[Tensor, "B T D"], cache: MixerCache | None = None) -> Float[Tensor, "B T D"]:
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        cache: MixerCache | None = None,
+        padding: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T D"]:
         x, gate = self.in_proj(x).chunk(2, 2)
-        x, window = causal_conv(self.conv1d, x, cache.window if cache else None)
+        x, window = causal_conv(self.conv1d, skip(x, padding), cache.window if cache else None)
         x = F.silu(x)
         states = self.A_log.shape[1]
         step, write, read = self.x_proj(x).split([self.rank, states, states], 2)
         # Add the bias in full precision: bf16 would change the smallest steps by some percent.
         step = F.softplus(full_precision(F.linear(step, self.dt_proj.weight)) + self.dt_proj.bias)
+        step = skip(step, padding)  # a step of zero leaves the state as it is
         decay = -full_precision(self.A_log).exp()
         inputs = (full_precision(x), step, decay, full_precision(write), full_precision(read))
         if cache:

@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
@@ -21,6 +21,7 @@ from forethought.models.state_space import (
     require_backend,
     reset_step_bias,
     run_kernel,
+    skip,
 )
 from forethought.validation import Layers, validated
 
@@ -112,13 +113,18 @@ class Mamba2Mixer(nn.Module):
             self.D.new_zeros(batch_size, heads, self.state_size, self.inner // heads),
         )
 
-    def forward(self, x: Float[Tensor, "B T D"], cache: MixerCache | None = None) -> Float[Tensor, "B T D"]:
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        cache: MixerCache | None = None,
+        padding: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T D"]:
         gate, mixed, step = self.in_proj(x).split([self.inner, self.conv1d.in_channels, len(self.D)], 2)
-        mixed, window = causal_conv(self.conv1d, mixed, cache.window if cache else None)
+        mixed, window = causal_conv(self.conv1d, skip(mixed, padding), cache.window if cache else None)
         mixed = full_precision(F.silu(mixed))
         u, write, read = mixed.split([self.inner, self.state_size, self.state_size], 2)
         u = u.unflatten(2, (len(self.D), -1))
-        step = F.softplus(full_precision(step) + self.dt_bias)
+        step = skip(F.softplus(full_precision(step) + self.dt_bias), padding)  # zero: the state stays
         inputs = (u, step, -full_precision(self.A_log).exp(), write, read)
         y: Tensor | None
         if cache:

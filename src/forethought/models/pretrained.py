@@ -15,20 +15,13 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible, InputError, first_line
-from forethought.models.base import Model, ModelInput, OutputLayer
+from forethought.models.base import Model, OutputLayer
 from forethought.models.gpt import Attention, GPTBlock
+from forethought.models.layers import Context, Layer, Unchanged
 from forethought.validation import validated
 
 CACHE_NAMES = ("cache", "cache_params", "past_key_values")
 """transformers 5.24 names the argument `cache`; before, `cache_params` in recurrent models or the third."""
-
-
-@dataclass
-class PretrainedCache:
-    """Cache object of `transformers`."""
-
-    native: Any = None
-    """Of the class that the model returns; None before the first token."""
 
 
 class Pretrained(Model):
@@ -79,8 +72,9 @@ class Pretrained(Model):
         super().__init__(old.shape[1], mask)
         # A model without heads gets one head in the blocks that objectives add.
         self.heads = math.gcd(self.width, getattr(model.config, "num_attention_heads", 1))
-        self.backbone = model.base_model
-        self.backbone.set_input_embeddings(nn.Identity())  # never called: the backbone reads embeddings
+        self.backbone = Backbone(name, model)
+        self.last = Unchanged()  # objectives that replace the last layer leave the checkpoint whole
+        self.norm = nn.Identity()
         self.embedding = nn.Embedding.from_pretrained(rows(old, ids, vocabulary_size), freeze=False)
         self.output: OutputLayer | None = None
         if output.weight is not old:
@@ -89,25 +83,11 @@ class Pretrained(Model):
             if output.bias is not None:
                 self.output.bias = nn.Parameter(rows(output.bias, ids, vocabulary_size))
         if lora_rank is not None:  # last, so that the rows do not depend on lora_rank
-            add_lora(self.backbone, lora_rank)
-        known = inspect.signature(self.backbone.forward).parameters
-        names = [key for key in CACHE_NAMES if key in known]
+            add_lora(self.backbone.model, lora_rank)
         self.train()
-        kind = type(self.backbone)
-        if not names:
-            version = import_transformers(name).__version__
-            raise InputError(
-                f"model.name={name}: {kind.__name__} of transformers {version} takes no "
-                f"{' or '.join(CACHE_NAMES)}; use another version, or a model with a cache"
-            )
         if self._looks_ahead():
-            raise InputError(
-                f"model.name={name}: {kind.__name__} is not supported; use a causal language model"
-            )
-        self.cache_name = names[0]
-        # Early versions 5 ask recurrent models for a position, which must lie beyond their convolution.
-        recurrent = self.cache_name == "cache_params" and "cache_position" in known
-        self.position = getattr(model.config, "conv_kernel", 1) if recurrent else None
+            kind = type(self.backbone.model).__name__
+            raise InputError(f"model.name={name}: {kind} is not supported; use a causal language model")
         if not plain:
             raise InputError(
                 f"model.name={name}: models that scale their embeddings or logits are not supported; use "
@@ -117,7 +97,7 @@ class Pretrained(Model):
     def train(self, mode: bool = True) -> Pretrained:
         """Set the training mode, but keep the backbone in evaluation mode, without dropout."""
         super().train(mode)
-        self.backbone.eval()
+        self.backbone.model.eval()
         return self
 
     @torch.no_grad()
@@ -128,50 +108,80 @@ class Pretrained(Model):
         first, second = self(torch.tensor([[0, 0], [0, 1]]))[:, 0]
         return not torch.allclose(first, second, atol=1e-4)
 
-    def initialise(self, module: nn.Module) -> None:
-        """Draw new weights by the checkpoint's own rules, for the whole model or for one more block.
+    @property
+    def layers(self) -> list[Layer]:
+        return [self.backbone, self.last]
+
+    def new_layer(self) -> GPTBlock:
+        """Return a freshly initialised block of our GPT, without positions. It adds to the normed states."""
+        block = GPTBlock(self.width, Attention(self.width, self.heads))
+        block.apply(self.backbone.model._init_weights)
+        return block
+
+    def twin(self) -> Pretrained:
+        """Return a model with weights drawn by the checkpoint's own rules, and without an output layer.
 
         All of them are trained, also with LoRA: frozen random weights would remain noise.
         """
-        module.requires_grad_(True)
-        module.apply(self.backbone._init_weights)
-
-    def forward(
-        self, x: ModelInput, prompt_length: int = 0, cache: PretrainedCache | None = None
-    ) -> Float[Tensor, "B T D"]:
-        embedded = x if x.is_floating_point() else self.embed(x)
-        if cache is None:
-            return self.backbone(inputs_embeds=embedded, use_cache=False).last_hidden_state
-        # A recurrent cache of transformers that is not empty takes single tokens only.
-        parts = [embedded] if cache.native is None else embedded.split(1, 1)
-        hidden = []
-        for part in parts:
-            options = {self.cache_name: cache.native}
-            if self.position is not None and cache.native is not None:
-                options["cache_position"] = torch.tensor([self.position], device=embedded.device)
-            output = self.backbone(inputs_embeds=part, use_cache=True, **options)
-            cache.native = output[self.cache_name]
-            hidden.append(output.last_hidden_state)
-        return torch.cat(hidden, 1)
-
-    def new_block(self) -> nn.Module:
-        """Return a freshly initialised block of our GPT, without positions."""
-        block = GPTBlock(self.width, Attention(self.width, self.heads))
-        self.initialise(block)
-        return block
-
-    def run_block(
-        self, block: nn.Module, hidden: Float[Tensor, "B T D"], prompt_length: int = 0
-    ) -> Float[Tensor, "B T D"]:
-        """Return the output of a block from `new_block`, which adds to the normed hidden states."""
-        return block(hidden, None, None, None, False)
-
-    def init_cache(self, batch_size: int, length: int) -> PretrainedCache:
-        """Return an empty cache, which grows with the tokens read."""
-        return PretrainedCache()
+        twin = super().twin()
+        twin.backbone.model.requires_grad_(True).apply(self.backbone.model._init_weights)
+        twin.output = None
+        return twin
 
     def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
         return super().logits(hidden) if self.output is None else self.output(hidden)
+
+
+@dataclass
+class NativeCache:
+    """Cache object of `transformers`, of the class that the model returns; None before the first token."""
+
+    native: Any = None
+
+
+class Backbone(Layer):
+    """All blocks, positions and the last norm of a model of `transformers`.
+
+    Raises:
+        InputError: the model has no cache.
+    """
+
+    def __init__(self, name: str, model: Any) -> None:
+        super().__init__()
+        self.model = model.base_model
+        self.model.set_input_embeddings(nn.Identity())  # never called: the backbone reads embeddings
+        known = inspect.signature(self.model.forward).parameters
+        names = [key for key in CACHE_NAMES if key in known]
+        if not names:
+            version = import_transformers(name).__version__
+            raise InputError(
+                f"model.name={name}: {type(self.model).__name__} of transformers {version} takes no "
+                f"{' or '.join(CACHE_NAMES)}; use another version, or a model with a cache"
+            )
+        self.cache_name = names[0]
+        # Early versions 5 ask recurrent models for a position, which must lie beyond their convolution.
+        recurrent = self.cache_name == "cache_params" and "cache_position" in known
+        self.position = getattr(model.config, "conv_kernel", 1) if recurrent else None
+
+    def init_cache(self, batch_size: int, length: int) -> NativeCache:
+        return NativeCache()
+
+    def forward(self, x: Float[Tensor, "B T D"], context: Context) -> Float[Tensor, "B T D"]:
+        cache = context.cache
+        if cache is None:
+            hidden: Tensor = self.model(inputs_embeds=x, use_cache=False).last_hidden_state
+            return hidden
+        # A recurrent cache of transformers that is not empty takes single tokens only.
+        parts = [x] if cache.native is None else x.split(1, 1)
+        states = []
+        for part in parts:
+            options = {self.cache_name: cache.native}
+            if self.position is not None and cache.native is not None:
+                options["cache_position"] = torch.tensor([self.position], device=x.device)
+            output = self.model(inputs_embeds=part, use_cache=True, **options)
+            cache.native = output[self.cache_name]
+            states.append(output.last_hidden_state)
+        return torch.cat(states, 1)
 
 
 @torch.no_grad()

@@ -1,22 +1,25 @@
 """Short causal convolutions: each token mixed with the few before it, so that a node token knows its edge."""
 
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-
-@dataclass(kw_only=True)
-class Cache:
-    """Decoding state of a model: what its convolutions keep of the tokens read so far."""
-
-    windows: dict[int, Float[Tensor, "B W D"]] = field(default_factory=dict)
-    """Last W inputs of the convolution before each block, by the number of the block."""
+from forethought.models.layers import AnyLayer, Context, causal_mask
 
 
-class ShortConv(nn.Conv1d):
+@dataclass
+class Window:
+    """The last W inputs of a convolution; None before the first token."""
+
+    inputs: Float[Tensor, "B W C"] | None = None
+
+
+class ShortConv(nn.Conv1d, AnyLayer):
     """A depthwise causal convolution over a token and the three before it, added to its input.
 
     Weights are drawn from N(0, 0.3²); there is no bias.
@@ -31,40 +34,40 @@ class ShortConv(nn.Conv1d):
     def reset_parameters(self) -> None:
         nn.init.normal_(self.weight, std=0.3)
 
-    def forward(
-        self, x: Float[Tensor, "B T D"], cache: Cache | None = None, block: int = 0, myopic: bool = False
-    ) -> Float[Tensor, "B T D"]:
-        """Return x with the convolution added. `cache` holds the inputs before x, and is continued.
+    def init_cache(self, batch_size: int, length: int) -> Window:
+        return Window()
 
-        Args:
-            block: number of the block that reads the output, the key in `cache.windows`.
-            myopic: tokens before a position get no gradient from it.
-        """
-        window = cache.windows.get(block) if cache else None
-        mixed, window = causal_conv(self, x.detach() if myopic else x, window)
-        if cache is not None:
-            cache.windows[block] = window
-        if myopic:
-            mixed = mixed + (x - x.detach()) * self.weight[:, 0, -1]
-        return x + mixed
-
-    def by_position(
-        self,
-        x: Float[Tensor, "B T D"],
-        positions: Int[Tensor, " T"] | Int[Tensor, "B T"],
-        attention_mask: Bool[Tensor, "T T"] | Bool[Tensor, "B T T"],
+    def forward(  # type: ignore[override]
+        self, x: Float[Tensor, "B T D"], context: Context
     ) -> Float[Tensor, "B T D"]:
+        if context.padding is not None:
+            x = x.masked_fill(context.padding[..., None], 0)
+        if context.by_position:
+            return self.neighbours(x, context)
+        return x + self.mix(x, context)
+
+    def mix(self, x: Float[Tensor, "B T D"], context: Context) -> Float[Tensor, "B T D"]:
+        """Return the convolution of x, which continues what the cache holds."""
+        window = context.cache.inputs if context.cache else None
+        mixed, window = causal_conv(self, x, window)
+        if context.cache:
+            context.cache.inputs = window
+        return mixed
+
+    def neighbours(self, x: Float[Tensor, "B T D"], context: Context) -> Float[Tensor, "B T D"]:
         """Mix each token with those at the three positions before its own, as far as it sees them.
 
-        With the positions 0, 1, … and the causal mask, this is `forward`, but slower.
+        With the positions 0, 1, … and the causal mask, this is the convolution, but slower.
         """
+        positions, visible = context.positions, context.attention_mask
+        if visible is None:
+            visible = causal_mask(x.shape[1], device=x.device)
         distance = positions[..., :, None] - positions[..., None, :]
         weight = self.weight[:, 0].flip(1)  # column j: of the token j positions before
-        x, mixed = x + x * weight[:, 0], x
+        mixed = x + x * weight[:, 0]
         for j in range(1, weight.shape[1]):
-            before = ((distance == j) & attention_mask).to(x.dtype)
-            x = x + before @ mixed * weight[:, j]
-        return x
+            mixed = mixed + ((distance == j) & visible).to(x.dtype) @ x * weight[:, j]
+        return mixed
 
 
 def causal_conv(

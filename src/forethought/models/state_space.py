@@ -13,13 +13,13 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from forethought.errors import InputError, first_line
-from forethought.models.base import Conv, Model, ModelInput, OutputLayer
+from forethought.models.base import Conv, Model, OutputLayer
 from forethought.models.kernels import Embedding
-from forethought.models.short_conv import Cache
+from forethought.models.layers import Context, Layer
 
 Backend = Literal["auto", "torch", "mamba_ssm"]
 
@@ -33,13 +33,6 @@ class MixerCache:
 
     ssm: Float[Tensor, "B ..."]
     """Recurrent state."""
-
-
-@dataclass
-class MambaCache(Cache):
-    """One cache for each mixer, of a size that does not grow with the tokens read."""
-
-    mixers: list[MixerCache]
 
 
 class StateSpaceModel(Model):
@@ -66,12 +59,10 @@ class StateSpaceModel(Model):
     ) -> None:
         super().__init__(width, mask, conv, layers)
         self.new_mixer = new_mixer
-        self.backbone = Backbone(
-            vocabulary_size, width, [MambaBlock(width, new_mixer()) for _ in range(layers)]
-        )
+        blocks = [MambaBlock(width, new_mixer(), layers) for _ in range(layers)]
+        self.backbone = Backbone(vocabulary_size, width, blocks)
         self.lm_head = OutputLayer(width, vocabulary_size, bias=False)
         self.embedding = self.backbone.embedding
-        self.initialise(self)
 
     @property
     def embedding(self) -> nn.Embedding:
@@ -90,52 +81,16 @@ class StateSpaceModel(Model):
         else:
             super().__setattr__(name, value)
 
-    def initialise(self, module: nn.Module) -> None:
-        """Draw new weights for the whole model or for one more block.
-
-        N(0, 0.02) for the embedding, a factor of 1/sqrt(layers) for projections into the residual stream,
-        the mixers' own rules, and PyTorch's defaults for all other weights.
-        """
-        part: Any
-        for part in reversed(list(module.modules())):  # mixers after their layers, embedding after lm_head
-            if isinstance(part, nn.Embedding):
-                nn.init.normal_(part.weight, std=0.02)
-            elif hasattr(part, "reset_parameters"):
-                part.reset_parameters()
-        with torch.no_grad():
-            for name, parameter in module.named_parameters():
-                if name.endswith("out_proj.weight"):
-                    parameter.div_(math.sqrt(len(self.backbone.layers)))
-
-    def forward(
-        self, x: ModelInput, prompt_length: int = 0, cache: MambaCache | None = None, trunk: bool = False
-    ) -> Float[Tensor, "B T D"]:
-        hidden = x if x.is_floating_point() else self.embed(x)
-        for index, block in enumerate(self.backbone.layers):
-            hidden = self.convolve(index, hidden, cache)
-            if trunk and block is self.last_block:
-                return hidden
-            hidden = block(hidden, cache.mixers[index] if cache else None)
-        return self.backbone.norm_f(hidden)
+    @property
+    def norm(self) -> nn.Module:  # type: ignore[override]
+        return self.backbone.norm_f
 
     @property
-    def last_block(self) -> nn.Module:
-        return self.backbone.layers[-1]
+    def layers(self) -> list[Any]:
+        return self.with_convs(list(self.backbone.layers))
 
-    def new_block(self) -> nn.Module:
-        block = MambaBlock(self.width, self.new_mixer())
-        self.initialise(block)
-        return block
-
-    def run_block(
-        self, block: nn.Module, hidden: Float[Tensor, "B T D"], prompt_length: int = 0
-    ) -> Float[Tensor, "B T D"]:
-        return self.backbone.norm_f(block(hidden))
-
-    def init_cache(self, batch_size: int, length: int) -> MambaCache:
-        """Return empty windows and zero states for `batch_size` sequences of any length."""
-        blocks: Any = self.backbone.layers
-        return MambaCache([block.mixer.init_cache(batch_size) for block in blocks])
+    def new_layer(self) -> MambaBlock:
+        return MambaBlock(self.width, self.new_mixer(), len(self.backbone.layers))
 
 
 class Backbone(nn.Module):
@@ -146,18 +101,37 @@ class Backbone(nn.Module):
         self.embedding: nn.Embedding = Embedding(vocabulary_size, width)
         self.layers = nn.ModuleList(blocks)
         self.norm_f = nn.RMSNorm(width, eps=1e-5)
+        nn.init.normal_(self.embedding.weight, std=0.02)
 
 
-class MambaBlock(nn.Module):
-    """A mixer behind a norm, added to the residual stream."""
+class MambaBlock(Layer):
+    """A mixer behind a norm, added to the residual stream.
 
-    def __init__(self, width: int, mixer: nn.Module) -> None:
+    Args:
+        depth: blocks of the model; the projection into the residual stream is scaled by 1/sqrt(depth).
+    """
+
+    pads = True
+
+    def __init__(self, width: int, mixer: Any, depth: int) -> None:
         super().__init__()
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.mixer = mixer
+        mixer.reset_parameters()
+        with torch.no_grad():
+            mixer.out_proj.weight.div_(math.sqrt(depth))
 
-    def forward(self, x: Float[Tensor, "B T D"], cache: MixerCache | None = None) -> Float[Tensor, "B T D"]:
-        return x + self.mixer(self.norm(x), cache)
+    def init_cache(self, batch_size: int, length: int) -> MixerCache:
+        cache: MixerCache = self.mixer.init_cache(batch_size)
+        return cache
+
+    def forward(self, x: Float[Tensor, "B T D"], context: Context) -> Float[Tensor, "B T D"]:
+        return x + self.mixer(self.norm(x), context.cache, context.padding)
+
+
+def skip(x: Float[Tensor, "B T N"], padding: Bool[Tensor, "B T"] | None) -> Float[Tensor, "B T N"]:
+    """Return x with zeros at the padding."""
+    return x if padding is None else x.masked_fill(padding[..., None], 0)
 
 
 def full_precision(x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
