@@ -263,7 +263,8 @@ class WandB(Logger):
             except Exception as error:
                 if self.mode == "online" or then is None:
                     raise
-                warn(f"{first_line(error)}; {_INSTEAD[then]}")
+                reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else first_line(error)
+                warn(f"{reason}; {_INSTEAD[then]}")
                 # Its service has died, or holds the run for the server that is away.
                 _log_errors(wandb.teardown)
         if not run.disabled and run.id != _stored_id(home):
@@ -401,6 +402,8 @@ def check_environment() -> Any:
             raise InputError(f"{shown}: {expected_one_of(modes, value)}")
         if name in ("WANDB_FORK_FROM", "WANDB_RESUME_FROM"):
             raise InputError(f"{shown}: not supported; unset it")
+        if name == "WANDB_SWEEP_PARAM_PATH" and not Path(value).is_file():
+            raise InputError(f"{shown}: no such file; unset it, or let `wandb agent` set it")
         try:
             settings.update_from_env_vars({name: value})
         except ValidationError as error:
