@@ -227,14 +227,13 @@ class WandB(Logger):
             home: the folder that keeps the run's id.
             folder: of the sweep or of a single run. All runs of a sweep share its `wandb` folder.
         """
-
         # One id for all runs of a sweep would mix their histories.
         chosen = None if about["group"] else os.environ.get("WANDB_RUN_ID")
         # `wandb leet` lists runs by id.
         id = chosen or _stored_id(home) or f"{clean(name.replace('=', ''), 55)}-{secrets.token_hex(4)}"
 
         def start(mode: _Mode) -> Any:
-            if mode != "disabled":
+            if mode != "disabled" and "dir" not in about:
                 # W&B's service may have another current folder.
                 about["dir"] = writable_folder(wandb_folder(folder), "WANDB_DIR").parent.absolute()
             if not agent_variable():  # W&B would ignore them, with a warning
