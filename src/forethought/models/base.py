@@ -3,7 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from forethought.errors import Impossible
 from forethought.models.layers import Cache, Context, Layer, causal_mask
 from forethought.models.short_conv import ShortConv
+
+M = TypeVar("M", bound="Model")
 
 ModelInput = Int[Tensor, "B T"] | Float[Tensor, "B T D"]
 """Token ids, or embeddings (`Model.embed`) if an objective builds its own input."""
@@ -59,7 +61,7 @@ class Model(nn.Module, ABC):
     norm: nn.Module
     """The last norm, after all layers."""
 
-    def __new__(cls, *args: Any, **options: Any) -> Self:
+    def __new__(cls: type[M], *args: Any, **options: Any) -> M:
         model = super().__new__(cls)
         object.__setattr__(model, "arguments", (args, options))  # for `twin`
         return model
@@ -77,7 +79,7 @@ class Model(nn.Module, ABC):
         self.convs = nn.ModuleList(ShortConv(width) for _ in range(count))
 
     @classmethod
-    def for_task(cls, task: Any, extra_positions: int = 0, **options: Any) -> Self:
+    def for_task(cls: type[M], task: Any, extra_positions: int = 0, **options: Any) -> M:
         """Build the model with the vocabulary and the context length of a task.
 
         Args:
@@ -127,6 +129,8 @@ class Model(nn.Module, ABC):
         positions: Int[Tensor, " T"] | Int[Tensor, "B T"] | None = None,
         attention_mask: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None = None,
         last: int | None = None,
+        layers: Sequence[Layer] | None = None,
+        norm: bool = True,
     ) -> Float[Tensor, "B L D"]:
         """Return the hidden states, from which `logits` predicts, of all L = T positions or the last L ones.
 
@@ -139,27 +143,20 @@ class Model(nn.Module, ABC):
             positions: position of each token; by default 0, 1, … after those in the cache.
             attention_mask: True where row t sees column s, in place of the model's own mask.
             last: L. The last layer may then skip the other positions.
+            layers: layers to pass in place of the model's own; not with a cache.
+            norm: False to leave out the last norm, as further layers follow.
         """
         hidden = x if x.is_floating_point() else self.embed(x)
         context = self.context(hidden, prompt_length, cache, padding, positions, attention_mask)
-        return self.norm(self.run(self.layers, hidden, context, last, cache))
-
-    def run(
-        self,
-        layers: Sequence[Layer],
-        hidden: Float[Tensor, "B T D"],
-        context: Context,
-        last: int | None = None,
-        cache: Cache | None = None,
-    ) -> Float[Tensor, "B L D"]:
-        """Pass hidden states through layers, without the norm; arguments as of `forward`."""
-        length, final = hidden.shape[1], len(layers) - 1
+        layers = self.layers if layers is None else layers
         for index, layer in enumerate(layers):
-            of_layer = context.of_layer(cache.layers[index] if cache else None, last if index == final else None)
-            hidden = layer(hidden, of_layer)
+            wanted = last if index == len(layers) - 1 else None
+            hidden = layer(hidden, context.of_layer(cache.layers[index] if cache else None, wanted))
         if cache:
-            cache.length += length
-        return hidden if last is None else hidden[:, -last:]
+            cache.length += x.shape[1]
+        if last is not None:
+            hidden = hidden[:, -last:]
+        return self.norm(hidden) if norm else hidden
 
     def context(
         self,
@@ -170,7 +167,7 @@ class Model(nn.Module, ABC):
         positions: Int[Tensor, " T"] | Int[Tensor, "B T"] | None = None,
         attention_mask: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None = None,
     ) -> Context:
-        """Return what the layers are called with to read `x`, (B, T) or (B, T, D); arguments as of `forward`."""
+        """Return what the layers are called with to read `x`, tokens or embeddings; arguments as of `forward`."""
         length, past = x.shape[1], cache.length if cache else 0
         given = positions is not None and attention_mask is not None
         if cache and padding is not None:
@@ -193,7 +190,7 @@ class Model(nn.Module, ABC):
     def _own_mask(
         self, length: int, past: int, prompt_length: int, device: torch.device
     ) -> Bool[Tensor, "T S"] | None:
-        """Return the model's own mask; None selects the causal mask of the fused kernels, which are faster."""
+        """Return the model's own mask; None selects the causal mask of the fused kernels (faster)."""
         if self.mask == "full":
             return torch.ones(length, past + length, dtype=torch.bool, device=device)
         if self.mask == "causal" and past == 0:
@@ -226,7 +223,7 @@ class Model(nn.Module, ABC):
         pairs = ((self.convs[index % len(self.convs)], block) for index, block in enumerate(blocks))
         return [layer for pair in pairs for layer in pair]
 
-    def twin(self) -> Self:
+    def twin(self: M) -> M:
         """Return a model of the same kind with newly drawn weights, which shares the token embedding."""
         args, options = self.arguments
         twin = type(self)(*args, **options).to(self.embedding.weight)

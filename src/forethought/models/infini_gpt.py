@@ -100,9 +100,7 @@ class InfiniGPT(Model):
         initialise(self, layers)
 
     def _block(self) -> GPTBlock:
-        return GPTBlock(
-            self.width, InfiniAttention(self.width, self.heads, self.segment_length, self.update)
-        )
+        return GPTBlock(self.width, InfiniAttention(self.width, self.heads, self.segment_length, self.update))
 
     @property
     def layers(self) -> list[Any]:

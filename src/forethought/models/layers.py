@@ -86,7 +86,7 @@ class Layer(nn.Module):
         raise NotImplementedError
 
     def init_cache(self, batch_size: int, length: int) -> Any:
-        """Return an empty cache for `batch_size` sequences of up to `length` tokens; None: nothing is kept."""
+        """Return an empty cache for `batch_size` sequences of up to `length` tokens, or None."""
         return None
 
 

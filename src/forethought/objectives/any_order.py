@@ -1,14 +1,15 @@
 """Any-order autoregression (σ-GPT): next-token prediction of a shuffled answer."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from forethought.errors import Impossible, InputError
-from forethought.objectives.base import Answer, Objective, Prefix, Prompt, read_last, sample_token
+from forethought.errors import InputError
+from forethought.models import Model
+from forethought.models.layers import Cache
+from forethought.objectives.base import Answer, Objective, Prefix, Prompt
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
 
@@ -43,20 +44,16 @@ class AnyOrder(Objective):
         InputError: `generate` is called for a longer sequence than that of `task`.
     """
 
-    masks = ("causal", "prefix")
+    any_order = True
 
     @validated
     def __init__(
         self,
-        model: Any,
+        model: Model,
         task: Task,
         order: Literal["left_to_right", "right_to_left"] = "left_to_right",
     ) -> None:
         super().__init__(model, task)
-        if not hasattr(model, "build_attention_mask"):
-            raise Impossible(
-                f"model: {type(model).__name__} has no positions to shuffle; use gpt or looped_gpt"
-            )
         self.order = order
         self.teacher_forced = order == "left_to_right"
         size = task.prompt_length + task.answer_length
@@ -65,9 +62,8 @@ class AnyOrder(Objective):
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         order = torch.rand(batch.answer.shape, device=batch.answer.device).argsort(1)
-        shuffled = batch.answer.gather(1, order)
-        logits = self.logits(batch.prompt, shuffled[:, :-1], order)
-        return F.cross_entropy(logits.flatten(0, 1), shuffled.flatten())
+        shuffled = self.task.fill(batch.answer).gather(1, order)  # padding would tell the length
+        return self.cross_entropy(self.logits(batch.prompt, shuffled[:, :-1], order), shuffled)
 
     def logits(
         self, prompt: Int[Tensor, "B P"], shuffled: Int[Tensor, "B R"], order: Int[Tensor, "B N"]
@@ -75,35 +71,35 @@ class AnyOrder(Objective):
         """Return the logits of the answer tokens at the positions `order`, of which R = N - 1 are read."""
         length = prompt.shape[1]
         at = torch.arange(length, device=prompt.device).expand_as(prompt)
-        hidden = self.hidden(
-            order.shape[1], torch.cat([prompt, shuffled], 1), torch.cat([at, length + order], 1), length
-        )
-        return self.model.logits(hidden)
+        tokens, at = torch.cat([prompt, shuffled], 1), torch.cat([at, length + order], 1)
+        return self.model.logits(self.hidden(order.shape[1], tokens, at, prompt))
 
     def hidden(
         self,
         count: int,
         tokens: Int[Tensor, "B T"],
         at: Int[Tensor, "B U"],
-        prompt_length: int,
-        cache: Any = None,
+        prompt: Prompt,
+        cache: Cache | None = None,
     ) -> Float[Tensor, "B N D"]:
         """Return the hidden states of the last N = `count` tokens.
 
         Args:
-            at: positions of the tokens, then that of the next token: U = T + 1.
+            at: columns of the tokens, then that of the next token: U = T + 1.
         """
+        if self.task.padded_prompts:
+            at = (at - (prompt == self.task.dummy).sum(1, keepdim=True)).clamp(min=0)
         embedded = self.model.embed(tokens) + self.next_position(at[:, 1:])
-        return read_last(self.model, count, embedded, prompt_length, cache, positions=at[:, :-1])
+        return self.read(embedded, prompt, count, cache, positions=at[:, :-1])
 
     def answer_logits(self, batch: Batch) -> Float[Tensor, "B A V"]:
         order = torch.arange(batch.answer.shape[1], device=batch.answer.device).expand_as(batch.answer)
         if self.teacher_forced:
-            return self.logits(batch.prompt, batch.answer[:, :-1], order)
+            return self.logits(batch.prompt, self.task.fill(batch.answer)[:, :-1], order)
         unread = batch.answer[:, :0]
         return torch.cat([self.logits(batch.prompt, unread, first) for first in order.split(1, 1)], 1)
 
-    def generate(
+    def decode(
         self, prompt: Prompt, length: int, prefix: Prefix | None = None, temperature: float = 0.0
     ) -> Answer:
         total = prompt.shape[1] + length
@@ -120,8 +116,8 @@ class AnyOrder(Objective):
         cache = self.model.init_cache(len(prompt), total)
         start = 0
         for stop in range(read.shape[1], total):
-            hidden = self.hidden(1, read, at[:, start : stop + 1], prompt.shape[1], cache)
-            read = sample_token(self.model.logits(hidden), temperature)
+            hidden = self.hidden(1, read, at[:, start : stop + 1], prompt, cache)
+            read = self.sample(self.model.logits(hidden), temperature)
             sequence[:, order[stop]] = read[:, 0]
             start = stop
         return sequence[:, prompt.shape[1] :]

@@ -1,19 +1,21 @@
 """The base of all objectives: a model, its training loss and the matching decoding."""
 
-import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
-from jaxtyping import Float, Int
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
 from forethought.evaluation import Diagnosis
+from forethought.models.base import Model, ModelInput
+from forethought.models.layers import Cache
 from forethought.optimizers import OptimizerFactory
 from forethought.tasks import Batch, Task, derive_seed
 
@@ -41,7 +43,8 @@ class Objective(pl.LightningModule, ABC):
             Trainer.
 
     Raises:
-        Impossible: the objective does not support the model's attention mask.
+        Impossible: the objective does not support the model's attention mask, or requires a model whose
+            tokens can be placed in any order, or the task one that skips padding.
     """
 
     masks: ClassVar[tuple[str, ...]] = ("causal", "prefix")
@@ -50,10 +53,13 @@ class Objective(pl.LightningModule, ABC):
     teacher_forced: bool = True
     """True if the model reads answer tokens as input, so that `generate` takes a `prefix`."""
 
+    any_order: ClassVar[bool] = False
+    """True if the objective places tokens in its own order, or hides them from each other."""
+
     next_token_layout: ClassVar[bool] = False
     """True if the logits of answer token i come from position P + i - 1 of one pass (`grad_flow`)."""
 
-    def __init__(self, model: Any, task: Task) -> None:
+    def __init__(self, model: Model, task: Task) -> None:
         super().__init__()
         self.model = model
         self.task = task
@@ -65,6 +71,16 @@ class Objective(pl.LightningModule, ABC):
                 f"model.mask={model.mask}: not supported by {type(self).__name__}; "
                 f"use {' or '.join(self.masks)}"
             )
+        if self.any_order and not model.any_order:
+            raise Impossible(
+                f"model: {type(model).__name__} has no positions and attention mask to set; "
+                "use gpt or looped_gpt"
+            )
+        if task.padded_prompts and not model.pads:
+            raise Impossible(
+                f"model: {type(model).__name__} reads no padded prompts, and those of this task differ in "
+                "length; use gpt, looped_gpt, lstm, mamba or mamba2"
+            )
 
     @abstractmethod
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
@@ -75,15 +91,78 @@ class Objective(pl.LightningModule, ABC):
         """Return the logits of the answer, from the true prefix if `teacher_forced`, else the prompt."""
 
     @abstractmethod
-    def generate(
+    def decode(
         self, prompt: Prompt, length: int, prefix: Prefix | None = None, temperature: float = 0.0
     ) -> Answer:
-        """Return the model's own answer of `length` tokens, greedy at temperature 0.
+        """Write `length` tokens, greedily at temperature 0; what follows an end token does not count.
 
         Args:
             prefix: first G answer tokens, passed to the model (only if `teacher_forced`) and returned as
                 part of the answer.
         """
+
+    def generate(
+        self, prompt: Prompt, length: int, prefix: Prefix | None = None, temperature: float = 0.0
+    ) -> Answer:
+        """Return the model's own answer: what `decode` writes, up to the first end token."""
+        return self.task.trim(self.decode(prompt, length, prefix, temperature))
+
+    def read(
+        self,
+        inputs: ModelInput,
+        prompt: Prompt,
+        last: int | None = None,
+        cache: Cache | None = None,
+        **options: Any,
+    ) -> Float[Tensor, "B L D"]:
+        """Return the model's hidden states, of all T positions or of the last L = `last` ones.
+
+        Args:
+            inputs: tokens or embeddings. Without a cache, or for the first piece, they begin with the prompt.
+            prompt: tells where the prompt ends, and where it is padded.
+            options: further arguments of `Model.forward`.
+        """
+        first = cache is None or cache.length == 0
+        padding = self.padding(prompt, inputs.shape[1]) if first else None
+        return self.model(inputs, prompt.shape[1], cache, padding, last=last, **options)
+
+    def padding(self, prompt: Prompt, length: int) -> Bool[Tensor, "B T"] | None:
+        """Return the mask of the prompt's padding in a sequence of T = `length` tokens, or None."""
+        if not self.task.padded_prompts:
+            return None
+        return F.pad(prompt == self.task.dummy, (0, length - prompt.shape[1]))
+
+    def cross_entropy(
+        self, logits: Float[Tensor, "*N V"], target: Int[Tensor, "*N"], reduction: str = "mean"
+    ) -> Float[Tensor, "*M"]:
+        """Return the cross-entropy of the targets; `$` is padding, which carries none."""
+        losses = F.cross_entropy(
+            logits.flatten(0, -2), target.flatten(), ignore_index=self.task.dummy, reduction=reduction
+        )
+        return losses.view_as(target) if reduction == "none" else losses
+
+    def answer_loss(self, logits: Float[Tensor, "B A V"], batch: Batch) -> Float[Tensor, ""]:
+        """Return the mean cross-entropy of the answer tokens, or of the task's distribution over them."""
+        targets = self.task.targets(batch)
+        if targets is None:
+            return self.cross_entropy(logits, batch.answer)
+        losses = F.cross_entropy(logits.flatten(0, 1), targets.to(logits).flatten(0, 1), reduction="none")
+        return self.mean(losses.view_as(batch.answer), batch.answer)
+
+    def mean(self, values: Float[Tensor, "B S"], tokens: Int[Tensor, "B S"]) -> Float[Tensor, ""]:
+        """Return the mean of the values at the written tokens, of the whole batch."""
+        if self.task.end is None:
+            return values.mean()
+        written = tokens != self.task.dummy
+        return (values * written).sum() / written.sum()
+
+    def count(self, tokens: Int[Tensor, "*N"]) -> int | Int[Tensor, ""]:
+        """Return the number of written tokens."""
+        return tokens.numel() if self.task.end is None else (tokens != self.task.dummy).sum()
+
+    def sample(self, logits: Float[Tensor, "*N V"], temperature: float) -> Int[Tensor, "*N"]:
+        """Return one token for each row of logits; never `$`, which is the last one."""
+        return sample_token(logits[..., : self.task.dummy], temperature)
 
     def diagnostics(self, batch: Batch) -> dict[str, Float[Tensor, " B"]]:
         """Return further metrics by name, one value a row; the evaluation averages them."""
@@ -175,25 +254,6 @@ class Objective(pl.LightningModule, ABC):
         return self.make_optimizer(self, int(self.trainer.max_steps))
 
 
-def read_last(read: Any, count: int, *inputs: Any, **options: Any) -> Float[Tensor, "B S D"]:
-    """Return the hidden states of the last S = `count` positions.
-
-    A model whose `forward` takes `last` computes no other positions.
-
-    Args:
-        read: a model, or its `run_block`; called with `inputs` and `options`.
-    """
-    function = getattr(read, "forward", read)
-    if _knows_last(getattr(function, "__func__", function)):
-        return read(*inputs, **options, last=count)
-    return read(*inputs, **options)[:, -count:]
-
-
-@cache  # Reading a signature takes longer than the norm of a small model.
-def _knows_last(function: Callable[..., Any]) -> bool:
-    return "last" in inspect.signature(function).parameters
-
-
 def sample_token(logits: Float[Tensor, "*N V"], temperature: float) -> Int[Tensor, "*N"]:
     """Return the likeliest token at temperature 0, else a sample from the softened distribution."""
     if temperature == 0:
@@ -217,11 +277,13 @@ def tokens_ahead(answer: Int[Tensor, "B A"], vocabulary_size: int, nearest: int 
     """Return the distance from each answer position to the next occurrence of each token.
 
     The token to predict at a position is 1 ahead. Tokens less than `nearest` ahead are not counted. A
-    token that no longer occurs is A + 1 ahead.
+    token that no longer occurs is A + 1 ahead; so is the last one of the vocabulary, `$`, which is none.
     """
     rows, length = answer.shape
     position = torch.arange(length, device=answer.device)
     distance = position - position[:, None] + 1
     distance = distance.masked_fill(distance < nearest, length + 1).expand(rows, -1, -1)
     never = distance.new_full((rows, length, vocabulary_size), length + 1)
-    return never.scatter_reduce(2, answer[:, None].expand(-1, length, -1), distance, "amin")
+    ahead = never.scatter_reduce(2, answer[:, None].expand(-1, length, -1), distance, "amin")
+    ahead[:, :, -1] = length + 1
+    return ahead

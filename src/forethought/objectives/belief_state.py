@@ -1,15 +1,12 @@
 """Belief State Transformer: a forward and a backward encoder that meet over every gap."""
 
-import copy
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from forethought.models import OutputLayer
+from forethought.models import Model
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -39,14 +36,17 @@ class BeliefState(NextToken):
     """
 
     @validated
-    def __init__(self, model: Any, task: Task) -> None:
+    def __init__(self, model: Model, task: Task) -> None:
         super().__init__(model, task)
-        self.backward_encoder = fresh_twin(model)
+        self.backward_encoder = model.twin()
         self.head = TextHead(model.width)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         prefixes, suffixes = self.encode(batch)
         length, preceding = batch.answer.shape[1], batch.answer.flip(1)
+        written = batch.answer != self.task.dummy
+        rows = written.sum(1) if self.task.end is not None else None
+        pairs = length * (length + 1) * len(batch) if rows is None else (rows * (rows + 1)).sum()
         sums = [
             checkpoint(
                 self.prefix_loss,
@@ -59,12 +59,14 @@ class BeliefState(NextToken):
             )
             for i in range(length)
         ]
-        return torch.stack(sums).sum() / (len(batch) * length * (length + 1))
+        return torch.stack(sums).sum() / pairs
 
     def encode(self, batch: Batch) -> tuple[Float[Tensor, "B A D"], Float[Tensor, "B A D"]]:
         """Return the states of prefixes and of suffixes, each with 0 … A-1 answer tokens."""
-        end = torch.full_like(batch.answer[:, :1], self.task.dummy)
-        suffixes = self.backward_encoder(torch.cat([end, batch.answer.flip(1)[:, :-1]], 1))
+        # Padding comes first once flipped; the `$` after it is the end.
+        flipped, end = batch.answer.flip(1), torch.full_like(batch.answer[:, :1], self.task.dummy)
+        padding = None if self.task.end is None else flipped == self.task.dummy
+        suffixes = self.backward_encoder(torch.cat([end, flipped[:, :-1]], 1), padding=padding)
         return self.answer_hidden(batch), suffixes
 
     def prefix_loss(
@@ -76,8 +78,10 @@ class BeliefState(NextToken):
     ) -> Float[Tensor, ""]:
         """Return the sum of both cross-entropies over one prefix with all suffixes that leave a gap."""
         states = self.head(prefix[:, None].expand_as(suffixes), suffixes)
-        targets = torch.stack([following[:, None].expand_as(preceding), preceding])
-        return F.cross_entropy(self.model.logits(states).flatten(0, 2), targets.flatten(), reduction="sum")
+        following = following[:, None].expand_as(preceding)
+        # Where the preceding token is padding, there is no gap.
+        targets = torch.stack([following.where(preceding != self.task.dummy, preceding), preceding])
+        return self.cross_entropy(self.model.logits(states), targets, "sum")
 
     def next_logits(self, hidden: Float[Tensor, "B S D"]) -> Float[Tensor, "B S V"]:
         """Return the logits of the token after each prefix, with the empty suffix."""
@@ -107,16 +111,3 @@ class TextHead(nn.Module):
         x = torch.cat([prefixes, suffixes], 2)
         x = self.norm(x + self.output(F.silu(self.gate(x)) * self.input(x)))
         return torch.stack(x.chunk(2, 2))
-
-
-def fresh_twin(model: Any) -> nn.Module:
-    """Return a copy of the model with newly drawn weights, which shares the token embedding."""
-    twin = copy.deepcopy(model)
-    for module in twin.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()  # `initialise` leaves the norms of a trained model unchanged.
-    twin.initialise(twin)
-    twin.embedding = model.embedding
-    if isinstance(getattr(twin, "output", None), OutputLayer):
-        twin.output = None  # Only the hidden states of the twin are read.
-    return twin

@@ -1,13 +1,13 @@
 """Best of k: train on the best of the model's own answers."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
+from forethought.models import Model
 from forethought.objectives.next_token import NextToken
 from forethought.objectives.sampling import log_likelihood, sample_answers, sampled_metrics
 from forethought.tasks import Batch, Task
@@ -42,7 +42,7 @@ class BestOfK(NextToken):
     @validated
     def __init__(
         self,
-        model: Any,
+        model: Model,
         task: Task,
         samples: Annotated[int, Field(ge=2)] = 8,
         judge: Literal["likelihood", "task"] = "likelihood",
@@ -53,8 +53,9 @@ class BestOfK(NextToken):
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         best, usable = self.best_answers(batch)
-        losses = F.cross_entropy(self.answer_logits(best).transpose(1, 2), best.answer, reduction="none")
-        return (losses.mean(1) * usable).sum() / usable.sum().clamp(min=1)
+        losses = self.cross_entropy(self.answer_logits(best), best.answer, "none").sum(1)
+        means = losses / (best.answer != self.task.dummy).sum(1)
+        return (means * usable).sum() / usable.sum().clamp(min=1)
 
     @torch.no_grad()
     def best_answers(self, batch: Batch) -> tuple[Batch, Bool[Tensor, " B"]]:

@@ -1,6 +1,5 @@
 """Next-token prediction with the loss on the decision tokens alone."""
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -29,6 +28,6 @@ class DecisionOnly(NextToken):
     """
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        losses = F.cross_entropy(self.answer_logits(batch).transpose(1, 2), batch.answer, reduction="none")
+        losses = self.cross_entropy(self.answer_logits(batch), batch.answer, "none")
         decisions = self.task.decision_mask(batch)
         return (losses * decisions).sum() / decisions.sum().clamp(min=1)

@@ -1,13 +1,13 @@
 """Future summary prediction: the next token and, in no order, the tokens that follow it."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 
-from forethought.models import OutputLayer
+from forethought.models import Model, OutputLayer
 from forethought.objectives.base import tokens_ahead
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
@@ -41,7 +41,7 @@ class FutureSummary(NextToken):
     @validated
     def __init__(
         self,
-        model: Any,
+        model: Model,
         task: Task,
         window: Annotated[int, Field(ge=2)] | None = None,
         weight: NonNegativeFloat = 1.0,
@@ -54,10 +54,10 @@ class FutureSummary(NextToken):
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         hidden = self.answer_hidden(batch)
-        next_token = F.cross_entropy(self.model.logits(hidden).flatten(0, 1), batch.answer.flatten())
+        next_token = self.answer_loss(self.model.logits(hidden), batch)
         bag = self.bags(batch.answer).to(hidden.dtype)
         summary = F.binary_cross_entropy_with_logits(self.summary(hidden), bag, reduction="none")
-        return next_token + self.weight * summary.sum(2).mean()
+        return next_token + self.weight * self.mean(summary.sum(2), batch.answer)
 
     def bags(self, answer: Int[Tensor, "B A"]) -> Float[Tensor, "B A V"]:
         """Return 1 for each token of the vocabulary that occurs after the next one, within the window."""

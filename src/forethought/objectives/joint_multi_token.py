@@ -9,9 +9,11 @@ from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
+from forethought.models import Model
 from forethought.models.base import ModelInput
 from forethought.models.gpt import Attention, initialise
-from forethought.objectives.base import check_at_most
+from forethought.models.layers import Context
+from forethought.objectives.base import Prompt, check_at_most
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -63,7 +65,7 @@ class JointMultiToken(NextToken):
     @validated
     def __init__(
         self,
-        model: Any,
+        model: Model,
         task: Task,
         horizon: Annotated[int, Field(ge=2)] = 3,
         variant: Literal["paper", "nextlat"] = "paper",
@@ -91,17 +93,16 @@ class JointMultiToken(NextToken):
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         answer, end, k = batch.answer, batch.prompt.shape[1], self.horizon
         embedded = self.model.embed(torch.cat([batch.prompt, answer], 1))
-        hidden = super().read(embedded[:, :-1], answer.shape[1], end)
+        hidden = super().read(embedded[:, :-1], batch.prompt, answer.shape[1])
         # Position t has the targets s_{t+1} … s_{t+k} and the window s_t … s_{t+k-1}. What lies beyond the
-        # answer is -100, which carries no loss, and zero, which only such places of the window see.
-        targets = F.pad(answer, (0, k - 1), value=-100).unfold(1, k, 1)
+        # answer is `$`, which carries no loss, and zero, which only such places of the window see.
+        targets = F.pad(answer, (0, k - 1), value=self.task.dummy).unfold(1, k, 1)
         window = F.pad(embedded[:, end - 1 :], (0, 0, 0, k - 2)).unfold(1, k, 1).transpose(2, 3)
         logits = self.model.logits(self.states(hidden, window))
-        losses = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none")
-        sums = losses.view_as(targets).sum((0, 1))
+        sums = self.cross_entropy(logits, targets, "none").sum((0, 1))
         if self.variant == "paper":
-            return (sums[0] + self.weight * sums[1:].sum()) / answer.numel()
-        means = sums / (targets >= 0).sum((0, 1))
+            return (sums[0] + self.weight * sums[1:].sum()) / self.count(answer)
+        means = sums / (targets != self.task.dummy).sum((0, 1)).clamp(min=1)
         return means[0] + self.weight * means[1:].mean()
 
     def states(
@@ -111,20 +112,21 @@ class JointMultiToken(NextToken):
         hidden = hidden[:, :, None]
         if self.variant == "paper":
             inputs = window[:, :, 1:] + self.hidden_scale * hidden
-            fetched = self.fetch(inputs.flatten(0, 1), None, None, None).view_as(inputs)
+            places = Context(torch.arange(inputs.shape[2], device=inputs.device))
+            fetched = self.fetch(inputs.flatten(0, 1), places).view_as(inputs)
             return torch.cat([hidden, hidden + fetched], 2)
         inputs = self.window_norm(window + self.hidden_scale * hidden)
         fetched = self.fetch(inputs.flatten(0, 1)).view_as(inputs)
         return self.norm(torch.cat([fetched[:, :, :1], hidden + fetched[:, :, 1:]], 2))
 
     def read(
-        self, inputs: ModelInput, count: int, prompt_length: int, cache: Any = None
-    ) -> Float[Tensor, "B S D"]:
+        self, inputs: ModelInput, prompt: Prompt, last: int | None = None, *args: Any, **options: Any
+    ) -> Float[Tensor, "B L D"]:
         if self.variant == "paper":
-            return super().read(inputs, count, prompt_length, cache)
+            return super().read(inputs, prompt, last, *args, **options)
         embedded = self.model.embed(inputs)
-        hidden = super().read(embedded, count, prompt_length, cache)
-        return self.states(hidden, embedded[:, -count:, None])[:, :, 0]
+        hidden = super().read(embedded, prompt, last, *args, **options)
+        return self.states(hidden, embedded[:, -hidden.shape[1] :, None])[:, :, 0]
 
 
 class WindowAttention(Attention):
@@ -140,4 +142,5 @@ class WindowAttention(Attention):
         length = x.shape[1]
         future = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
         bias = self.place_bias[:, :length, :length].masked_fill(future, -torch.inf)
-        return self._merge(F.scaled_dot_product_attention(*self._project(x, None), attn_mask=bias))
+        q, k, v = self.project(x, Context(torch.arange(length, device=x.device)))
+        return self.merge(F.scaled_dot_product_attention(q, k, v, attn_mask=bias))

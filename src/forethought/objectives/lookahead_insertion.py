@@ -8,7 +8,8 @@ from jaxtyping import Float, Int
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from forethought.objectives.base import Answer, Prefix, Prompt, check_at_most, read_last, sample_token
+from forethought.models import Model
+from forethought.objectives.base import Answer, Prefix, Prompt, check_at_most
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -49,7 +50,7 @@ class LookaheadInsertion(NextToken):
     @validated
     def __init__(
         self,
-        model: Any,
+        model: Model,
         task: Task,
         probability: Annotated[float, Field(ge=0, le=1)] = 0.5,
         span: PositiveInt = 1,
@@ -72,41 +73,41 @@ class LookaheadInsertion(NextToken):
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         answer, target = self.insert(batch.answer)
-        length = batch.prompt.shape[1]
         tokens = torch.cat([batch.prompt, answer[:, :-1]], 1)
-        hidden = read_last(self.model, answer.shape[1], self.embed(tokens), length)
+        hidden = self.read(self.embed(tokens), batch.prompt, answer.shape[1])
         end = F.linear(hidden, self.added.weight[:1])
         logits = torch.cat([self.model.logits(hidden), end], 2)
-        return F.cross_entropy(logits.flatten(0, 1), target.flatten())
+        return self.cross_entropy(logits, target)
 
     def insert(self, answer: Int[Tensor, "B A"]) -> tuple[Int[Tensor, "B L"], Int[Tensor, "B L"]]:
-        """Return the answers to read, L = A + k + 2, and their targets, -100 where there is no loss."""
+        """Return the answers to read, L = A + k + 2, and their targets, `$` where there is no loss."""
         (count, length), k, device = answer.shape, self.span, answer.device
-        fits = length - k + 1
-        d = torch.randint(fits, (count, 1), device=device)
+        written = (answer != self.task.dummy).sum(1, keepdim=True)
+        fits = written - k + 1
+        d = (torch.rand(count, 1, device=device) * fits).long().clamp(min=0)
         s = d + (torch.rand(count, 1, device=device) * (fits - d)).long()
-        plain = torch.rand(count, 1, device=device) >= self.probability
+        plain = (torch.rand(count, 1, device=device) >= self.probability) | (fits < 1)
         d = d.masked_fill(plain, length)  # After the whole answer: no loss, and no token sees it.
         slot = torch.arange(length + k + 2, device=device).expand(count, -1)
         after = slot - d  # 0: <T>; 1 … k: the span; k + 1: </T>
         source = torch.where(after < 0, slot, torch.where(after <= k, s + after - 1, slot - k - 2))
         read = answer.gather(1, source.clamp(0, length - 1))
         read = read.masked_fill(after == 0, self.begin).masked_fill(after == k + 1, self.end)
-        return read, read.masked_fill((after == 0) | (plain & (slot >= length)), -100)
+        return read, read.masked_fill((after == 0) | (plain & (slot >= length)), self.task.dummy)
 
     def embed(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         added = tokens - self.end
         known = self.model.embed(tokens.clamp(max=self.end - 1))
         return torch.where((added < 0)[..., None], known, self.added(added.clamp(min=0)))
 
-    def generate(
+    def decode(
         self, prompt: Prompt, length: int, prefix: Prefix | None = None, temperature: float = 0.0
     ) -> Answer:
         cache = self.model.init_cache(len(prompt), prompt.shape[1] + length + self.span + 2)
 
         def write(read: Int[Tensor, "B T"]) -> Int[Tensor, "B 1"]:
-            hidden = read_last(self.model, 1, self.embed(read), prompt.shape[1], cache)
-            return sample_token(self.model.logits(hidden), temperature)
+            hidden = self.read(self.embed(read), prompt, 1, cache)
+            return self.sample(self.model.logits(hidden), temperature)
 
         begin, end = (prompt.new_full((len(prompt), 1), token) for token in (self.begin, self.end))
         answer: list[Tensor] = [] if prefix is None else list(prefix.split(1, 1))

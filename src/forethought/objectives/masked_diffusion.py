@@ -1,14 +1,14 @@
 """Masked (absorbing) diffusion of the answer: MLM-U and MGDM."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from forethought.objectives.base import Answer, Objective, Prefix, Prompt, read_last, sample_token
+from forethought.models import Model
+from forethought.objectives.base import Answer, Objective, Prefix, Prompt
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
 
@@ -56,7 +56,7 @@ class MaskedDiffusion(Objective):
     @validated
     def __init__(
         self,
-        model: Any,
+        model: Model,
         task: Task,
         weighting: Literal["uniform", "mgdm"] = "uniform",
         steps: PositiveInt | None = None,
@@ -72,9 +72,9 @@ class MaskedDiffusion(Objective):
         self.gamma = gamma
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        masked, time_weight = self.noise(batch.answer)
-        logits = self.logits(batch.prompt, batch.answer, masked)
-        losses = F.cross_entropy(logits.transpose(1, 2), batch.answer, reduction="none")
+        answer = self.task.fill(batch.answer)  # padding would tell the length
+        masked, time_weight = self.noise(answer)
+        losses = self.cross_entropy(self.logits(batch.prompt, answer, masked), answer, "none")
         if self.weighting == "mgdm":
             losses = time_weight * self.alpha * (-torch.expm1(-losses)) ** self.gamma * losses
         return (losses * masked).sum() / masked.sum().clamp(min=1)
@@ -94,13 +94,13 @@ class MaskedDiffusion(Objective):
     ) -> Float[Tensor, "B A V"]:
         """Return the logits of each answer position, with the `masked` tokens unread."""
         tokens = torch.cat([prompt, answer.masked_fill(masked, self.task.dummy)], 1)
-        return self.model.logits(read_last(self.model, answer.shape[1], tokens, prompt.shape[1]))
+        return self.model.logits(self.read(tokens, prompt, answer.shape[1]))
 
     def answer_logits(self, batch: Batch) -> Float[Tensor, "B A V"]:
         masked = torch.ones_like(batch.answer, dtype=torch.bool)
         return self.logits(batch.prompt, batch.answer, masked)
 
-    def generate(
+    def decode(
         self, prompt: Prompt, length: int, prefix: Prefix | None = None, temperature: float = 0.0
     ) -> Answer:
         first = 0 if prefix is None else prefix.shape[1]
@@ -112,7 +112,7 @@ class MaskedDiffusion(Objective):
         steps = min(self.steps or length, length - first)
         for step in range(1, steps + 1):
             logits = self.logits(prompt, answer, masked)
-            tokens = sample_token(logits, temperature)
+            tokens = self.sample(logits, temperature)
             answer = torch.where(masked, tokens, answer)
             # Mask the least confident of the new tokens again; their number falls linearly.
             confidence = logits.log_softmax(2).gather(2, tokens[..., None])[..., 0]

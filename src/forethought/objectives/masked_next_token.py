@@ -1,13 +1,13 @@
 """Next-token prediction from a damaged prefix."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor
 
+from forethought.models import Model
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -38,7 +38,7 @@ class MaskedNextToken(NextToken):
     @validated
     def __init__(
         self,
-        model: Any,
+        model: Model,
         task: Task,
         corruption: Literal["mask", "replace"] = "mask",
         positions: Literal["uniform", "span"] = "uniform",
@@ -50,8 +50,7 @@ class MaskedNextToken(NextToken):
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         # The last token is never read, so leave it out of the damaged share.
         damaged = torch.cat([self.damage(batch.answer[:, :-1]), batch.answer[:, -1:]], 1)
-        logits = self.answer_logits(Batch(batch.prompt, damaged))
-        return F.cross_entropy(logits.flatten(0, 1), batch.answer.flatten())
+        return self.answer_loss(self.answer_logits(Batch(batch.prompt, damaged)), batch)
 
     def damage(self, tokens: Int[Tensor, "B I"]) -> Int[Tensor, "B I"]:
         if self.corruption == "mask":

@@ -1,6 +1,6 @@
 """Multi-token prediction with parallel heads, and decoding by self-speculation."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,8 @@ from jaxtyping import Float, Int
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from forethought.objectives.base import Answer, Prefix, Prompt, check_at_most, read_last
+from forethought.models import Model
+from forethought.objectives.base import Answer, Prefix, Prompt, check_at_most
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -27,8 +28,8 @@ class MultiToken(NextToken):
         head 2             (y_1) y_2  y_3  …            in brackets: with `loss_scope=spill` alone
 
     F_1 is the model's last block. F_2 … F_k are new blocks beside it; without them the model is that of
-    next-token prediction. (An LSTM and a pretrained model are not taken apart: h_t are their last states
-    and F_1 is the identity.) A head has no loss where s_{t+i} lies beyond the answer.
+    next-token prediction. (A pretrained model is not taken apart: h_t are its last states and F_1 is the
+    identity.) A head has no loss where s_{t+i} lies beyond the answer.
 
     Decoded by head 1. With `speculate` the other heads draft the next tokens and head 1 checks the draft
     in the next call of the model. It keeps the tokens that it would have written: the same greedy answer
@@ -51,7 +52,7 @@ class MultiToken(NextToken):
     @validated
     def __init__(
         self,
-        model: Any,
+        model: Model,
         task: Task,
         horizon: PositiveInt | None = None,
         loss_scope: Literal["answer", "spill"] = "spill",
@@ -62,40 +63,40 @@ class MultiToken(NextToken):
         check_at_most(task.answer_length, task, horizon=self.horizon)
         self.loss_scope = loss_scope
         self.speculate = speculate
-        self.heads = nn.ModuleList(model.new_block() for _ in range(self.horizon - 1))
-        self.beside = hasattr(model, "last_block")
+        self.heads = nn.ModuleList(model.new_layer() for _ in range(self.horizon - 1))
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         answer, end = batch.answer, batch.prompt.shape[1]
-        trunk = self.trunk(torch.cat([batch.prompt, answer[:, :-1]], 1), end)
+        trunk = self.trunk(torch.cat([batch.prompt, answer[:, :-1]], 1), batch.prompt)
+        padding = self.padding(batch.prompt, trunk.shape[1])
         loss = trunk.new_zeros(())
         for i in range(1, self.horizon + 1):
             first = end - 1 if self.loss_scope == "answer" else max(end - i, 0)
             target = answer[:, first + i - end :]
-            hidden = self.head_state(i, trunk, end, trunk.shape[1] - first)
+            if padding is not None:  # no token stands there to predict from
+                target = target.masked_fill(padding[:, first : first + target.shape[1]], self.task.dummy)
+            hidden = self.head_state(i, trunk, batch.prompt, trunk.shape[1] - first)
             logits = self.model.logits(hidden[:, : target.shape[1]])
-            loss = loss + F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
-        return loss / answer.numel()
+            loss = loss + self.cross_entropy(logits, target, "sum")
+        return loss / self.count(answer)
 
-    def trunk(self, tokens: Int[Tensor, "B T"], prompt_length: int) -> Float[Tensor, "B T D"]:
+    def trunk(self, tokens: Int[Tensor, "B T"], prompt: Prompt) -> Float[Tensor, "B T D"]:
         """Return the states h_t, which all heads read."""
-        return self.model(tokens, prompt_length, **({"trunk": True} if self.beside else {}))
+        return self.read(tokens, prompt, layers=self.model.layers[:-1], norm=False)
 
     def head_state(
-        self, i: int, trunk: Float[Tensor, "B T D"], prompt_length: int, count: int
+        self, i: int, trunk: Float[Tensor, "B T D"], prompt: Prompt, count: int
     ) -> Float[Tensor, "B S D"]:
         """Return the output of head i at the last S = `count` positions."""
-        if i == 1 and not self.beside:
-            return trunk[:, -count:]
-        block = self.model.last_block if i == 1 else self.heads[i - 2]
-        return read_last(self.model.run_block, count, block, trunk, prompt_length)
+        layer = self.model.layers[-1] if i == 1 else self.heads[i - 2]
+        return self.read(trunk, prompt, count, layers=[layer])
 
-    def generate(
+    def decode(
         self, prompt: Prompt, length: int, prefix: Prefix | None = None, temperature: float = 0.0
     ) -> Answer:
         if self.speculate and temperature == 0:
             return self.self_speculate(prompt, length, prefix)[0]
-        return super().generate(prompt, length, prefix, temperature)
+        return super().decode(prompt, length, prefix, temperature)
 
     def self_speculate(
         self, prompt: Int[Tensor, "B P"], length: int, prefix: Int[Tensor, "B G"] | None = None
@@ -113,19 +114,21 @@ class MultiToken(NextToken):
         columns = torch.arange(draft.shape[1], device=prompt.device)
         while (known < length).any():
             calls += known < length
-            trunk = self.trunk(torch.cat([prompt, draft[:, : length - 1]], 1), prompt.shape[1])
-            checked = self.model.logits(self.head_state(1, trunk, prompt.shape[1], length)).argmax(-1)
+            trunk = self.trunk(torch.cat([prompt, draft[:, : length - 1]], 1), prompt)
+            checked = self.sample(self.model.logits(self.head_state(1, trunk, prompt, length)), 0.0)
             agreed = (draft[:, :length] == checked) | (columns[:length] < known[:, None])
             right = agreed.long().cumprod(1).sum(1)  # Tokens before the first one that head 1 rejects.
             # There head 1 is right, as it has read right tokens alone; from there the other heads draft.
             reader = right.clamp(max=length - 1)
             heads = [
-                self.head_state(i, trunk, prompt.shape[1], length)[rows, reader]
-                for i in range(1, self.horizon + 1)
+                self.head_state(i, trunk, prompt, length)[rows, reader] for i in range(1, self.horizon + 1)
             ]
-            tokens = self.model.logits(torch.stack(heads, 1)).argmax(-1)
+            tokens = self.sample(self.model.logits(torch.stack(heads, 1)), 0.0)
             draft = draft.scatter(1, right[:, None] + columns[: self.horizon], tokens)
             known = right + 1
+            if self.task.end is not None:  # a row stops at its end
+                ended = (draft == self.task.end) & (columns < known[:, None])
+                known = known.masked_fill(ended.any(1), length)
         return draft[:, :length], calls
 
     def diagnostics(self, batch: Batch) -> dict[str, Float[Tensor, " B"]]:

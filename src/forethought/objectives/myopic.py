@@ -1,14 +1,19 @@
 """Myopic next-token prediction: the negative control, which cannot be trained to plan."""
 
-import inspect
+import math
 from typing import Any
 
+import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from forethought.errors import Impossible
+from forethought.models import Model
+from forethought.models.gpt import Attention
+from forethought.models.layers import Context, causal_mask
+from forethought.models.short_conv import ShortConv
 from forethought.objectives.next_token import NextToken
-from forethought.tasks import Batch, Task
+from forethought.tasks import Task
 from forethought.validation import validated
 
 
@@ -33,14 +38,56 @@ class Myopic(NextToken):
     """
 
     @validated
-    def __init__(self, model: Any, task: Task) -> None:
+    def __init__(self, model: Model, task: Task) -> None:
         super().__init__(model, task)
-        if "myopic" not in inspect.signature(type(model).forward).parameters:
+        found = [
+            (parent, name, MYOPIC[type(layer)](layer))
+            for parent in model.modules()
+            for name, layer in parent.named_children()
+            if type(layer) in MYOPIC
+        ]
+        if not any(isinstance(layer, MyopicAttention) for _, _, layer in found):
             raise Impossible(
                 f"model: {type(model).__name__} has no attention whose past can be detached; "
                 "use gpt or looped_gpt"
             )
+        for parent, name, layer in found:
+            setattr(parent, name, layer)
 
-    def answer_hidden(self, batch: Batch) -> Float[Tensor, "B A D"]:
-        inputs = self.inputs(batch.prompt, batch.answer[:, :-1])
-        return self.model(inputs, batch.prompt.shape[1], myopic=True)[:, -batch.answer.shape[1] :]
+
+class MyopicAttention(Attention):
+    """Attention in which only a position's own key and value carry a gradient to the hidden states."""
+
+    def __init__(self, attention: Attention) -> None:
+        nn.Module.__init__(self)
+        self.heads, self.rotary = attention.heads, attention.rotary
+        self.input, self.output = attention.input, attention.output
+
+    def forward(self, x: Float[Tensor, "B T D"], context: Context) -> Float[Tensor, "B L D"]:
+        if context.cache is not None or not torch.is_grad_enabled():
+            return super().forward(x, context)  # the same values
+        q, k, v = self.project(x, context.of_layer(None, None))
+        _, past_k, past_v = self.project(x.detach(), context.of_layer(None, None))
+        scores = q @ past_k.transpose(2, 3) / math.sqrt(q.shape[3])
+        scores = scores + torch.diag_embed((q * (k - past_k)).sum(3) / math.sqrt(q.shape[3]))
+        visible = context.attention_mask
+        if visible is None:
+            visible = causal_mask(x.shape[1], device=x.device)
+        if visible.ndim == 3:
+            visible = visible[:, None]
+        weights = scores.masked_fill(~visible, -torch.inf).softmax(3)
+        return self.merge(weights @ past_v + weights.diagonal(dim1=2, dim2=3)[..., None] * (v - past_v))
+
+
+class MyopicConv(ShortConv):
+    """A short convolution in which only a position's own input carries a gradient."""
+
+    def __init__(self, conv: ShortConv) -> None:
+        super().__init__(conv.in_channels)
+        self.weight = conv.weight
+
+    def mix(self, x: Float[Tensor, "B T D"], context: Context) -> Float[Tensor, "B T D"]:
+        return super().mix(x.detach(), context) + (x - x.detach()) * self.weight[:, 0, -1]
+
+
+MYOPIC: dict[type, Any] = {Attention: MyopicAttention, ShortConv: MyopicConv}

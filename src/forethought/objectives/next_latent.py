@@ -1,13 +1,12 @@
 """Next-latent prediction: each hidden state predicts the next ones from the tokens between."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from forethought.models import Model
 from forethought.models.gpt import initialise
 from forethought.objectives.base import check_at_most
 from forethought.objectives.next_token import NextToken
@@ -55,7 +54,7 @@ class NextLatent(NextToken):
     @validated
     def __init__(
         self,
-        model: Any,
+        model: Model,
         task: Task,
         horizon: PositiveInt = 3,
         latent_weight: NonNegativeFloat = 1.0,
@@ -82,20 +81,25 @@ class NextLatent(NextToken):
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         tokens = torch.cat([batch.prompt, batch.answer], 1)
         length = batch.prompt.shape[1]
-        hidden = self.model(tokens, length)
+        hidden = self.read(tokens, batch.prompt)
         logits = self.model.logits(hidden[:, length - 1 : -1])
-        next_token = F.cross_entropy(logits.flatten(0, 1), batch.answer.flatten())
-        latent, kl = self.rollout_losses(hidden, self.model.embed(tokens), logits, length)
+        next_token = self.answer_loss(logits, batch)
+        latent, kl = self.rollout_losses(hidden, tokens, logits, length)
         return next_token + self.latent_weight * latent + self.kl_weight * kl
 
     def rollout_losses(
         self,
         hidden: Float[Tensor, "B T D"],
-        embedded: Float[Tensor, "B T D"],
+        tokens: Int[Tensor, "B T"],
         logits: Float[Tensor, "B A V"],
         prompt_length: int,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Return SmoothL1 and KL, each a mean over the steps; `logits` are those of positions P … T-1."""
+        """Return SmoothL1 and KL, each a mean over the steps; `logits` are those of positions P … T-1.
+
+        Only roll-outs between written tokens count, and the KL only where the next token is written.
+        """
+        embedded = self.model.embed(tokens)
+        written = tokens != self.task.dummy
         # Freeze the output layer: its bias is the logits of zero, its weights those of the unit vectors.
         bias = self.model.logits(torch.zeros_like(hidden[0, :1])).detach()
         unit = torch.eye(hidden.shape[2], dtype=hidden.dtype, device=hidden.device)
@@ -107,10 +111,17 @@ class NextLatent(NextToken):
             # Column t of the new `rolled` belongs to position t + step.
             start = rolled[:, :-1]
             rolled = start + self.dynamics(torch.cat([start, embedded[:, step:]], 2))
-            latent = latent + F.smooth_l1_loss(rolled, hidden[:, step:].detach())
+            distance = F.smooth_l1_loss(rolled, hidden[:, step:].detach(), reduction="none").mean(2)
+            latent = latent + mean_where(distance, written[:, :-step] & written[:, step:])
             # First position that predicts an answer token and that `step` steps reach.
             first = max(prompt_length - 1, step)
             guess = (rolled[:, first - step : -1] @ frozen + bias).log_softmax(2)
             target = true[:, first - (prompt_length - 1) :]
-            kl = kl + F.kl_div(guess, target, reduction="none", log_target=True).sum(2).mean()
+            divergence = F.kl_div(guess, target, reduction="none", log_target=True).sum(2)
+            kl = kl + mean_where(divergence, written[:, first - step : -1 - step] & written[:, first + 1 :])
         return latent / self.horizon, kl / self.horizon
+
+
+def mean_where(values: Float[Tensor, "B S"], counts: Bool[Tensor, "B S"]) -> Float[Tensor, ""]:
+    """Return the mean of some of the values, zero if there are none."""
+    return (values * counts).sum() / counts.sum().clamp(min=1)

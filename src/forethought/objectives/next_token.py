@@ -1,14 +1,11 @@
 """Next-token prediction with teacher forcing."""
 
-from typing import Any
-
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from forethought.models.base import ModelInput
-from forethought.objectives.base import Answer, Objective, Prefix, Prompt, read_last, sample_token
+from forethought.objectives.base import Answer, Objective, Prefix, Prompt
 from forethought.tasks import Batch
 
 
@@ -24,13 +21,15 @@ class NextToken(Objective):
 
     Decoded token by token: the model reads its own answer.
 
+    Where several tokens are right, the loss is the cross-entropy of the task's distribution over them.
+
     Source: Bachmann & Nagarajan, "The Pitfalls of Next-Token Prediction" (2403.06963), §2.
     """
 
     next_token_layout = True
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        return F.cross_entropy(self.answer_logits(batch).flatten(0, 1), batch.answer.flatten())
+        return self.answer_loss(self.answer_logits(batch), batch)
 
     def answer_logits(self, batch: Batch) -> Float[Tensor, "B A V"]:
         return self.next_logits(self.answer_hidden(batch))
@@ -38,13 +37,7 @@ class NextToken(Objective):
     def answer_hidden(self, batch: Batch) -> Float[Tensor, "B A D"]:
         """Return the hidden states of the positions whose next token is an answer token."""
         inputs = self.inputs(batch.prompt, batch.answer[:, :-1])
-        return self.read(inputs, batch.answer.shape[1], batch.prompt.shape[1])
-
-    def read(
-        self, inputs: ModelInput, count: int, prompt_length: int, cache: Any = None
-    ) -> Float[Tensor, "B S D"]:
-        """Return the states of the last S = `count` positions, from which `next_logits` predicts."""
-        return read_last(self.model, count, inputs, prompt_length, cache)
+        return self.read(inputs, batch.prompt, batch.answer.shape[1])
 
     def inputs(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B S"]) -> ModelInput:
         """Return the input of the model that holds the prompt and the first S answer tokens."""
@@ -54,14 +47,14 @@ class NextToken(Objective):
         """Return the logits of the token after each position."""
         return self.model.logits(hidden)
 
-    def generate(
+    def decode(
         self, prompt: Prompt, length: int, prefix: Prefix | None = None, temperature: float = 0.0
     ) -> Answer:
         answer = prompt[:, :0] if prefix is None else prefix
         inputs = self.inputs(prompt, answer)
         cache = self.model.init_cache(len(prompt), inputs.shape[1] + length - answer.shape[1])
         while answer.shape[1] < length:
-            hidden = self.read(inputs, 1, prompt.shape[1], cache)
-            inputs = sample_token(self.next_logits(hidden), temperature)
+            hidden = self.read(inputs, prompt, 1, cache)
+            inputs = self.sample(self.next_logits(hidden), temperature)
             answer = torch.cat([answer, inputs], 1)
         return answer

@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
-from forethought.objectives.base import read_last
+from forethought.models import Model
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -46,7 +46,7 @@ class PlanTokens(NextToken):
     @validated
     def __init__(
         self,
-        model: Any,
+        model: Model,
         task: Task,
         tokens: PositiveInt = 4,
         latent_width: PositiveInt = 32,
@@ -74,21 +74,21 @@ class PlanTokens(NextToken):
 
     def terms(self, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
         """Return the three terms of the loss: next token, latents, reconstruction."""
-        hidden, target = self.hidden(batch), batch.answer.flatten()
+        hidden = self.hidden(batch)
+        padding = None if self.task.end is None else batch.answer == self.task.dummy
         # The encoder must not see the prompt, so the model reads the answer without it.
-        latents = self.autoencoder.encode(self.model(batch.answer).detach())
+        latents = self.autoencoder.encode(self.model(batch.answer).detach(), padding)
         reconstructed = self.autoencoder.decode(latents, batch.answer)
         return (
-            F.cross_entropy(self.model.logits(hidden[:, self.tokens - 1 :]).flatten(0, 1), target),
+            self.answer_loss(self.model.logits(hidden[:, self.tokens - 1 :]), batch),
             F.smooth_l1_loss(self.project(hidden[:, : self.tokens]), latents.detach()),
-            F.cross_entropy(reconstructed.flatten(0, 1), target),
+            self.cross_entropy(reconstructed, batch.answer),
         )
 
     def hidden(self, batch: Batch) -> Float[Tensor, "B S D"]:
         """Return the states of the plan tokens and of the answer tokens read, S = k + A - 1."""
         inputs = self.inputs(batch.prompt, batch.answer[:, :-1])
-        length = batch.prompt.shape[1]
-        return read_last(self.model, inputs.shape[1] - length, inputs, length)
+        return self.read(inputs, batch.prompt, inputs.shape[1] - batch.prompt.shape[1])
 
     def inputs(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B S"]) -> Float[Tensor, "B T D"]:
         plan = self.plan.weight.expand(len(prompt), -1, -1)
@@ -114,9 +114,12 @@ class Autoencoder(nn.Module):
         )
         self.output_norm = nn.LayerNorm(width)
 
-    def encode(self, hidden: Float[Tensor, "B A D"]) -> Float[Tensor, "B K L"]:
+    def encode(
+        self, hidden: Float[Tensor, "B A D"], padding: Bool[Tensor, "B A"] | None = None
+    ) -> Float[Tensor, "B K L"]:
+        queries = self.query_norm(self.queries.weight.expand(len(hidden), -1, -1))
+        attended, _ = self.attention(queries, hidden, hidden, key_padding_mask=padding, need_weights=False)
         queries = self.queries.weight.expand(len(hidden), -1, -1)
-        attended, _ = self.attention(self.query_norm(queries), hidden, hidden, need_weights=False)
         return self.squeeze(self.norm(queries + attended))
 
     def decode(self, latents: Float[Tensor, "B K L"], answer: Int[Tensor, "B A"]) -> Float[Tensor, "B A V"]:

@@ -1,13 +1,14 @@
 """Policy gradient: reinforce sampled answers that the task accepts."""
 
 import copy
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from forethought.models import Model
 from forethought.objectives.next_token import NextToken
 from forethought.objectives.sampling import log_likelihood, sample_answers, sampled_metrics
 from forethought.tasks import Batch, Task
@@ -47,7 +48,7 @@ class PolicyGradient(NextToken):
     @validated
     def __init__(
         self,
-        model: Any,
+        model: Model,
         task: Task,
         samples: Annotated[int, Field(ge=2)] = 8,
         temperature: PositiveFloat = 1.0,
@@ -69,7 +70,7 @@ class PolicyGradient(NextToken):
         advantage = self.advantages(right.to(new).view(-1, self.samples)).view(-1, 1)
         ratio = (new - old).exp()
         clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
-        return -torch.minimum(ratio * advantage, clipped * advantage).mean()
+        return -self.mean(torch.minimum(ratio * advantage, clipped * advantage), drawn.answer)
 
     def sampling_policy(self) -> NextToken:
         """Return π_old for the current step; outside a Trainer every step is fresh."""

@@ -1,15 +1,14 @@
 """Register tokens (MuToR): multi-token prediction by tokens that no other token sees."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from forethought.errors import Impossible
-from forethought.objectives.base import check_at_most, read_last
+from forethought.models import Model
+from forethought.objectives.base import check_at_most
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -44,20 +43,17 @@ class RegisterTokens(NextToken):
         Impossible: the answer is shorter than `max_offset`, or the model's attention cannot be masked.
     """
 
+    any_order = True
+
     @validated
     def __init__(
         self,
-        model: Any,
+        model: Model,
         task: Task,
         max_offset: Annotated[int, Field(ge=2)] = 3,
         register_weight: Annotated[float, Field(ge=0, lt=1)] = 0.5,
     ) -> None:
         super().__init__(model, task)
-        if not hasattr(model, "build_attention_mask"):
-            raise Impossible(
-                f"model: {type(model).__name__} has no attention mask to hide registers with; "
-                "use gpt or looped_gpt"
-            )
         check_at_most(task.answer_length, task, max_offset=max_offset)
         self.max_offset, self.register_weight = max_offset, register_weight
         self.register = nn.Parameter(torch.empty_like(model.embedding.weight[0]).normal_(std=0.02))
@@ -74,18 +70,21 @@ class RegisterTokens(NextToken):
         tokens = torch.cat([batch.prompt, batch.answer[:, :-1]], 1)
         registers = self.register.expand(len(batch), count, -1)
         positions = torch.arange(tokens.shape[1], device=d.device).expand(len(batch), -1)
-        hidden = read_last(
-            self.model,
-            length + count,
+        positions = torch.cat([positions, prompt_length - 1 + target], 1)
+        if self.task.padded_prompts:
+            padding = (batch.prompt == self.task.dummy).sum(1, keepdim=True)
+            positions = (positions - padding).clamp(min=0)
+        hidden = self.read(
             torch.cat([self.model.embed(tokens), registers], 1),
-            prompt_length,
-            positions=torch.cat([positions, prompt_length - 1 + target], 1),
+            batch.prompt,
+            length + count,
+            positions=positions,
             attention_mask=self.build_attention_mask(tokens.shape[1], prompt_length),
         )
         logits = self.model.logits(hidden)
-        next_token = F.cross_entropy(logits[:, :length].flatten(0, 1), batch.answer.flatten())
-        ahead = batch.answer.gather(1, target).masked_fill(~exists, -100)  # `cross_entropy` skips -100.
-        register = F.cross_entropy(logits[:, length:].flatten(0, 1), ahead.flatten())
+        next_token = self.answer_loss(logits[:, :length], batch)
+        ahead = batch.answer.gather(1, target).masked_fill(~exists, self.task.dummy)
+        register = self.cross_entropy(logits[:, length:], ahead)
         return torch.lerp(next_token, register, self.register_weight)
 
     def build_attention_mask(self, length: int, prompt_length: int) -> Bool[Tensor, "S S"]:

@@ -1,7 +1,6 @@
 """Answers sampled from the model, for objectives that learn from them."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Categorical
@@ -25,7 +24,7 @@ def sample_answers(
 def log_likelihood(objective: NextToken, batch: Batch, temperature: float = 1.0) -> Float[Tensor, "B A"]:
     """Return log p(y_i | x, y_<i), in nats, of each answer token under the softened distribution."""
     logits = objective.answer_logits(batch) / temperature
-    return -F.cross_entropy(logits.transpose(1, 2), batch.answer, reduction="none")
+    return -objective.cross_entropy(logits, batch.answer, "none")
 
 
 @torch.no_grad()
@@ -47,7 +46,9 @@ def sampled_metrics(
             drawn = sample_answers(objective, prompt, 1, temperature)
             rights.append(objective.task.check(drawn.prompt, drawn.answer) == 0)
             logits = objective.answer_logits(drawn) / temperature
-            entropies.append(Categorical(logits=logits, validate_args=False).entropy().mean(1))
+            entropy = Categorical(logits=logits, validate_args=False).entropy()
+            written = drawn.answer != objective.task.dummy
+            entropies.append((entropy * written).sum(1) / written.sum(1))
             answers.append(drawn.answer)
     drawn_answers = torch.stack(answers, 1)
     equal = (drawn_answers[:, :, None] == drawn_answers[:, None]).all(3)  # (B, K, K)

@@ -1,14 +1,13 @@
 """Scheduled sampling: next-token prediction from a growing share of the model's own tokens."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from forethought.objectives.base import sample_token
+from forethought.models import Model
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -42,7 +41,7 @@ class ScheduledSampling(NextToken):
     @validated
     def __init__(
         self,
-        model: Any,
+        model: Model,
         task: Task,
         final_probability: Annotated[float, Field(ge=0, le=1)] = 0.5,
         growth_steps: PositiveInt = 2000,
@@ -59,7 +58,7 @@ class ScheduledSampling(NextToken):
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         with torch.no_grad():
-            sampled = sample_token(self.answer_logits(batch), temperature=1.0)
+            sampled = self.sample(self.answer_logits(batch), temperature=1.0)
         swapped = torch.rand(sampled.shape, device=sampled.device) < self.probability
         mixed = Batch(batch.prompt, torch.where(swapped, sampled, batch.answer))
-        return F.cross_entropy(self.answer_logits(mixed).flatten(0, 1), batch.answer.flatten())
+        return self.answer_loss(self.answer_logits(mixed), batch)

@@ -1,14 +1,12 @@
 """Multi-token prediction by a chain of modules, each reading one more true token."""
 
-from typing import Any
-
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
-from forethought.objectives.base import check_at_most, read_last
+from forethought.models import Model
+from forethought.objectives.base import check_at_most
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -44,23 +42,22 @@ class SequentialMultiToken(NextToken):
 
     @validated
     def __init__(
-        self, model: Any, task: Task, horizon: PositiveInt = 3, chain_weight: NonNegativeFloat = 0.3
+        self, model: Model, task: Task, horizon: PositiveInt = 3, chain_weight: NonNegativeFloat = 0.3
     ) -> None:
         super().__init__(model, task)
         check_at_most(task.answer_length, task, horizon=horizon)
         self.chain_weight = chain_weight
         width = model.width
-        self.chain = nn.ModuleList(Link(width, model.new_block()) for _ in range(horizon - 1))
+        self.chain = nn.ModuleList(Link(width, model.new_layer()) for _ in range(horizon - 1))
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        end = batch.prompt.shape[1]
         sequence = torch.cat([batch.prompt, batch.answer], 1)
-        hidden = self.model(sequence[:, :-1], end)
+        hidden = self.read(sequence[:, :-1], batch.prompt)
         loss = self._cross_entropy(hidden, batch, 1)
         for n, link in enumerate(self.chain, 2):
             merged = link(hidden[:, :-1], self.model.embed(sequence[:, n - 1 : -1]))
             count = merged.shape[1] if link is not self.chain[-1] else batch.answer.shape[1] - n + 1
-            hidden = read_last(self.model.run_block, count, link.block, merged, end)
+            hidden = self.read(merged, batch.prompt, count, layers=[link.block])
             loss = loss + self.chain_weight / len(self.chain) * self._cross_entropy(hidden, batch, n)
         return loss
 
@@ -68,8 +65,7 @@ class SequentialMultiToken(NextToken):
         """Return CE_n, from the last prompt token (s_{t+n} = y_n) to the end of the answer."""
         target = batch.answer[:, n - 1 :]
         logits = self.model.logits(hidden[:, -target.shape[1] :])
-        total = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
-        return total / batch.answer.numel()
+        return self.cross_entropy(logits, target, "sum") / self.count(batch.answer)
 
 
 class Link(nn.Module):

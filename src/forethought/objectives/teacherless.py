@@ -1,15 +1,15 @@
 """Teacherless training: the whole answer, predicted without reading any answer token."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
 from forethought.errors import Impossible
-from forethought.objectives.base import Answer, Prefix, Prompt, sample_token
+from forethought.models import Model
+from forethought.objectives.base import Answer, Prefix, Prompt
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
@@ -44,7 +44,7 @@ class Teacherless(NextToken):
     @validated
     def __init__(
         self,
-        model: Any,
+        model: Model,
         task: Task,
         next_token_weight: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
@@ -59,7 +59,7 @@ class Teacherless(NextToken):
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         logits = self.one_pass_logits(batch.prompt, batch.answer.shape[1])
-        loss = F.cross_entropy(logits.flatten(0, 1), batch.answer.flatten())
+        loss = self.answer_loss(logits, batch)
         if self.next_token_weight == 0:
             return loss
         return torch.lerp(loss, super().loss(batch), self.next_token_weight)
@@ -73,9 +73,9 @@ class Teacherless(NextToken):
             return super().answer_logits(batch)
         return self.one_pass_logits(batch.prompt, batch.answer.shape[1])
 
-    def generate(
+    def decode(
         self, prompt: Prompt, length: int, prefix: Prefix | None = None, temperature: float = 0.0
     ) -> Answer:
         if self.teacher_forced:
-            return super().generate(prompt, length, prefix, temperature)
-        return sample_token(self.one_pass_logits(prompt, length), temperature)
+            return super().decode(prompt, length, prefix, temperature)
+        return self.sample(self.one_pass_logits(prompt, length), temperature)

@@ -1,14 +1,12 @@
 """Token order prediction: the next token, and a ranking of all upcoming tokens by distance."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
-from forethought.models import OutputLayer
+from forethought.models import Model, OutputLayer
 from forethought.objectives.base import tokens_ahead
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
@@ -41,7 +39,7 @@ class TokenOrder(NextToken):
     @validated
     def __init__(
         self,
-        model: Any,
+        model: Model,
         task: Task,
         window: PositiveInt | None = None,
         weight: NonNegativeFloat = 1.0,
@@ -54,10 +52,11 @@ class TokenOrder(NextToken):
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         hidden = self.answer_hidden(batch)
-        next_token = F.cross_entropy(self.model.logits(hidden).flatten(0, 1), batch.answer.flatten())
-        target = self.scores(batch.answer).softmax(2, dtype=hidden.dtype)
-        order = F.cross_entropy(self.order(hidden).flatten(0, 1), target.flatten(0, 1))
-        return next_token + self.weight * order
+        next_token = self.answer_loss(self.model.logits(hidden), batch)
+        # Nothing follows padding: its scores are -∞, and their softmax is NaN.
+        target = self.scores(batch.answer).softmax(2, dtype=hidden.dtype).nan_to_num()
+        order = F.cross_entropy(self.order(hidden).transpose(1, 2), target.transpose(1, 2), reduction="none")
+        return next_token + self.weight * self.mean(order, batch.answer)
 
     def scores(self, answer: Int[Tensor, "B A"]) -> Float[Tensor, "B A V"]:
         """Return -δ for each upcoming token of the vocabulary; the softmax is blind to the constant W."""

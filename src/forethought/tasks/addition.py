@@ -133,9 +133,12 @@ class Addition(Task):
             longest = torch.maximum(longest, run)
         return longest
 
-    def strata(self, batch: Batch) -> dict[str, Bool[Tensor, " B"]]:
-        chain = self.carry_chain(batch.prompt)
-        return {f"carry_{length}": chain == length for length in range(self.digits + 1)}
+    def strata(self, batch: Batch) -> dict[str, Int[Tensor, " B"]]:
+        return {"carry": self.carry_chain(batch.prompt)}
+
+    @property
+    def strata_sizes(self) -> dict[str, int]:
+        return {"carry": self.digits + 1}
 
     def text(self, prompt: Int[Tensor, " P"], answer: Int[Tensor, " A"]) -> str:
         digits = answer.flip(0) if self.order == "reversed" else answer

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor
 
@@ -16,13 +17,22 @@ from forethought.errors import InputError
 from forethought.tasks.draw import Draws, splitmix64
 from forethought.validation import validated_dataclass
 
+TEST, VALIDATION, TRAIN = 0, 1, 2
+"""Parts of a task's rows."""
+
+_PARTS = 16
+
 _LINES = 1024
 """Lines that are parsed at a time. On 10,000 nodes, a graph takes 80 kB while it is checked."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of token ids. Every row of a task has the same number of prompt and of answer tokens."""
+    """Rows of token ids, in the widths P and A of the task.
+
+    A shorter prompt is padded with `$` on the left, a shorter answer on the right, so that every answer
+    begins at column P of the whole sequence.
+    """
 
     prompt: Int[Tensor, "B P"]
     answer: Int[Tensor, "B A"]
@@ -55,6 +65,9 @@ class Task(ABC):
     outcomes: ClassVar[tuple[str, ...]]
     """Names of the outcomes that `check` returns: outcome 0 is `right`, all others are kinds of error."""
 
+    goal: ClassVar[str] = "accuracy"
+    """Metric to which the threshold, the verdict and the steps to solve refer."""
+
     following: ClassVar[str | None] = None
     """Outcome of an answer that carries a wrong decision through to its end; None if there is none."""
 
@@ -65,18 +78,52 @@ class Task(ABC):
 
     @property
     def dummy(self) -> int:
-        """Id of the token that means "no input here" (teacherless training, masking)."""
+        """Id of the token that means "no token here" (padding, teacherless training, masking)."""
         return len(self.vocabulary) - 1
+
+    @property
+    def end(self) -> int | None:
+        """Id of the token that closes an answer; None where every answer has A tokens."""
+        return None
+
+    @property
+    def padded_prompts(self) -> bool:
+        """True if prompts differ in length."""
+        return False
 
     @property
     @abstractmethod
     def prompt_length(self) -> int:
-        """Length P of the prompt, in tokens."""
+        """Width P of the prompts: the tokens of the longest one."""
 
     @property
     @abstractmethod
     def answer_length(self) -> int:
-        """Length A of the answer, in tokens."""
+        """Width A of the answers: the tokens of the longest one, its end token included."""
+
+    def pad(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> Batch:
+        """Return rows of prompts and answers that may be shorter than P and A.
+
+        An answer includes its end token, if the task has one.
+        """
+        p, a, dummy = self.prompt_length, self.answer_length, self.dummy
+        left = [[dummy] * (p - len(prompt)) + list(prompt) for prompt in prompts]
+        right = [list(answer) + [dummy] * (a - len(answer)) for answer in answers]
+        return Batch(torch.tensor(left).view(-1, p), torch.tensor(right).view(-1, a))
+
+    def trim(self, answer: Int[Tensor, "B A"]) -> Int[Tensor, "B A"]:
+        """Return what was written up to the first end token, with `$` after it."""
+        if self.end is None:
+            return answer
+        ended = (answer == self.end).int()
+        return answer.masked_fill(ended.cumsum(1) - ended > 0, self.dummy)
+
+    def fill(self, answer: Int[Tensor, "B A"]) -> Int[Tensor, "B A"]:
+        """Return answers with end tokens in place of padding.
+
+        For objectives that write in no fixed order: visible padding would tell them the length.
+        """
+        return answer if self.end is None else answer.masked_fill(answer == self.dummy, self.end)
 
     @property
     @abstractmethod
@@ -116,9 +163,30 @@ class Task(ABC):
         """
         return None
 
-    def strata(self, batch: Batch) -> dict[str, Bool[Tensor, " B"]]:
-        """Return masks of the subsets of rows whose accuracy is reported as a separate metric, by name."""
+    def targets(self, batch: Batch) -> Float[Tensor, "B A V"] | None:
+        """Return the probability of each token at each position, where several are right, else None."""
+        return None
+
+    def strata(self, batch: Batch) -> dict[str, Int[Tensor, " B"]]:
+        """Return the stratum of each row, from 0, by the name of what divides the rows.
+
+        The accuracy of stratum 3 of `carry` is the metric `accuracy_carry_3`.
+        """
         return {}
+
+    @property
+    def strata_sizes(self) -> dict[str, int]:
+        """The number of strata, for each name of `strata`."""
+        return {}
+
+    def part(self, batch: Batch) -> Int[Tensor, " B"]:
+        """Return the part of each row: `TRAIN`, `VALIDATION` or `TEST`, whatever the seed of a run.
+
+        By default one row in sixteen is for validation and one for the test, by its fingerprint. A task
+        with a world that all rows share divides what may be asked about it.
+        """
+        residue = self.fingerprint(batch) % _PARTS
+        return residue.clamp(max=TRAIN)
 
     def fingerprint(self, batch: Batch) -> Int[Tensor, " B"]:
         """Return a 64-bit key for each row.
@@ -173,8 +241,7 @@ class Task(ABC):
                 rows.append(self.parse(line))
             except InputError as error:
                 raise InputError(f"{path}: line {number}: {error}") from None
-        prompts, answers = zip(*rows, strict=True)
-        return Batch(torch.tensor(prompts), torch.tensor(answers))
+        return self.pad(*zip(*rows, strict=True))
 
     def drawing(self, prompt: Int[Tensor, " P"]) -> dict[str, Any] | None:
         """Return a picture of the prompt for the report: `{"edges": [[u, v], …], "start": u, "goal": v}`.

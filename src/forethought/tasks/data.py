@@ -12,15 +12,15 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from forethought.errors import InputError
-from forethought.tasks.base import Batch, Task
+from forethought.tasks.base import TEST, TRAIN, VALIDATION, Batch, Task
 from forethought.tasks.draw import Draws
-
-# One row in sixteen is set aside for the test, one for validation.
-_PARTITIONS, _TEST, _VALIDATION = 16, 0, 1
 
 _CHUNK = 4096
 """Most rows drawn at a time: bounds the memory, and stays within the cache of a CPU."""
 
+
+_PATIENCE = 72
+"""Most rows drawn for each row that is set aside."""
 
 _FILES = 4
 """Most files of rows that a process keeps. 200,000 graphs of 30 tokens take 50 MB."""
@@ -28,12 +28,7 @@ _FILES = 4
 
 def held_out(task: Task, rows: Batch) -> Bool[Tensor, " B"]:
     """Return a mask of the rows that no run of this task trains on, whatever its seed."""
-    return _is_held_out(task.fingerprint(rows))
-
-
-def _is_held_out(fingerprint: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
-    partition = fingerprint % _PARTITIONS
-    return (partition == _TEST) | (partition == _VALIDATION)
+    return task.part(rows) != TRAIN
 
 
 class Data:
@@ -75,11 +70,11 @@ class Data:
         )
 
     def validation(self, count: int) -> Batch:
-        return self._set_aside("validation", _VALIDATION, count)
+        return self._set_aside("validation", VALIDATION, count)
 
     def test(self, count: int) -> Batch:
         """Return all rows of the test file, or `count` fresh rows if there is no test file."""
-        return self._test_file or self._set_aside("test", _TEST, count)
+        return self._test_file or self._set_aside("test", TEST, count)
 
     @cached_property
     def _test_file(self) -> Batch | None:
@@ -100,9 +95,9 @@ class Data:
         return Draws(self.seed, *stream, device=self.device)
 
     def _trainable(self, rows: Batch) -> Bool[Tensor, " B"]:
-        fingerprint = self.task.fingerprint(rows)
-        allowed = ~_is_held_out(fingerprint)
+        allowed = ~held_out(self.task, rows)
         if self._excluded is not None:
+            fingerprint = self.task.fingerprint(rows)
             # Not `isin`, which waits for the GPU.
             excluded = self._excluded.to(fingerprint.device)
             place = torch.searchsorted(excluded, fingerprint).clamp(max=len(excluded) - 1)
@@ -160,12 +155,12 @@ class Data:
             self._order = self._draws("epoch", epoch).permutation(1, len(self._fixed))[0]
         return self._order
 
-    def _set_aside(self, stream: str, partition: int, count: int) -> Batch:
-        """Draw until `count` rows fall into `partition`. The rows are a prefix of those of a larger count."""
+    def _set_aside(self, stream: str, part: int, count: int) -> Batch:
+        """Draw until `count` rows fall into `part`. The rows are a prefix of those of a larger count."""
         draws, found, missing = self._draws(stream), list[Batch](), count
-        for _ in range(0, (8 + 4 * _PARTITIONS) * max(_CHUNK, count), _CHUNK):
+        for _ in range(0, _PATIENCE * max(_CHUNK, count), _CHUNK):
             rows = self.task.sample(_CHUNK, draws)
-            found.append(rows[self.task.fingerprint(rows) % _PARTITIONS == partition])
+            found.append(rows[self.task.part(rows) == part])
             missing -= len(found[-1])
             if missing <= 0:
                 return _concatenate(found)[:count]
