@@ -8,6 +8,7 @@ from forethought.objectives import NextToken, Teacherless
 from forethought.objectives.belief_state import BeliefState
 from forethought.objectives.joint_multi_token import JointMultiToken
 from forethought.objectives.multi_token import MultiToken
+from forethought.objectives.myopic import detach_past
 from forethought.objectives.plan_tokens import PlanTokens
 from forethought.tasks import Draws, PathStar
 
@@ -60,8 +61,11 @@ def check_embeddings_and_state_dict(model, other, tokens):
 def check_myopic(model, tokens, prompt_length):
     """Values are unchanged; gradients of a position's output reach that position only (Wu et al., §2)."""
     x = model.embed(tokens).detach().requires_grad_()
-    hidden = model(x, prompt_length, myopic=True)
-    torch.testing.assert_close(hidden, model(x, prompt_length))
+    plain, names = model(x, prompt_length), model.state_dict().keys()
+    detach_past(model)
+    assert model.state_dict().keys() == names
+    hidden = model(x, prompt_length)
+    torch.testing.assert_close(hidden, plain)
     for i in range(tokens.shape[1]):
         (gradient,) = torch.autograd.grad(hidden[0, i].sum(), x, retain_graph=True)
         assert [j for j in range(tokens.shape[1]) if gradient[0, j].abs().max() > 0] == [i]
@@ -83,7 +87,7 @@ def check_objective(build, objective_class):
         answer = objective.generate(rows.prompt, TASK.answer_length)
     assert answer.shape == rows.answer.shape
     assert answer.max() < len(TASK.vocabulary)
-    assert "accuracy" in diagnose(objective, rows)
+    assert "accuracy" in diagnose(objective, TASK, rows)
     if objective_class is NextToken:
         flow = grad_flow(objective, rows)
         assert flow.shape == (TASK.answer_length, TASK.prompt_length + TASK.answer_length - 1)

@@ -118,7 +118,7 @@ def test_an_evaluation(device, words):
         metrics = []
         for objective, batch in ((here, rows), (there, rows.to(DEVICE))):
             torch.manual_seed(0)
-            metrics.append(diagnose(objective, batch, temperature))
+            metrics.append(diagnose(objective, objective.task, batch, temperature))
         assert metrics[1] == pytest.approx(metrics[0], rel=1e-4, nan_ok=True)
     assert show_examples(there, rows[:2].to(DEVICE), 0.0) == show_examples(here, rows[:2], 0.0)
     expected = grad_flow(here.eval(), rows)

@@ -169,7 +169,7 @@ def test_every_metric_is_in_the_table():
     for task in (PathStar(degree=2, path_length=4, num_nodes=8), Addition(digits=3)):
         model = GPT.for_task(task, layers=1, width=8, heads=1)
         rows = task.sample(200, Draws(0))
-        names |= diagnose(NextToken(model, task), rows).keys()
+        names |= diagnose(NextToken(model, task), task, rows).keys()
     table = (DOCS / "REPORT.md").read_text()
     documented = re.findall(r"`test/(\w+(?:<\w+>)?)`", table)
     patterns = [re.sub(r"<\w+>", r"\\w+", name) for name in documented]

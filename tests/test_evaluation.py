@@ -57,7 +57,7 @@ def rows(count=3000, task=TASK):
 
 
 def test_a_planner_is_solved():
-    metrics = diagnose(Answerer(TASK, "plan"), rows(), chunk=700)
+    metrics = diagnose(Answerer(TASK, "plan"), TASK, rows(), chunk=700)
     assert metrics["accuracy"] == metrics["decision_accuracy"] == metrics["forced_accuracy"] == 1
     assert metrics["decision_margin"] == 2
     assert metrics["given_decision_accuracy"] == 1
@@ -66,7 +66,7 @@ def test_a_planner_is_solved():
 
 
 def test_a_cheater_is_a_shortcut():
-    metrics = diagnose(Answerer(TASK, "cheat"), rows())
+    metrics = diagnose(Answerer(TASK, "cheat"), TASK, rows())
     assert metrics["accuracy"] == pytest.approx(1 / 3, abs=0.03)
     assert metrics["error_wrong_arm"] == pytest.approx(2 / 3, abs=0.03)
     assert metrics["decision_accuracy"] == metrics["token_accuracy_2"] == metrics["accuracy"]
@@ -80,21 +80,21 @@ def test_a_cheater_is_a_shortcut():
 def test_who_reads_no_answer_token_takes_no_shortcut():
     """On three nodes an arm, the prompt gives all tokens away but the decision."""
     task = PathStar(degree=2, path_length=3)
-    metrics = diagnose(Answerer(task, "ends"), rows(task=task))
+    metrics = diagnose(Answerer(task, "ends"), task, rows(task=task))
     assert metrics["accuracy"] == metrics["decision_accuracy"] == pytest.approx(0.5, abs=0.05)
     assert metrics["forced_local_accuracy"] == metrics["blind_local_accuracy"] == 1
     assert verdict(metrics, 0.95, task.needs_plan) == "guessing"
 
 
 def test_without_a_teacher_there_are_no_teacher_forced_metrics():
-    metrics = diagnose(Answerer(TASK, "plan", teacher_forced=False), rows(50))
+    metrics = diagnose(Answerer(TASK, "plan", teacher_forced=False), TASK, rows(50))
     assert not [name for name in metrics if "forced" in name or "given" in name or "follows" in name]
     assert verdict({**metrics, "accuracy": 0.34, "decision_accuracy": 0.34}, 0.95) == "partial"
 
 
 def test_evaluation_leaves_the_mode_of_training():
     answerer = Answerer(TASK, "plan").train()
-    diagnose(answerer, rows(5))
+    diagnose(answerer, TASK, rows(5))
     assert answerer.training
 
 
@@ -145,7 +145,7 @@ def test_strata_of_addition():
             return torch.cat([torch.zeros_like(prompt[:, :1]), self.task._pairs(prompt) % 10], 1)
 
     task = Addition(digits=3)
-    metrics = diagnose(Adder(task, "add"), task.sample(4000, Draws(0)))
+    metrics = diagnose(Adder(task, "add"), task, task.sample(4000, Draws(0)))
     assert metrics["accuracy_carry_0"] == 1
     assert metrics["accuracy_carry_1"] == metrics["accuracy_carry_2"] == 0
     assert metrics["error_carry"] == pytest.approx(1 - metrics["accuracy"])

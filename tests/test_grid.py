@@ -68,7 +68,7 @@ def check_contract(*names, **model_options):
     assert answer.shape == rows.answer.shape
     assert answer.dtype == torch.int64
     other.load_state_dict(objective.state_dict())
-    metrics = [(torch.manual_seed(0), diagnose(trained, rows))[1] for trained in (objective, other)]
+    metrics = [(torch.manual_seed(0), diagnose(trained, trained.task, rows))[1] for trained in (objective, other)]
     assert metrics[0] == metrics[1]
     shares = [value for name, value in metrics[0].items() if name.startswith("error_")]
     assert metrics[0]["accuracy"] + sum(shares) == pytest.approx(1)
@@ -97,7 +97,7 @@ def train(folder, *words):
     assert read_results(folder) == results
     loaded = load(folder)
     rows = Data(loaded.task, results.seed, 16).test(results.config["evaluation"]["test_samples"])
-    again = {f"test/{name}": value for name, value in diagnose(loaded, rows).items()}
+    again = {f"test/{name}": value for name, value in diagnose(loaded, loaded.task, rows).items()}
     assert again == results.metrics
 
 

@@ -1,6 +1,5 @@
 """The base class of the models, and the contract of every model with the objectives."""
 
-import inspect
 import math
 import pkgutil
 
@@ -14,6 +13,7 @@ from torch import nn
 from forethought.errors import Impossible
 from forethought.evaluation import diagnose
 from forethought.models import GPT, LSTM, InfiniGPT, LoopedGPT, Mamba, Mamba2, Model
+from forethought.models.layers import Layer
 from forethought.objectives.any_order import AnyOrder
 from forethought.objectives.belief_state import BeliefState
 from forethought.objectives.lookahead_insertion import LookaheadInsertion
@@ -24,25 +24,29 @@ from forethought.objectives.register_tokens import RegisterTokens
 from forethought.tasks import Draws
 
 
+class Mean(Layer):
+    def init_cache(self, batch_size, length):
+        return [0]
+
+    def forward(self, x, context):
+        total = x.cumsum(1) + (context.cache[0] if context.cache else 0)
+        if context.cache:
+            context.cache[0] = total[:, -1:]
+        return total / (context.past + torch.arange(1, x.shape[1] + 1))[:, None]
+
+
 class Smallest(Model):
     """No more than the base class requires: each hidden state is the mean of the embeddings so far."""
 
     def __init__(self, vocabulary_size, context_length, width=8, mask="causal", token_names=()):
         super().__init__(width, mask)
         self.context_length, self.token_names = context_length, token_names
-        self.embedding = nn.Embedding(vocabulary_size, width)
+        self.embedding, self.norm, self.layers = nn.Embedding(vocabulary_size, width), nn.Identity(), [Mean()]
 
-    def forward(self, x, prompt_length=0, cache=None):
-        x = x if x.is_floating_point() else self.embed(x)
-        total, count = cache["past"] if cache else (0, 0)
-        counts = torch.arange(1, x.shape[1] + 1)[:, None] + count
-        sums = x.cumsum(1) + total
-        if cache is not None:
-            cache["past"] = sums[:, -1:], count + x.shape[1]
-        return sums / counts
+    layers = None
 
-    def init_cache(self, batch_size, length):
-        return {"past": (0, 0)}
+    def new_layer(self):
+        return Mean()
 
 
 def test_for_task():
@@ -52,18 +56,17 @@ def test_for_task():
     assert model.token_names == STAR.vocabulary
 
 
-@pytest.mark.parametrize("objective", [NextToken, LookaheadInsertion, BeliefState])
-def test_the_smallest_model_serves_objectives_without_further_blocks(objective):
+@pytest.mark.parametrize("objective", [NextToken, LookaheadInsertion, BeliefState, MultiToken])
+def test_the_smallest_model_serves_every_objective_without_attention(objective):
     contract.check_cache(Smallest(7, 9).double(), torch.randint(7, (3, 9)), 5)
     contract.check_objective(lambda: Smallest.for_task(contract.TASK, 4), objective)
 
 
 def test_missing_abilities_are_named():
     model = Smallest.for_task(STAR)
-    with pytest.raises(Impossible, match=r"^model: Smallest .*new_block"):
-        MultiToken(model, STAR, horizon=2)
-    with pytest.raises(Impossible, match=r"^model: Smallest "):
-        AnyOrder(model, STAR)
+    for objective in (AnyOrder, RegisterTokens, Myopic):
+        with pytest.raises(Impossible, match=r"^model: Smallest has no .*; use gpt or looped_gpt"):
+            objective(model, STAR)
     with pytest.raises(Impossible, match=r"^model\.mask=full: .*Smallest.*causal"):
         Smallest.for_task(STAR, mask="full")
 
@@ -77,7 +80,6 @@ def test_for_task_of_every_model(name, request):
         model = kind.for_task(STAR, **options)
     assert model.embedding.weight.shape == (len(STAR.vocabulary), model.width)
     assert model.mask in kind.masks
-    assert {"x", "prompt_length", "cache"} <= inspect.signature(kind.forward).parameters.keys()
 
 
 V, T, P = 11, 11, 6
@@ -166,7 +168,7 @@ def test_initialisation_is_gpt2s(kind, options):
     """Weights of residual layers are scaled by the depth, also in a new block."""
     torch.manual_seed(0)
     net = kind(500, 50, width=128, heads=4, **options)
-    for name, parameter in [*net.named_parameters(), *net.new_block().named_parameters()]:
+    for name, parameter in [*net.named_parameters(), *net.new_layer().named_parameters()]:
         if name.endswith(("attention.output.weight", "mlp.output.weight")):
             assert parameter.std().item() == pytest.approx(0.02 / math.sqrt(2 * 8), rel=0.05)
         elif parameter.ndim == 2:
@@ -176,24 +178,22 @@ def test_initialisation_is_gpt2s(kind, options):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "blocks", "norm"),
+    ("name", "options", "blocks"),
     [
-        ("gpt", {"mask": "prefix"}, "blocks", "norm"),
-        ("infini_gpt", {}, "blocks", "norm"),
-        ("mamba", {}, "backbone.layers", "backbone.norm_f"),
-        ("mamba2", {}, "backbone.layers", "backbone.norm_f"),
+        ("gpt", {"mask": "prefix"}, "blocks"),
+        ("infini_gpt", {}, "blocks"),
+        ("lstm", {}, "stack"),
+        ("mamba", {}, "backbone.layers"),
+        ("mamba2", {}, "backbone.layers"),
     ],
 )
 @torch.no_grad()
-def test_a_new_block_is_one_more_layer(name, options, blocks, norm):
+def test_a_new_layer_is_one_more(name, options, blocks):
     net, deeper, tokens = model(name, **options), model(name, **options), torch.randint(V, (3, T))
-    block = net.new_block().double()
+    block = net.new_layer().double()
     deeper.get_submodule(blocks).append(block)
-    final = net.get_submodule(norm)
-    net.set_submodule(norm, nn.Identity())
-    hidden = net(tokens, P)
-    net.set_submodule(norm, final)
-    torch.testing.assert_close(net.run_block(block, hidden, P), deeper(tokens, P))
+    hidden = net(tokens, P, norm=False)
+    torch.testing.assert_close(net(hidden, P, layers=[block]), deeper(tokens, P))
 
 
 @every_model
@@ -201,4 +201,4 @@ def test_self_speculation(name):
     objective = MultiToken(model_for_task(name), contract.TASK, horizon=2, speculate=True)
     rows = contract.TASK.sample(4, Draws(0))
     assert objective.generate(rows.prompt, 3).shape == (4, 3)
-    assert "model_calls" in diagnose(objective, rows)
+    assert "model_calls" in diagnose(objective, contract.TASK, rows)

@@ -13,7 +13,7 @@ from forethought.errors import Impossible, InputError
 from forethought.models import OutputLayer, Pretrained
 from forethought.objectives import NextToken
 from forethought.objectives.any_order import AnyOrder
-from forethought.objectives.belief_state import BeliefState, fresh_twin
+from forethought.objectives.belief_state import BeliefState
 from forethought.objectives.myopic import Myopic
 from forethought.objectives.register_tokens import RegisterTokens
 from forethought.training import check
@@ -193,13 +193,13 @@ def test_lora_trains_only_its_matrices_and_the_embedding(checkpoint):
     assert all(2 in matrix.shape for matrix in matrices)
     contract.check_objective(lambda: model(checkpoint("gpt2"), lora_rank=2).float(), NextToken)
     contract.check_meta(lambda: model(checkpoint("gpt2"), lora_rank=2))
-    assert all(parameter.requires_grad for parameter in fresh_twin(ours).parameters())
+    assert all(parameter.requires_grad for parameter in ours.twin().parameters())
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_a_fresh_twin_shares_only_the_embedding(checkpoint, family):
     ours = model(checkpoint(family))
-    twin = fresh_twin(ours)
+    twin = ours.twin()
     assert twin.embedding is ours.embedding
     assert twin.output is None, "what is never asked for would stop DDP"
     before = dict(ours.backbone.named_parameters())

@@ -10,7 +10,6 @@ import torch
 
 from forethought.errors import InputError
 from forethought.models import Mamba, Mamba2, mamba, mamba2, state_space
-from forethought.objectives.belief_state import fresh_twin
 from forethought.optimizers import split_by_decay
 
 V, T, P = 11, 9, 5
@@ -103,7 +102,7 @@ def test_the_output_layer_shares_the_embedding(kind):
 def test_a_twin_shares_the_embedding_and_nothing_else(kind):
     net = model(kind)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    twin = fresh_twin(net)
+    twin = net.twin()
     assert twin.embedding is net.embedding
     assert twin.lm_head.weight is net.embedding.weight
     assert twin.state_dict().keys() == net.state_dict().keys()
@@ -120,7 +119,7 @@ def test_a_twin_shares_the_embedding_and_nothing_else(kind):
 @both
 def test_decay_rates_skips_and_step_biases_take_no_weight_decay(kind):
     sent = copy.deepcopy(model(kind))  # like a process start, deepcopy drops attributes of parameters
-    for net in (model(kind), fresh_twin(model(kind)), sent):
+    for net in (model(kind), model(kind).twin(), sent):
         names = {id(parameter): name for name, parameter in net.named_parameters()}
         decayed = {names[id(parameter)].split(".", 3)[-1] for parameter in split_by_decay(net)[0]}
         expected = {f"mixer.{part}.weight" for part in ("in_proj", "conv1d", "out_proj")}

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from forethought.tasks import Batch, Draws
+from forethought.tasks import Batch, Draws, Task
 
 if TYPE_CHECKING:
     from forethought.objectives import Objective
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @torch.inference_mode()
 def diagnose(
     objective: Objective,
+    task: Task,
     rows: Batch,
     temperature: float = 0.0,
     chunk: int = 2000,
@@ -27,6 +28,7 @@ def diagnose(
     """Return metrics by name (docs/REPORT.md), without their `test/` or `val/`.
 
     Args:
+        task: the task of the rows; it may be another one than the objective was trained on.
         rows: B rows; they are read in pieces of `chunk`.
         temperature: 0 decodes greedily.
         clever_hans: also hand the model other answer tokens than the true ones, which costs two more
@@ -34,7 +36,7 @@ def diagnose(
     """
     training = objective.training
     objective.eval()
-    diagnosis = Diagnosis(objective, temperature, clever_hans)
+    diagnosis = Diagnosis(objective, task, temperature, clever_hans)
     for start in range(0, len(rows), chunk):
         diagnosis.update(rows[start : start + chunk].to(objective.device))
     objective.train(training)
@@ -51,8 +53,10 @@ class Diagnosis:
     Args: as of `diagnose`.
     """
 
-    def __init__(self, objective: Objective, temperature: float = 0.0, clever_hans: bool = True) -> None:
-        self.objective, self.task = objective, objective.task
+    def __init__(
+        self, objective: Objective, task: Task, temperature: float = 0.0, clever_hans: bool = True
+    ) -> None:
+        self.objective, self.task = objective, task
         self.temperature, self.clever_hans = temperature, clever_hans
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
@@ -65,7 +69,7 @@ class Diagnosis:
         with torch.compiler.set_stance("force_eager"), full_precision:
             self._free_running(batch)
             self._teacher_forced(batch)
-            for name, values in self.objective.diagnostics(batch).items():
+            for name, values in self.objective.diagnostics(batch, self.task).items():
                 self._add(name, values)
             if self.clever_hans and self.objective.teacher_forced:
                 self._clever_hans(batch)
@@ -87,9 +91,9 @@ class Diagnosis:
         self.sums[name] = self.sums.get(name, 0.0) + values.double().sum()
         self.counts[name] = self.counts.get(name, 0) + values.numel()
 
-    def _add_positions(self, name: str, values: Tensor) -> None:
-        for position, column in enumerate(values.unbind(1), 1):
-            self._add(f"{name}_{position}", column)
+    def _add_positions(self, name: str, values: Tensor, written: Tensor) -> None:
+        for position, (column, mask) in enumerate(zip(values.unbind(1), written.unbind(1), strict=True), 1):
+            self._add(f"{name}_{position}", column[mask])
 
     def _free_running(self, batch: Batch) -> None:
         """Add accuracy, error anatomy and strata of answers for which the model reads its own tokens."""
@@ -97,25 +101,41 @@ class Diagnosis:
         outcome = self.task.check(batch.prompt, answer)
         right = outcome == 0
         self._add("accuracy", right)
-        self._add_positions("token_accuracy", answer == batch.answer)
+        self._add_positions("token_accuracy", self._accepted(answer, batch), batch.answer != self.task.dummy)
         for index, kind in enumerate(self.task.outcomes[1:], 1):
             self._add(f"error_{kind}", outcome == index)
-        for name, members in self.task.strata(batch).items():
-            self._add(f"accuracy_{name}", right[members])
+        for name, stratum in self.task.strata(batch).items():
+            for number in range(self.task.strata_sizes[name]):
+                self._add(f"accuracy_{name}_{number}", right[stratum == number])
 
     def _teacher_forced(self, batch: Batch) -> None:
         """Add the deciding tokens, and all tokens given the true ones before them."""
-        logits = self.objective.answer_logits(batch)
-        deciding = self.task.decision_mask(batch)
-        hits = logits.argmax(2) == batch.answer
+        logits = self.objective.answer_logits(batch)[..., : self.task.dummy]
+        deciding, written = self.task.decision_mask(batch), batch.answer != self.task.dummy
+        hits = self._accepted(logits.argmax(2), batch)
         self._add("decision_accuracy", hits[deciding])
-        self._add("decision_margin", margin(logits[deciding], batch.answer[deciding]))
+        self._add("decision_margin", margin(logits[deciding], self._right_tokens(batch)[deciding]))
         if self.objective.teacher_forced:
-            losses = F.cross_entropy(logits.transpose(1, 2).float(), batch.answer, reduction="none")
-            self._add("forced_loss", losses)
-            self._add("forced_accuracy", hits.all(1))
-            self._add("forced_local_accuracy", hits[~deciding])
-            self._add_positions("forced_token_accuracy", hits)
+            answer = batch.answer.where(written, -100)
+            losses = F.cross_entropy(logits.transpose(1, 2).float(), answer, reduction="none")
+            self._add("forced_loss", losses[written])
+            self._add("forced_accuracy", (hits | ~written).all(1))
+            self._add("forced_local_accuracy", hits[written & ~deciding])
+            self._add_positions("forced_token_accuracy", hits, written)
+
+    def _right_tokens(self, batch: Batch) -> Bool[Tensor, "B A W"]:
+        """Return which tokens are right at each position, of all but `$`."""
+        targets = self.task.targets(batch)
+        if targets is None:
+            return F.one_hot(batch.answer, len(self.task.vocabulary))[..., : self.task.dummy].bool()
+        return targets[..., : self.task.dummy] > 0
+
+    def _accepted(self, answer: Int[Tensor, "B A"], batch: Batch) -> Bool[Tensor, "B A"]:
+        """Return which tokens of an answer are among the right ones."""
+        if self.task.targets(batch) is None:
+            return answer == batch.answer
+        padded = F.pad(self._right_tokens(batch), (0, 1))
+        return padded.gather(2, answer[..., None])[..., 0]
 
     def _clever_hans(self, batch: Batch) -> None:
         """Hand the model the right decision, then a wrong one: does it merely follow?
@@ -128,8 +148,9 @@ class Diagnosis:
         # The same answer for all rows: a metric of a row must not depend on the rows beside it.
         foreign = self.task.sample(1, Draws(0, "blind", device=batch.answer.device)).answer
         foreign_rows = Batch(batch.prompt, foreign.expand_as(batch.answer))
-        blind = self.objective.answer_logits(foreign_rows).argmax(2)
-        self._add("blind_local_accuracy", (blind == batch.answer)[~self.task.decision_mask(batch)])
+        blind = self.objective.answer_logits(foreign_rows)[..., : self.task.dummy].argmax(2)
+        local = (batch.answer != self.task.dummy) & ~self.task.decision_mask(batch)
+        self._add("blind_local_accuracy", self._accepted(blind, batch)[local])
         wrong = self.task.distract(batch)
         if wrong is None or self.task.following is None:
             return
@@ -145,8 +166,7 @@ class Diagnosis:
         return self.objective.generate(batch.prompt, length, prefix=prefix, temperature=self.temperature)
 
 
-def margin(logits: Float[Tensor, "N V"], gold: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
-    """Return the right token's logit minus the best wrong one's."""
-    right = logits.gather(1, gold[:, None])
-    wrong = logits.scatter(1, gold[:, None], -torch.inf).amax(1, keepdim=True)
-    return (right - wrong)[:, 0]
+def margin(logits: Float[Tensor, "N W"], right: Bool[Tensor, "N W"]) -> Float[Tensor, " N"]:
+    """Return the best right token's logit minus the best wrong one's."""
+    best_right = logits.masked_fill(~right, -torch.inf).amax(1)
+    return best_right - logits.masked_fill(right, -torch.inf).amax(1)

@@ -164,8 +164,12 @@ class Objective(pl.LightningModule, ABC):
         """Return one token for each row of logits; never `$`, which is the last one."""
         return sample_token(logits[..., : self.task.dummy], temperature)
 
-    def diagnostics(self, batch: Batch) -> dict[str, Float[Tensor, " B"]]:
-        """Return further metrics by name, one value a row; the evaluation averages them."""
+    def diagnostics(self, batch: Batch, task: Task) -> dict[str, Float[Tensor, " B"]]:
+        """Return further metrics by name, one value a row; the evaluation averages them.
+
+        Args:
+            task: the task of the rows; it may be another one than `self.task`.
+        """
         return {}
 
     @classmethod
@@ -215,7 +219,7 @@ class Objective(pl.LightningModule, ABC):
         self._log_exactly({"step": self.global_step})
 
     def on_validation_epoch_start(self) -> None:
-        self._diagnosis = Diagnosis(self, self.evaluation_temperature, clever_hans=False)
+        self._diagnosis = Diagnosis(self, self.task, self.evaluation_temperature, clever_hans=False)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._diagnosis.update(batch)
@@ -230,7 +234,7 @@ class Objective(pl.LightningModule, ABC):
         self._log_exactly(shown, ("val/accuracy", "val/decision_accuracy"))
 
     def on_test_epoch_start(self) -> None:
-        self._diagnosis = Diagnosis(self, self.evaluation_temperature)
+        self._diagnosis = Diagnosis(self, self.task, self.evaluation_temperature)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._diagnosis.update(batch)

@@ -60,7 +60,7 @@ class BestOfK(NextToken):
     @torch.no_grad()
     def best_answers(self, batch: Batch) -> tuple[Batch, Bool[Tensor, " B"]]:
         """Return the best sampled answer to each prompt, and True where it carries a loss."""
-        drawn = sample_answers(self, batch.prompt, self.samples, self.temperature)
+        drawn = sample_answers(self, self.task, batch.prompt, self.samples, self.temperature)
         if self.judge == "task":
             right = self.task.check(drawn.prompt, drawn.answer) == 0
             score = torch.where(right, 0.0, -torch.inf)
@@ -70,5 +70,5 @@ class BestOfK(NextToken):
         first = torch.arange(0, len(drawn), self.samples, device=best.device)
         return drawn[first + best], score > -torch.inf
 
-    def diagnostics(self, batch: Batch) -> dict[str, Float[Tensor, " B"]]:
-        return sampled_metrics(self, batch.prompt, self.samples, self.temperature)
+    def diagnostics(self, batch: Batch, task: Task) -> dict[str, Float[Tensor, " B"]]:
+        return sampled_metrics(self, task, batch.prompt, self.samples, self.temperature)

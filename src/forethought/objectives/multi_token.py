@@ -131,7 +131,7 @@ class MultiToken(NextToken):
                 known = known.masked_fill(ended.any(1), length)
         return draft[:, :length], calls
 
-    def diagnostics(self, batch: Batch) -> dict[str, Float[Tensor, " B"]]:
+    def diagnostics(self, batch: Batch, task: Task) -> dict[str, Float[Tensor, " B"]]:
         if not self.speculate:
             return {}
         calls = self.self_speculate(batch.prompt, batch.answer.shape[1])[1]

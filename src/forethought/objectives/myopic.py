@@ -40,19 +40,28 @@ class Myopic(NextToken):
     @validated
     def __init__(self, model: Model, task: Task) -> None:
         super().__init__(model, task)
-        found = [
-            (parent, name, MYOPIC[type(layer)](layer))
-            for parent in model.modules()
-            for name, layer in parent.named_children()
-            if type(layer) in MYOPIC
-        ]
-        if not any(isinstance(layer, MyopicAttention) for _, _, layer in found):
-            raise Impossible(
-                f"model: {type(model).__name__} has no attention whose past can be detached; "
-                "use gpt or looped_gpt"
-            )
-        for parent, name, layer in found:
-            setattr(parent, name, layer)
+        detach_past(model)
+
+
+def detach_past(model: Model) -> None:
+    """Replace each attention and short convolution of a model by its myopic kind, with the same weights.
+
+    Raises:
+        Impossible: the model has no attention that can be replaced.
+    """
+    found = [
+        (parent, name, MYOPIC[type(layer)](layer))
+        for parent in model.modules()
+        for name, layer in parent.named_children()
+        if type(layer) in MYOPIC
+    ]
+    if not any(isinstance(layer, MyopicAttention) for _, _, layer in found):
+        raise Impossible(
+            f"model: {type(model).__name__} has no attention whose past can be detached; "
+            "use gpt or looped_gpt"
+        )
+    for parent, name, layer in found:
+        setattr(parent, name, layer)
 
 
 class MyopicAttention(Attention):

@@ -63,7 +63,7 @@ class PolicyGradient(NextToken):
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         policy = self.sampling_policy()
-        drawn = sample_answers(policy, batch.prompt, self.samples, self.temperature)
+        drawn = sample_answers(policy, self.task, batch.prompt, self.samples, self.temperature)
         new = log_likelihood(self, drawn, self.temperature)
         old = new.detach() if policy is self else log_likelihood(policy, drawn, self.temperature)
         right = self.task.check(drawn.prompt, drawn.answer) == 0
@@ -86,5 +86,5 @@ class PolicyGradient(NextToken):
         deviation, mean = torch.std_mean(reward, 1, correction=0, keepdim=True)
         return (reward - mean) / (deviation + 1e-6)
 
-    def diagnostics(self, batch: Batch) -> dict[str, Float[Tensor, " B"]]:
-        return sampled_metrics(self, batch.prompt, self.samples, self.temperature)
+    def diagnostics(self, batch: Batch, task: Task) -> dict[str, Float[Tensor, " B"]]:
+        return sampled_metrics(self, task, batch.prompt, self.samples, self.temperature)

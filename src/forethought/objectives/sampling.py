@@ -6,18 +6,18 @@ from torch import Tensor
 from torch.distributions import Categorical
 
 from forethought.objectives.next_token import NextToken
-from forethought.tasks import Batch
+from forethought.tasks import Batch, Task
 
 
 @torch.no_grad()
 def sample_answers(
-    objective: NextToken, prompt: Int[Tensor, "B P"], samples: int, temperature: float
+    objective: NextToken, task: Task, prompt: Int[Tensor, "B P"], samples: int, temperature: float
 ) -> Batch:
     """Return K = `samples` answers to each prompt: a batch of B·K rows, grouped by prompt."""
     prompts = prompt.repeat_interleave(samples, 0)
     # Decoding has too many shapes to be worth compiling, even if training is compiled.
     with torch.compiler.set_stance("force_eager"):
-        answers = objective.generate(prompts, objective.task.answer_length, temperature=temperature)
+        answers = objective.generate(prompts, task.answer_length, temperature=temperature)
     return Batch(prompts, answers)
 
 
@@ -29,7 +29,7 @@ def log_likelihood(objective: NextToken, batch: Batch, temperature: float = 1.0)
 
 @torch.no_grad()
 def sampled_metrics(
-    objective: NextToken, prompt: Int[Tensor, "B P"], samples: int, temperature: float
+    objective: NextToken, task: Task, prompt: Int[Tensor, "B P"], samples: int, temperature: float
 ) -> dict[str, Float[Tensor, " B"]]:
     """Return metrics of `samples` answers to each prompt, from the same random numbers at every call.
 
@@ -43,11 +43,11 @@ def sampled_metrics(
         torch.manual_seed(0)
         # One answer a prompt at a time: `samples` copies of a whole test set would not fit into memory.
         for _ in range(samples):
-            drawn = sample_answers(objective, prompt, 1, temperature)
-            rights.append(objective.task.check(drawn.prompt, drawn.answer) == 0)
+            drawn = sample_answers(objective, task, prompt, 1, temperature)
+            rights.append(task.check(drawn.prompt, drawn.answer) == 0)
             logits = objective.answer_logits(drawn) / temperature
             entropy = Categorical(logits=logits, validate_args=False).entropy()
-            written = drawn.answer != objective.task.dummy
+            written = drawn.answer != task.dummy
             entropies.append((entropy * written).sum(1) / written.sum(1))
             answers.append(drawn.answer)
     drawn_answers = torch.stack(answers, 1)

@@ -57,7 +57,6 @@ def evaluate_run(folder: Path, config: Config, overrides: list[str]) -> dict[str
     objective, trained = _load(folder)
     task = construct({"task": _as_trained(config["task"], trained["task"], objective.task)}, "task")
     _refuse_other_tokens(objective.task, task)
-    objective.task = task
     settings = build_settings(config)
     hardware = construct(config, "hardware")
     rows = Data(task, settings.seed, settings.batch_size, hardware.device).test(
@@ -69,7 +68,7 @@ def evaluate_run(folder: Path, config: Config, overrides: list[str]) -> dict[str
     torch.manual_seed(derive_seed(settings.seed, "test"))
     own_file = task.test_file is not None and task.test_file == trained["task"].get("test_file")
     unseen = 1.0 if own_file else held_out(task, rows).double().mean().item()
-    metrics = diagnose(objective.to(hardware.device), rows, settings.evaluation.temperature)
+    metrics = diagnose(objective.to(hardware.device), task, rows, settings.evaluation.temperature)
     return {
         "overrides": overrides,
         "rows": len(rows),
