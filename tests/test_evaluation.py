@@ -31,7 +31,7 @@ class Answerer(Objective):
         )
         return 2 * nn.functional.one_hot(tokens, len(self.task.vocabulary)).float()
 
-    def generate(self, prompt, length, prefix=None, temperature=0.0):
+    def decode(self, prompt, length, prefix=None, temperature=0.0):
         return self._rule(prompt, prompt[:, :0] if prefix is None else prefix)
 
     def _rule(self, prompt, prefix):

@@ -90,7 +90,7 @@ def test_equals_a_gpt_within_one_segment_and_with_a_closed_gate():
 def test_the_delta_rule_stores_a_segment_once():
     """A repeated segment of one token changes M only under the linear rule, which doubles M."""
     for update, factor in (("linear", 2), ("delta", 1)):
-        memory = model(heads=2)._empty(1)
+        memory = model(heads=2).init_cache(1, 0).layers[0]
         memory.keys, memory.values = torch.randn(2, 1, 2, 1, 8, dtype=torch.float64)
         segment = memory.keys, memory.values
         memory.absorb(update)
@@ -105,9 +105,9 @@ def test_the_cache_holds_at_most_one_segment():
     cache, kept = infini.init_cache(3, T), []
     for part in tokens().split(1, 1):
         infini(part, P, cache)
-        kept.append([memory.keys.shape[2] for memory in cache.memories])
+        kept.append([memory.keys.shape[2] for memory in cache.layers])
     assert kept == [[n % S] * 2 for n in range(1, T + 1)]
-    assert cache.memories[0].matrix.shape == (3, 2, 8, 8)
+    assert cache.layers[0].matrix.shape == (3, 2, 8, 8)
 
 
 def test_heads_must_have_an_even_width():

@@ -19,15 +19,12 @@ def tokens(rows=3):
 
 def slow_forward(lstm, row):
     """One sequence, token by token and layer by layer."""
-    weights = dict(lstm.lstm.named_parameters())
     memory = [(torch.zeros(8).double(), torch.zeros(8).double()) for _ in range(2)]
     outputs = []
     for token in row:
         x = lstm.embedding.weight[token]
         for layer, (h, c) in enumerate(memory):
-            w = {
-                name: weights[f"{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-            }
+            w = {name.removesuffix("_l0"): weight for name, weight in lstm.stack[layer].named_parameters()}
             gates = w["weight_ih"] @ x + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"]
             i, f, g, o = gates[0:8], gates[8:16], gates[16:24], gates[24:32]
             c = f.sigmoid() * c + i.sigmoid() * g.tanh()
@@ -48,12 +45,12 @@ def test_forward_against_the_equations():
 def test_the_recurrence_is_fp32_under_autocast():
     """oneDNN has no bf16 LSTM on a CPU without AVX-512; further layers may get bf16 inputs."""
     lstm = model().float()
-    block, exact = lstm.new_block(), lstm(tokens())
+    layer, exact = lstm.new_layer(), lstm(tokens())
     rounded = exact.bfloat16()
-    further = block(rounded.float())[0]
+    further = lstm(rounded.float(), layers=[layer])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(lstm(tokens()), exact)
-        assert torch.equal(lstm.run_block(block, rounded), further)
+        assert torch.equal(lstm(rounded, layers=[layer]), further)
 
 
 def test_the_cache_does_not_grow():
@@ -62,23 +59,14 @@ def test_the_cache_does_not_grow():
     sizes = set()
     for part in tokens().split(1, 1):
         lstm(part, P, cache)
-        sizes.add(tuple(part.shape for part in cache.memory))
-    assert sizes == {((2, 3, 8), (2, 3, 8))}
-
-
-@torch.no_grad()
-def test_a_further_block_is_one_more_layer():
-    lstm, deeper = model(), model(layers=3)
-    block = lstm.new_block().double()
-    added = {name.replace("_l0", "_l2"): weight for name, weight in block.state_dict().items()}
-    deeper.load_state_dict(lstm.state_dict() | {f"lstm.{name}": weight for name, weight in added.items()})
-    torch.testing.assert_close(lstm.run_block(block, lstm(tokens())), deeper(tokens()))
+        sizes |= {tuple(part.shape for part in memory.state) for memory in cache.layers}
+    assert sizes == {((1, 3, 8), (1, 3, 8))}
 
 
 def test_initialisation():
     lstm = model(width=256)
     assert lstm.embedding.weight.std().item() == pytest.approx(0.1, rel=0.05)
-    for name, parameter in lstm.lstm.named_parameters():
+    for name, parameter in lstm.stack.named_parameters():
         if "bias_ih" in name:
             assert (parameter[256:512] == 1).all()
             parameter = parameter.detach().clone()

@@ -4,6 +4,7 @@ import pytest
 import torch
 from helpers import STAR, by_heart, choices, chosen, gpt, learns, negative_log, rows, with_random_weights
 
+from forethought.models.layers import Context
 from forethought.objectives.multi_token import MultiToken
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Addition, Draws
@@ -20,9 +21,9 @@ def head_logits(objective, read, position, head):
     net = objective.model
     hidden = net.embedding(torch.tensor([read])) + net.position.weight[: len(read)]
     last = net.blocks[-1] if head == 1 else objective.heads[head - 2]
+    context = Context(torch.arange(len(read)), net.build_attention_mask(len(read), P))
     for block in (*net.blocks[:-1], last):
-        attention_mask = net.build_attention_mask(len(read), P)
-        hidden = block(hidden, attention_mask, None, None)
+        hidden = block(hidden, context)
     return net.logits(net.norm(hidden))[0, position]
 
 
@@ -65,14 +66,14 @@ def test_where_each_head_has_a_loss(scope):
     objective = multi_token(horizon=4, loss_scope=scope)
     outputs = []
 
-    def watched(block, hidden, prompt_length, plain=objective.model.run_block):
-        outputs.append(plain(block, hidden, prompt_length))
+    def watched(*args, plain=objective.model.forward, last, norm=True, **options):
+        outputs.append(plain(*args, norm=norm, **options))
         outputs[-1].retain_grad()
-        return outputs[-1]
+        return outputs[-1] if last is None else outputs[-1][:, -last:]
 
-    objective.model.run_block = watched
+    objective.model.forward = watched
     objective.loss(rows()).backward()
-    for head, output in enumerate(outputs, 1):
+    for head, output in enumerate(outputs[1:], 1):
         learns = (output.grad.abs().amax((0, 2)) > 0).nonzero()[:, 0].tolist()
         first = P - 1 if scope == "answer" else P - head
         assert learns == list(range(first, P + A - head))

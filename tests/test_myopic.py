@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from helpers import STAR, random_gpt, rows
 
 from forethought.evaluation.grad_flow import grad_flow
+from forethought.models.layers import Context
 from forethought.objectives import NextToken
 from forethought.objectives.myopic import Myopic
 from forethought.tasks import Addition
@@ -25,9 +26,10 @@ def slow_loss(model, batch):
         with torch.no_grad():
             hidden = x[None]
             visible = model.build_attention_mask(len(tokens), len(prompt))
+            context = Context(torch.arange(len(tokens)), visible)
             for block in model.blocks:
                 constants.append(block.attention_norm(hidden[0]))
-                hidden = block(hidden, visible, None, None, False)
+                hidden = block(hidden, context)
         for i, token in enumerate(answer):
             t = len(prompt) + i - 1
             own = x[t]

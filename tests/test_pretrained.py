@@ -213,9 +213,9 @@ def test_a_fresh_twin_shares_only_the_embedding(checkpoint, family):
 @torch.no_grad()
 def test_a_further_block_sees_the_past_and_adds_to_the_stream(checkpoint):
     ours = model(checkpoint("gpt2"))
-    block, hidden = ours.new_block().double(), ours(tokens())
-    out = ours.run_block(block, hidden)
-    torch.testing.assert_close(ours.run_block(block, hidden[:, :4]), out[:, :4])
+    layer, hidden = ours.new_layer().double(), ours(tokens())
+    out = ours(hidden, layers=[layer])
+    torch.testing.assert_close(ours(hidden[:, :4], layers=[layer]), out[:, :4])
     assert F.cosine_similarity(out, hidden, dim=2).min() > 0.9
 
 

@@ -5,12 +5,13 @@ import pytest
 import torch
 from test_models import MODELS, P, T, V, model
 
+from forethought.models.layers import Context
 from forethought.models.short_conv import ShortConv
 from forethought.objectives import AnyOrder, Myopic, RegisterTokens
 
 places = pytest.mark.parametrize(
     ("name", "conv"),
-    [(name, conv) for name in MODELS for conv in ("input", "blocks") if (name, conv) != ("lstm", "blocks")],
+    [(name, conv) for name in MODELS for conv in ("input", "blocks")],
 )
 
 
@@ -24,9 +25,9 @@ def test_against_a_loop():
     for t in range(6):
         for j in range(min(t, 3) + 1):
             expected[:, t] += conv.weight[:, 0, 3 - j] * x[:, t - j]
-    torch.testing.assert_close(conv(x), expected)
-    causal = torch.ones(6, 6, dtype=torch.bool).tril()
-    torch.testing.assert_close(conv.by_position(x, torch.arange(6), causal), expected)
+    for by_position in (False, True):
+        context = Context(torch.arange(6), by_position=by_position)
+        torch.testing.assert_close(conv(x, context), expected)
 
 
 def test_neighbours_by_position_are_those_that_a_token_sees():
@@ -34,9 +35,10 @@ def test_neighbours_by_position_are_those_that_a_token_sees():
     # A register at position 2 is appended; it reads the tokens up to position 1, and no token reads it.
     positions, mask = torch.tensor([0, 1, 2, 3, 2]), torch.ones(5, 5, dtype=torch.bool).tril()
     mask[4, 2:4] = False
-    mixed = conv.by_position(x, positions, mask)
-    torch.testing.assert_close(mixed[:, :4], conv(x[:, :4]))
-    torch.testing.assert_close(mixed[:, 4:], conv(x[:, [0, 1, 4]])[:, 2:])
+    mixed = conv(x, Context(positions, mask, by_position=True))
+    in_order = Context(torch.arange(5))
+    torch.testing.assert_close(mixed[:, :4], conv(x[:, :4], in_order))
+    torch.testing.assert_close(mixed[:, 4:], conv(x[:, [0, 1, 4]], in_order)[:, 2:])
 
 
 @places
@@ -57,10 +59,10 @@ def test_weights_are_drawn_anew(name, conv):
     sizes = {"vocabulary_size": V, "context_length": T, "layers": 2, "width": 256}
     net = kind(**sizes | options, conv=conv)
     assert len(net.convs) == (1 if conv == "input" else 2)
-    first = net.convs[0].weight.detach().clone()
-    net.initialise(net)
-    assert not torch.equal(net.convs[0].weight, first)
-    assert net.convs[0].weight.std().item() == pytest.approx(0.3, rel=0.1)
+    twin = net.twin()
+    assert not torch.equal(net.convs[0].weight, twin.convs[0].weight)
+    for conv in (*net.convs, *twin.convs):
+        assert conv.weight.std().item() == pytest.approx(0.3, rel=0.1)
 
 
 @pytest.mark.parametrize("name", ["gpt", "looped_gpt"])

@@ -68,10 +68,10 @@ def test_the_cache_does_not_grow(kind):
     whole = net(batch)
     for pieces in ([T], [2, P, 2]):  # longer than, equal to and shorter than the window of three tokens
         cache = net.init_cache(len(batch), T)
-        sizes = [part.ssm.numel() + part.window.numel() for part in cache.mixers]
+        sizes = [part.ssm.numel() + part.window.numel() for part in cache.layers]
         parts = [net(piece, P, cache) for piece in batch.split(pieces, 1)]
         torch.testing.assert_close(torch.cat(parts, 1), whole)
-        assert sizes == [part.ssm.numel() + part.window.numel() for part in cache.mixers]
+        assert sizes == [part.ssm.numel() + part.window.numel() for part in cache.layers]
 
 
 @both
@@ -151,7 +151,7 @@ def test_the_recurrent_state_is_fp32_under_autocast(kind):
     cache = net.init_cache(3, T)
     with torch.autocast("cpu", torch.bfloat16):
         net(batch, 0, cache)
-    assert all(part.ssm.dtype == torch.float32 for part in cache.mixers)
+    assert all(part.ssm.dtype == torch.float32 for part in cache.layers)
 
 
 SCAN = """
@@ -251,7 +251,7 @@ def test_other_tensors_are_left_to_plain_pytorch(kind, install):
 def test_decoding_with_a_cache_is_plain_pytorch(kind, install):
     install()
     net = model(kind, backend="mamba_ssm").float()
-    net.backbone.layers[0].mixer(torch.randn(3, T, 16).as_subclass(OnCuda), net.init_cache(3, T).mixers[0])
+    net.backbone.layers[0].mixer(torch.randn(3, T, 16).as_subclass(OnCuda), net.init_cache(3, T).layers[0])
     assert calls(kind) == 0
 
 

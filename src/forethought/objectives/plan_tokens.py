@@ -125,7 +125,8 @@ class Autoencoder(nn.Module):
     def decode(self, latents: Float[Tensor, "B K L"], answer: Int[Tensor, "B A"]) -> Float[Tensor, "B A V"]:
         """Return the logits of each answer token from the latents and the true tokens before it."""
         start = torch.full_like(answer[:, :1], self.start)
-        x = self.embedding(torch.cat([start, answer[:, :-1]], 1)) + self.position.weight
+        x = self.embedding(torch.cat([start, answer[:, :-1]], 1))
+        x = x + self.position.weight[: x.shape[1]]
         later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
         hidden = self.decoder(x, self.widen(latents), tgt_mask=later)
         return F.linear(self.output_norm(hidden), self.embedding.weight)
