@@ -25,7 +25,9 @@ FILES = {
     "bad.txt": GRAPH + "1,2|1,3/1,2=1,x\n",
     "mixed.txt": GRAPH + "1,2|1,3/1,2=1,2\n",
     "empty.txt": "",
-    "blank.txt": GRAPH + "\n",
+    "blank.txt": GRAPH + "\n" + GRAPH,
+    "spaces.txt": GRAPH + GRAPH + " \t\r\n\r\n" + GRAPH,
+    "nothing.txt": "\n  \r\n\n",
     "binary.txt": b"\xff\xfe\x00\x80",
     "latin1.txt": "é\n".encode("latin1"),
     "arity.txt": GRAPH.replace("1,2|", "1,2,9|"),
@@ -206,7 +208,9 @@ task.test_file=missing.txt | No such file
 task.test_file=. | Is a directory, text file
 task.test_file=3 | string
 task.train_file=empty.txt | empty, one row per line
-task.test_file=blank.txt | line 2: '', a,b|c,d
+task.test_file=blank.txt | line 2: blank, line 3
+task.train_file=spaces.txt | line 3: blank, line 5
+task.test_file=nothing.txt | empty, one row per line
 task.test_file=binary.txt | not a text file
 task.train_file=latin1.txt | not a text file
 task.test_file=bad.txt | line 2: '1,2|1,3/1,2=1,x', a,b|c,d
