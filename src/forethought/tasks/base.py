@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +23,14 @@ _LINES = 1024
 """Lines that are parsed at a time. On 10,000 nodes, a graph takes 80 kB while it is checked."""
 
 _EXPECTED = "expected a regular text file, uncompressed, with one row per line"
+
+
+def _belongs_to_process(path: str) -> bool:
+    """Tell whether a path is another file in another process, such as /dev/stdin in a worker of a pool."""
+    place = os.path.abspath(path)
+    while not (found := re.match("/proc/|/dev/(fd/|std)", place)) and os.path.islink(place):
+        place = os.path.abspath(os.path.join(os.path.dirname(place), os.readlink(place)))
+    return found is not None
 
 
 def _until_blank_end(lines: Iterable[str], path: str) -> Iterator[str]:
@@ -166,9 +176,12 @@ class Task(ABC):
         """Read all rows of a text file.
 
         Raises:
-            InputError: the file is missing, or `parse` rejects a line (named by its number). Blank lines after
-            the last row are ignored; any other blank line may stand for a lost row, and is rejected.
+            InputError: not a text file, or `parse` rejects a line (named by its number). Blank lines after
+                the last row are ignored. Any other may stand for a lost row, and is rejected.
         """
+        if os.path.exists(path) and (not os.path.isfile(path) or _belongs_to_process(path)):
+            what = "a folder" if os.path.isdir(path) else "not a regular file"
+            raise InputError(f"{path}: {what}; {_EXPECTED}")
         parts, number = [], 0
         try:
             with open(path, encoding="utf-8-sig") as file:
