@@ -144,7 +144,9 @@ class Session:
         rows = run.data.data.on(run.hardware.device).test(self.settings.evaluation.test_samples)
         instances = len(task.fingerprint(rows).unique())
         if instances < _FEW_INSTANCES:
-            log.warning("the test has %d different instances only; use a larger task", instances)
+            more = "more rows by evaluation.test_samples" if 2 * instances > len(rows) else "a larger task"
+            use = more if task.test_file is None else "other rows in task.test_file"
+            log.warning("the test has %d different instances in %d rows; use %s", instances, len(rows), use)
         reach = grad_flow(objective.eval(), rows[:_GRAD_FLOW_ROWS])
         steps = max(self.trainer.global_step, self.first_step)
         per_step = len(run.data.data.batch(0)) * self.trainer.accumulate_grad_batches
