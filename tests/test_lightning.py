@@ -148,6 +148,18 @@ def test_every_argument_of_the_trainer_is_deaf_to_variables(workplace, monkeypat
     assert outcome("run") == outcome("calm")
 
 
+@pytest.mark.parametrize("value", ["5", "nonsense"])
+def test_a_seed_of_lightning_does_not_change_a_run(workplace, monkeypatch, value):
+    """Its DDP seeds anew before the training and before the test."""
+    words = ["trainer.strategy=ddp", "hardware=cpu", "evaluation.temperature=1.0"]
+    run_cell(tiny("calm", *words))
+    monkeypatch.setenv("PL_GLOBAL_SEED", value)
+    monkeypatch.setenv("PL_SEED_WORKERS", "1")
+    run_cell(tiny("run", *words))
+    assert outcome("run") == outcome("calm")
+    assert f"PL_GLOBAL_SEED={value}: ignored; use seed=VALUE" in Path("run/run.log").read_text()
+
+
 def test_results_name_the_optimizer_that_trained(workplace):
     results = run_cell(tiny("run"))
     assert results.optimizer == "torch.optim.adamw.AdamW"

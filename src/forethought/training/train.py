@@ -105,6 +105,9 @@ class Session:
         }
         for name in sorted(name for name in os.environ if name.startswith("PL_TRAINER_")):
             log.warning("%s=%s: ignored; use trainer.KEY=VALUE", name, os.environ[name])
+        for name in sorted({"PL_GLOBAL_SEED", "PL_SEED_WORKERS"} & os.environ.keys()):
+            # Lightning's DDP would seed the test by it. An objective's own `seed_everything` sets it, too.
+            log.warning("%s=%s: ignored; use seed=VALUE", name, os.environ.pop(name))
         # Every argument: Lightning takes one that is left out from its variable PL_TRAINER_….
         self.trainer = pl.Trainer(**{**_TRAINER_DEFAULTS, **options})
 
