@@ -9,17 +9,20 @@ import os
 import re
 import signal
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.types import Optimizable
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.trainer.states import TrainerStatus
 
-from forethought.errors import describe_error
+from forethought.errors import InputError, describe_error
 from forethought.evaluation import grad_flow, show_examples, verdict
 from forethought.hardware import Hardware
 from forethought.loggers import CurvesLogger
@@ -120,11 +123,13 @@ class Session:
 
         Raises:
             FloatingPointError: the loss became NaN or infinite.
+            InputError: the objective configures no optimizer or several.
             Stopped: by one of `forethought.sweeps.SIGNALS`, after a checkpoint at the current step.
             KeyboardInterrupt: at Ctrl-C. Lightning alone would exit, and ignore any further one.
         """
         handler = signal.getsignal(signal.SIGINT)
         path = self.checkpoint if self.first_step else None
+        self.run.objective.configure_optimizers = _one_optimizer(self.run.objective)  # type: ignore[method-assign]
         try:
             self.trainer.fit(self.run.objective, datamodule=self.run.data, ckpt_path=path, weights_only=True)
         except SystemExit:
@@ -193,6 +198,38 @@ class _EachRank(pl.Callback):
         self.hardware.limit_threads()  # here, as Lightning's DDP has just set a number of its own
         if stage == "fit":
             self.hardware.compile_model(objective.model)
+
+
+def _one_optimizer(objective: pl.LightningModule) -> Callable[[], Any]:
+    """Return the `configure_optimizers` of an objective with a check. It replaces the method for one call.
+
+    Lightning would advise several optimizers to use manual optimization, and count the steps of each.
+    """
+    configure = objective.configure_optimizers
+    kind = type(objective)
+
+    @wraps(configure)
+    def checked() -> Any:
+        del objective.configure_optimizers
+        configured: Any = configure()
+        several = configured if isinstance(configured, list | tuple) else [configured]
+        if several and isinstance(several[0], list | tuple):  # beside their schedulers
+            several = several[0]
+        optimizers = [entry.get("optimizer") if isinstance(entry, dict) else entry for entry in several]
+        indexed = "optimizer_idx" in inspect.signature(objective.training_step).parameters
+        if len(optimizers) != 1 or not isinstance(optimizers[0], Optimizable) or indexed:
+            names = ", ".join(type(entry).__name__ for entry in optimizers) or "none"
+            found = (
+                "training_step takes optimizer_idx" if indexed else f"configure_optimizers returns {names}"
+            )
+            raise InputError(
+                f"objective._target_={kind.__module__}.{kind.__qualname__}: {found}; not supported, as steps "
+                "are those of one optimizer; return one, with a parameter group for each part of the model, "
+                "alone or with its scheduler"
+            )
+        return configured
+
+    return checked
 
 
 def _try_compiling(device: str) -> str | None:
