@@ -55,6 +55,8 @@ EXPERIMENTS = {
     "override_no_slash": "# @package _global_\ndefaults:\n  - override model: lstm\n",
 }
 
+ROOTS = {"list": "# a\n- config\n", "scalar": "42\n", "lost": "defaults:\n  - nothing\n"}
+
 CALLBACKS = "lightning.pytorch.callbacks"
 GROUPS = f"""
 task=nothing | no such choice, addition, path_star
@@ -242,7 +244,12 @@ seed=[1 | cannot be read, KEY=VALUE
 seed==3 | cannot be read, KEY=VALUE
 --flag | unrecognized
 --config-dir=nope | no such folder
---config-name=nope | no such file
+--config-name=nope | no such file, conf
+--config-dir=my_conf --config-name=nope | no such file, --config-dir
+--config-dir=my_conf --config-name=my_conf/root | no such file, --config-dir
+--config-dir=my_conf --config-name=list | line 2 | my_conf/list.yaml
+--config-dir=my_conf --config-name=scalar.yaml | line 1 | my_conf/scalar.yaml
+--config-dir=my_conf --config-name=lost | no such file | defaults: nothing
 --config-path=x | unrecognized
 --experimental-rerun=x | unrecognized
 --package=task | --cfg | --package
@@ -464,6 +471,8 @@ def write_files():
     Path("my_conf/experiment").mkdir(parents=True)
     for name, text in EXPERIMENTS.items():
         Path(f"my_conf/experiment/{name}.yaml").write_text(text)
+    for name, text in ROOTS.items():
+        Path(f"my_conf/{name}.yaml").write_text(text)
     results = json.loads(Path("run/results.json").read_text())
     call = {**results["config"], "task": {"_target_": "os.mkdir", "path": "trapped"}}
     for name, text in {

@@ -219,11 +219,9 @@ def _one_optimizer(objective: pl.LightningModule) -> Callable[[], Any]:
         indexed = "optimizer_idx" in inspect.signature(objective.training_step).parameters
         if len(optimizers) != 1 or not isinstance(optimizers[0], Optimizable) or indexed:
             names = ", ".join(type(entry).__name__ for entry in optimizers) or "none"
-            found = (
-                "training_step takes optimizer_idx" if indexed else f"configure_optimizers returns {names}"
-            )
+            what = "training_step takes optimizer_idx" if indexed else f"configure_optimizers returns {names}"
             raise InputError(
-                f"objective._target_={kind.__module__}.{kind.__qualname__}: {found}; not supported, as steps "
+                f"objective._target_={kind.__module__}.{kind.__qualname__}: {what}; not supported, as steps "
                 "are those of one optimizer; return one, with a parameter group for each part of the model, "
                 "alone or with its scheduler"
             )
