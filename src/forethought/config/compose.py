@@ -39,6 +39,16 @@ _OF_HYDRA = (
     "hydra.searchpath",
     "hydra.job.chdir",
 )
+_CONSTRUCTED = (
+    "task",
+    "model",
+    "objective",
+    "optimizer",
+    "hardware",
+    "logger",
+    "hydra/launcher",
+    "hydra/sweeper",
+)  # groups of which every choice has a `_target_`
 _OPEN = ("trainer", "callbacks")  # nodes that take keys which their YAML file does not list
 
 
@@ -316,8 +326,13 @@ class Composer:
                 composed.hydra.runtime.cwd = os.getcwd()
                 if composed.hydra.job.chdir:
                     raise InputError("hydra.job.chdir=true: not supported; paths are relative to this folder")
+                self._check_choices(composed)
                 if "experiment" in composed:
-                    raise InputError(f"experiment={composed.hydra.runtime.choices.experiment}: {NO_PACKAGE}")
+                    choice = composed.hydra.runtime.choices.experiment
+                    broken = find_broken_yaml(
+                        folder / f"experiment/{choice}.yaml" for folder in self._folders
+                    )
+                    raise broken or InputError(f"experiment={choice}: {NO_PACKAGE}")
                 self._bases[files] = pickle.dumps(composed)
             config: DictConfig = pickle.loads(self._bases[files])
             for override in overrides:
@@ -331,6 +346,27 @@ class Composer:
                 OmegaConf.update(config, key, value, merge=True, force_add=is_new)
         return config
 
+    def _check_choices(self, composed: DictConfig) -> None:
+        """
+        Raises:
+            InputError: a file says nothing of what is to be constructed: it is empty, a list, or without
+                `_target_`.
+        """
+        for group, choice in composed.hydra.runtime.choices.items():
+            key, names_nodes = group.replace("/", "."), group == "callbacks"
+            if group not in _CONSTRUCTED and not names_nodes:
+                continue
+            node = OmegaConf.select(composed, key)
+            if OmegaConf.is_dict(node) and ("_target_" in list(node)) != names_nodes:
+                continue
+            paths = [folder / f"{group}/{choice}.yaml" for folder in self._folders]
+            path = next(filter(Path.is_file, paths), None)
+            target = "_target_: package.module.Class"
+            raise (path and find_broken_yaml([path])) or InputError(
+                f"{path or f'{group}={choice}'}: expected a mapping with "
+                + (f"NAME: {{{target}}} for each" if names_nodes else target)
+            )
+
     def _sets_value(self, override: Override) -> bool:
         """Tell values from choices of files, by Hydra's rule for what it applies after composing."""
         changes = (OverrideType.CHANGE, OverrideType.FORCE_ADD)
@@ -343,6 +379,7 @@ class Composer:
 
     def _explain_other(self, error: Exception, overrides: list[Override]) -> InputError | None:
         """Explain an exception that does not name its cause: a broken file, or a group without a name."""
+        overrides = [*self._hydra, *overrides]
         for o in overrides:
             options = self._loader.get_group_options(o.key_or_group)
             if options and not isinstance(o.value(), str | list | dict):
