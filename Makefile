@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart published check test test-slow test-all bench lint clean
+.PHONY: install quickstart published check test test-slow test-all test-gpu bench lint clean
 
 install: $(VENV)/.installed
 
@@ -44,6 +44,9 @@ test-slow: install # kills, launchers, notebooks, two processes: five minutes
 
 test-all: install
 	$(BIN)/pytest -n 2 --dist worksteal -m ""
+
+test-gpu: install # on a machine with a CUDA GPU
+	$(BIN)/pytest -n 4 --dist worksteal -v tests/test_gpu.py tests/test_draw.py
 
 bench: install # forethought train against a plain loop, and more: twenty minutes of an idle machine
 	$(BIN)/python benchmarks/bench.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,11 @@ class Product:
 
     def fit(self, steps: int) -> float:
         """Train and return the seconds of `steps` steps, without set-up and the evaluation at the end."""
-        total, watch = _WARM_UP + steps, _StopWatch(_WARM_UP)
+        return self.fit_rounds(steps, 1)[0]
+
+    def fit_rounds(self, steps: int, rounds: int) -> list[float]:
+        """Train once, and return the seconds of each of `rounds` stretches of `steps` steps."""
+        total, watch = _WARM_UP + rounds * steps, _StopWatch(_WARM_UP, steps)
         few = self.cell.config["evaluation"] | {"validation_samples": 1}
         short = {"max_steps": total, "eval_every": total, "evaluation": few, "stop_when_solved": False}
         run = build(self.cell.config | short)
@@ -51,18 +56,18 @@ class Product:
         torch.compiler.reset()  # torch.compile gives up after eight models in one process
         with tempfile.TemporaryDirectory() as folder:
             Session(run, Path(folder)).fit()
-        return watch.seconds
+        return [after - before for before, after in pairwise(watch.times)]
 
 
 class _StopWatch(pl.Callback):
-    """Seconds from the end of step `first` to the end of the last step."""
+    """Times at the end of step `first` and of every `steps` steps after it."""
 
-    def __init__(self, first: int) -> None:
-        self.first, self.began, self.seconds = first, 0.0, 0.0
+    def __init__(self, first: int, steps: int) -> None:
+        self.first, self.steps, self.times = first, steps, list[float]()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step in (self.first, trainer.max_steps):
+        done = trainer.global_step - self.first
+        if done >= 0 and done % self.steps == 0:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            now = time.perf_counter()
-            self.began, self.seconds = now, now - self.began
+            self.times.append(time.perf_counter())

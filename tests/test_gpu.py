@@ -9,7 +9,6 @@ import mamba_kernels
 import pytest
 import torch
 from helpers import choices
-from test_device import TINY
 from test_mamba_kernels import GOLDEN, SIZES, SIZES_2, assert_equal
 from test_state_space import both, model, tokens
 
@@ -23,6 +22,8 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 needs_kernels = pytest.mark.skipif(not importlib.util.find_spec("mamba_ssm"), reason="needs mamba-ssm")
 kernels_of = pytest.mark.parametrize("backend", ["torch", pytest.param("mamba_ssm", marks=needs_kernels)])
 
+TINY = ["experiment=smoke", "model.layers=1", "model.width=16"]
+TINY += ["evaluation.validation_samples=8", "evaluation.test_samples=8"]
 MODELS = [name for name in choices("model") if name != "pretrained"]
 every = pytest.mark.parametrize(
     "words",
@@ -104,7 +105,8 @@ def test_cells_share_a_gpu(workplace):
 
 
 def test_a_full_gpu_says_so_in_one_line(workplace, capsys):
-    assert run(["train", *TINY, "hardware=gpu", "batch_size=4000000000", "hydra.run.dir=run"]) == 1
+    too_much = ["model.width=512", "batch_size=3000000"]
+    assert run(["train", *TINY, *too_much, "hardware=gpu", "hydra.run.dir=run"]) == 1
     assert "out of memory" in capsys.readouterr().err
 
 
@@ -120,7 +122,7 @@ def loss_and_gradients(kind, where, dtype, backend):
 
 @both
 @kernels_of
-@pytest.mark.parametrize(("dtype", "tolerance"), [(None, 1e-5), (torch.bfloat16, 3e-2)], ids=str)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(None, 1e-5), (torch.bfloat16, 1e-1)], ids=str)
 def test_mamba_computes_what_float64_does_on_a_cpu(kind, backend, dtype, tolerance):
     """Outputs and all gradients, each as a share of its norm."""
     expected = loss_and_gradients(kind, "cpu", None, "torch")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import wandb
+import yaml
 from helpers import fault, forethought
 from wandb_file import items, records
 
@@ -179,3 +181,35 @@ def test_offline_by_w_and_bs_own_word(server, monkeypatch):
     assert run(ONLINE) == 0
     assert server.asked == []
     assert list(folder_of_run().glob("wandb/offline-run-*"))
+
+
+def test_the_sweep_of_the_docs_under_an_agent(server, monkeypatch):
+    """W&B's own commands create the sweep, expand the command, and start it twice with the same values."""
+    page = (Path(__file__).parents[1] / "docs" / "WANDB.md").read_text()
+    (text,) = re.findall(r"`sweep.yaml`:\n\n```yaml\n(.*?)```", page, re.DOTALL)
+    Path("sweep.yaml").write_text(text)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    cli = [sys.executable, "-m", "wandb"]
+    subprocess.run([*cli, "sweep", "--project", "planning", "sweep.yaml"], check=True)
+    swept = yaml.safe_load(server.sweeps["swept"])
+    values = {
+        name: given["values"][0] if "values" in given else given["min"]
+        for name, given in swept["parameters"].items()
+    }
+    assert values["optimizer.lr"] == 1e-5  # written as 1e-05 on the command line
+    server.trials += [("first", values), ("again", values)]
+    done = subprocess.run([*cli, "agent", "me/planning/swept"], capture_output=True, text=True, check=True)
+    assert server.runs.keys() == {"first", "again"}, done.stderr
+    folder = folder_of_run()
+    assert (folder / ".wandb_id").read_text().strip() == "again"
+    results = read_results(folder)
+    assert results.config["optimizer"]["clip_norm"] is None
+    metric, rows = swept["metric"]["name"], read_curves(folder / "metrics.csv")
+    for there in server.runs.values():
+        assert (there["sweep"], there["project"], there["entity"]) == ("swept", "planning", "me")
+        assert [row[metric] for row in there["history"] if metric in row] == [
+            row[metric] for row in rows if metric in row
+        ]
+        assert training_losses(there["history"]) == losses_on_disk(folder)
+        assert there["summary"]["test/accuracy"] == results.metrics["test/accuracy"]
+        assert there["exitcode"] == 0

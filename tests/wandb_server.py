@@ -15,6 +15,8 @@ class Server:
         runs: by id, the fields of the run and, as they arrived, its `history`, `summary` and `exitcode`.
         files: by `run/path`, contents.
         views: the specs of saved workspaces.
+        sweeps: by id, the configs of sweeps, as `wandb sweep` sends them.
+        trials: (run id, {parameter: value}) that the next heartbeats of an agent are told to run.
         fault: None, or what answers instead: a status code, or a number of seconds (a float) to wait.
         fault_after: the operation after which `fault` begins; None: at once.
     """
@@ -22,6 +24,7 @@ class Server:
     def __init__(self, url):
         self.url = url
         self.runs, self.files, self.views, self.asked = {}, {}, [], []
+        self.sweeps, self.trials = {}, []
         self.fault, self.fault_after, self.faulty = None, None, False
         self.released = threading.Event()  # ends all waiting
 
@@ -110,6 +113,28 @@ class Server:
         sequence = {"id": "s", "latestArtifact": {"id": "a", "versionIndex": 0}}
         artifact = {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}  # nothing left to upload
         return {"createArtifact": {"artifact": artifact}}
+
+    def _UpsertSweep(self, variables):
+        self.sweeps["swept"] = variables["config"]
+        project = {"id": "p", "name": variables["projectName"], "entity": {"id": "e", "name": "me"}}
+        sweep = {"id": "i", "name": "swept", "project": project}
+        return {"upsertSweep": {"sweep": sweep, "configValidationWarnings": []}}
+
+    def _SweepWithRuns(self, variables):
+        sweep = {"id": "i", "name": variables["sweep"], "config": self.sweeps[variables["sweep"]]}
+        return {"project": {"sweep": {**sweep, "runs": {"edges": []}}}}
+
+    def _CreateAgent(self, variables):
+        return {"createAgent": {"agent": {"id": "a"}}}
+
+    def _Heartbeat(self, variables):
+        running = json.loads(variables["runState"])
+        commands = [] if running else [{"type": "exit"}]
+        if self.trials and not running:
+            id, parameters = self.trials.pop(0)
+            args = {name: {"value": value} for name, value in parameters.items()}
+            commands = [{"type": "run", "run_id": id, "program": "x", "args": args}]
+        return {"agentHeartbeat": {"agent": {"id": "a"}, "commands": json.dumps(commands)}}
 
     def _UpsertView2(self, variables):
         self.views.append({**variables, "spec": json.loads(variables["spec"])})

@@ -47,7 +47,7 @@ def explain_validation(error: ValidationError, prefix: str) -> InputError:
         return InputError(str(first["ctx"]["error"]))
     if first["type"].startswith("missing"):
         return InputError(f"{key}: missing; use {key}=VALUE")
-    accepted = " or ".join(dict.fromkeys(map(_accepted, complaints)))
+    accepted = " or ".join(dict.fromkeys(map(accepted_values, complaints)))
     is_range = any(complaint["type"] in _RANGES for complaint in complaints)
     wrong = "out of range; use" if is_range else "expected"
     return InputError(f"{key}={as_typed(first['input'])}: {wrong} {accepted}")
@@ -70,7 +70,8 @@ _ACCEPTED = {
 """Accepted values in words, by pydantic's type of error."""
 
 
-def _accepted(complaint: dict[str, Any]) -> str:
+def accepted_values(complaint: dict[str, Any]) -> str:
+    """Return what would have been accepted in place of a value that pydantic rejects."""
     kind, context = complaint["type"], complaint.get("ctx", {})
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])

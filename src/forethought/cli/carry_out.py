@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 from forethought.cli.show import one_line, print_results, print_wandb_commands
 from forethought.config import Composer
 from forethought.errors import Impossible, InputError, describe_error, explain_os_error
-from forethought.results import read_results
+from forethought.results import is_at_wandb, read_results
 from forethought.sweeps import (
     Cell,
     Locked,
@@ -151,6 +152,7 @@ def _carry_out_single(plan: Plan) -> int:
     if plan.finished:
         print("finished before; nothing is run again")
         plan.print_edits()
+        _send(_choose_to_send(plan))
     else:
         from forethought.training import discard_run, run_cell
 
@@ -194,10 +196,48 @@ def _run_sweep(plan: Plan, launcher: Any) -> None:
         said = one_line(results) if results else "running in another process, or not started"
         print(f"{clear_line()}[{done}/{count}] {cell.name}  {said}", flush=True)
 
-    if plan.waiting:
+    unsent = _choose_to_send(plan)
+    if plan.waiting or unsent:
         waiting = [_discard_unless_running(cell) if cell.config["force"] else cell for cell in plan.waiting]
-        with sweep_context(waiting[0]):
-            _report_unwritable(folder, lambda: launcher.run(waiting, on_end))
+        with sweep_context([*waiting, *unsent][0]):
+            _send(unsent)
+            if waiting:
+                _report_unwritable(folder, lambda: launcher.run(waiting, on_end))
+
+
+def _choose_to_send(plan: Plan) -> list[Cell]:
+    """Return the finished cells to send to W&B, which has no run of them. Print how, if they are not sent."""
+    unsent = [
+        cell
+        for cell in plan.finished
+        if cell.choices.get("logger") == "wandb" and not is_at_wandb(cell.folder)
+    ]
+    if not unsent or os.environ.get("WANDB_MODE") == "disabled":
+        return []
+    # A run that an agent of W&B starts must send its metric, also if it repeats an earlier one.
+    if unsent[0].config["logger"].get("send_finished") or os.environ.get("WANDB_SWEEP_ID"):
+        return unsent
+    print(f"W&B: {len(unsent)} finished before and not sent; logger.send_finished=true sends them")
+    return []
+
+
+def _send(cells: list[Cell]) -> None:
+    """
+    Raises:
+        InputError: with logger.mode=online, if W&B does not accept a run.
+    """
+    for cell in cells:
+        from forethought.training import send_finished
+
+        try:
+            send_finished(cell)
+        except Locked:
+            print(f"{cell.name}: another process is sending it to W&B")
+            continue
+        except Exception as error:
+            raise InputError(f"{cell.folder}: not sent to W&B: {describe_error(error)}") from None
+        if is_at_wandb(cell.folder):
+            print(f"{cell.name}: finished before; sent to W&B from metrics.csv and results.json")
 
 
 def _discard_unless_running(cell: Cell) -> Cell:

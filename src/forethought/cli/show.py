@@ -36,9 +36,9 @@ def print_metrics(metrics: dict[str, float]) -> None:
 def print_wandb_commands(folder: Path) -> None:
     """Print how to look at the W&B runs of a sweep or of a single run, and how to send those not sent yet."""
     runs = wandb_folder(folder)
-    if any(runs.glob("*run-*-*")):
+    if any(runs.glob("*run-*-*/*.wandb")):
         print(f"W&B on this machine: wandb leet {runs}")
-    if any(not any(run.glob("*.synced")) for run in runs.glob("offline-run-*")):
+    if any(not any(path.parent.glob("*.synced")) for path in runs.glob("offline-run-*/*.wandb")):
         print(f"  not sent yet: wandb sync {runs}/offline-run-*")
 
 

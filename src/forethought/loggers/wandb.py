@@ -7,10 +7,12 @@ import netrc
 import os
 import re
 import secrets
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlparse
 
 import requests
@@ -18,13 +20,13 @@ import wandb
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
-from pydantic import Field, PositiveFloat
+from pydantic import PositiveFloat, ValidationError
 
-from forethought.errors import InputError
+from forethought.errors import InputError, expected_one_of, first_line
 from forethought.loggers.wandb_names import clean
 from forethought.results import WANDB_ID_FILE, Results, collect, read_curves, wandb_folder, write_atomically
 from forethought.sweeps import Cell, read_grid
-from forethought.validation import validated
+from forethought.validation import accepted_values, validated
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,12 @@ _BEST: dict[str, Literal["max", "min"]] = {
 }
 """Metrics whose best value W&B keeps in its summary beside the last one; for all other metrics, the last."""
 
+_PROJECT = r"[^/\\#?%:]{1,128}"
+
 _Mode = Literal["online", "offline", "disabled"]
+_MODES: tuple[_Mode, ...] = get_args(_Mode)
+_INSTEAD = {"offline": "offline instead", "disabled": "W&B gets nothing of this run"}
+_OLD_MODES: dict[str, _Mode] = {"run": "online", "dryrun": "offline"}
 
 
 class WandB(Logger):
@@ -54,22 +61,32 @@ class WandB(Logger):
         mode: `auto` is online if an API key is found and the server answers, otherwise offline; a run that
             must be `online` and cannot start there fails. W&B never prompts.
         finish_timeout: seconds that a finished run waits for its upload.
+        send_finished: True to send also cells that finished without W&B (`forethought.cli`).
         cell: the cell that is run.
 
     Raises:
-        InputError: online without an API key.
+        InputError: online without an API key, a variable of W&B that is wrong, or a sweep inside an agent.
     """
 
     @validated
     def __init__(
         self,
-        project: Annotated[str, Field(pattern=r"^[^/\\#?%:]{1,128}$")] = "forethought",
+        project: str = "forethought",
         entity: str | None = None,
         mode: Literal["auto", "online", "offline"] = "auto",
         finish_timeout: PositiveFloat = 60.0,
+        send_finished: bool = False,
         cell: Cell | None = None,
     ) -> None:
         super().__init__()
+        settings = check_environment()  # first, so that WANDB_PROJECT is named and not logger.project
+        if not re.fullmatch(_PROJECT, project):
+            raise InputError(f"logger.project={project}: expected a text that matches {_PROJECT}")
+        if agent_variable() and cell is not None and cell.sweep is not None and settings.mode != "disabled":
+            raise InputError(
+                f"{agent_variable()}: with WANDB_RUN_ID, W&B gives all cells of a sweep one id; use train "
+                "without -m under `wandb agent`, or unset both variables"
+            )
         self.project, self.entity, self.mode = project, entity, mode
         self.finish_timeout, self.cell = finish_timeout, cell
         self._run: Any = None
@@ -97,7 +114,7 @@ class WandB(Logger):
             assert cell is not None
             objective = cell.choices.get("objective")
             named = [objective, cell.sweep, cell.choices.get("task"), cell.choices.get("model")]
-            self._run = self._start(
+            self._run = run = self._start(
                 cell.folder,
                 cell.folder if cell.sweep is None else cell.folder.parent,
                 _name(cell),
@@ -107,8 +124,8 @@ class WandB(Logger):
                 config=cell.config,
             )
             for name, best in _BEST.items():
-                self._run.define_metric(name, summary=f"{best},last")
-            self._log_earlier_stretches(self._run, read_curves(cell.folder / "metrics.csv"))
+                run.define_metric(name, summary=f"{best},last")
+            _log_errors(lambda: self._log_earlier_stretches(run, read_curves(cell.folder / "metrics.csv")))
         return self._run
 
     def _log_earlier_stretches(self, run: Any, rows: list[dict[str, float]]) -> None:
@@ -132,8 +149,8 @@ class WandB(Logger):
         run = self.experiment
         try:
             run.log(shown, step=step)
-        except Exception:
-            log.exception("W&B gets no more curves")
+        except Exception as error:
+            warn(f"no more curves are logged: {first_line(error)}")
             self._failed = True
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
@@ -187,8 +204,10 @@ class WandB(Logger):
         about = {"group": name[:128], "job_type": "summary", "tags": [clean(name)]}
         # Without `resume`, the run replaces the one that an earlier part of the sweep has left.
         run = self._start(folder, folder, f"summary of {name}", resume=None, **about)
-        _set_aside(_earlier_sessions(run))
         with _finishing(run):
+            if run.disabled:
+                return
+            _set_aside(_earlier_sessions(run))
             from forethought.loggers.solve_rates import solve_rates
             from forethought.report import build_sweep
             from forethought.results.frame import load_sweep
@@ -208,15 +227,19 @@ class WandB(Logger):
             home: the folder that keeps the run's id.
             folder: of the sweep or of a single run. All runs of a sweep share its `wandb` folder.
         """
+        # One id for all runs of a sweep would mix their histories.
+        chosen = None if about["group"] else os.environ.get("WANDB_RUN_ID")
+        # `wandb leet` lists runs by id.
+        id = chosen or _stored_id(home) or f"{clean(name.replace('=', ''), 55)}-{secrets.token_hex(4)}"
 
         def start(mode: _Mode) -> Any:
-            return wandb.init(
-                project=self.project,
-                entity=self.entity,
-                id=None if mode == "disabled" else _id(home, name, chosen),
-                name=name,
+            if mode != "disabled" and "dir" not in about:
                 # W&B's service may have another current folder.
-                dir=wandb_folder(folder).parent.absolute(),
+                about["dir"] = writable_folder(wandb_folder(folder), "WANDB_DIR").parent.absolute()
+            if not agent_variable():  # W&B would ignore them, with a warning
+                about.update(project=self.project, entity=self.entity, id=id)
+            return wandb.init(
+                name=name,
                 mode=mode,
                 resume=resume if mode == "online" else None,
                 reinit="create_new",
@@ -231,29 +254,34 @@ class WandB(Logger):
                 **about,
             )
 
-        mode = self._mode()
-        # One id for all runs of a sweep would mix their histories.
-        chosen = None if about["group"] else os.environ.get("WANDB_RUN_ID")
-        if mode != "disabled":
-            with suppress(OSError):  # W&B then takes a temporary folder
-                wandb_folder(folder).mkdir(parents=True, exist_ok=True)
-        try:
-            return start(mode)
-        except Exception as error:
-            if self.mode == "online":
-                raise
-            log.warning("W&B: %s; offline instead", error)
-            _log_errors(wandb.teardown)  # its service has died, or holds the run for the server that is away
-            return start("offline")
+        modes = _MODES[_MODES.index(self._mode()) :]
+        for mode, then in zip(modes, [*modes[1:], None], strict=True):
+            try:
+                run = start(mode)
+                break
+            except Exception as error:
+                if self.mode == "online" or then is None:
+                    raise
+                reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else first_line(error)
+                warn(f"{reason}; {_INSTEAD[then]}")
+                # Its service has died, or holds the run for the server that is away.
+                _log_errors(wandb.teardown)
+        if not run.disabled and run.id != _stored_id(home):
+            _log_errors(lambda: write_atomically(home / WANDB_ID_FILE, run.id + "\n"))
+        return run
 
     def _mode(self) -> _Mode:
+        try:
+            found = wandb_settings()
+        except InputError:
+            raise
+        except Exception:  # W&B's service does not start; `wandb.init` says why
+            return "offline" if self.mode == "auto" else self.mode
         if self.mode != "auto":
             return self.mode
-        found = wandb_settings()
-        if found.mode == "disabled":
-            return "disabled"
-        online = found.mode == "online" and logged_in(found.base_url) and answers(found.base_url)
-        return "online" if online else "offline"
+        mode = _OLD_MODES.get(found.mode, found.mode)
+        online = mode == "online" and logged_in(found.base_url) and answers(found.base_url)
+        return "offline" if mode == "online" and not online else mode
 
 
 def _name(cell: Cell) -> str:
@@ -272,14 +300,10 @@ def _name(cell: Cell) -> str:
     return " ".join(parts)[:128] or clean(cell.name, 128)
 
 
-def _id(home: Path, name: str, chosen: str | None) -> str:
-    """Return the id of the W&B run of a folder, which survives resuming. `wandb leet` lists runs by id."""
+def _stored_id(home: Path) -> str:
+    """Return the id of the W&B run of a folder, which survives resuming; empty if it has none."""
     path = home / WANDB_ID_FILE
-    earlier = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
-    id = chosen or earlier or f"{clean(name.replace('=', ''), 55)}-{secrets.token_hex(4)}"
-    if id != earlier:
-        write_atomically(path, id + "\n")
-    return id
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
 def _earlier_sessions(run: Any) -> list[Path]:
@@ -338,9 +362,89 @@ def _log_errors(action: Callable[[], object]) -> None:
         log.exception("W&B")
 
 
+def warn(message: str) -> None:
+    """Warn in the log and, where that is a file, also on the terminal."""
+    log.warning("W&B: %s", message)
+    if logging.getLogger().hasHandlers():
+        print(f"W&B: {message}", file=sys.stderr)
+
+
+def writable_folder(path: Path, name: str) -> Path:
+    """Return a folder, created if missing, or a temporary one if it cannot be written.
+
+    Args:
+        name: of the variable that chooses the folder.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        stand_in = Path(tempfile.mkdtemp(prefix="wandb-"), path.name)
+        stand_in.mkdir()
+        warn(f"{path}: cannot be written ({error.strerror}), used {stand_in}; set {name} to another folder")
+        return stand_in
+    return path
+
+
+def check_environment() -> Any:
+    """Return the settings that W&B reads from the environment.
+
+    Raises:
+        InputError: the first variable that W&B or this project rejects.
+    """
+    settings = wandb.Settings()
+    for name, value in os.environ.items():
+        if not name.startswith("WANDB_"):
+            continue
+        shown = f"{name}={'…' if name == 'WANDB_API_KEY' else value}"
+        if name == "WANDB_MODE" and value not in (modes := [*_MODES, *_OLD_MODES]):
+            raise InputError(f"{shown}: {expected_one_of(modes, value)}")
+        if name in ("WANDB_FORK_FROM", "WANDB_RESUME_FROM"):
+            raise InputError(f"{shown}: not supported; unset it")
+        if name == "WANDB_SWEEP_PARAM_PATH" and not Path(value).is_file():
+            raise InputError(f"{shown}: no such file; unset it, or let `wandb agent` set it")
+        try:
+            settings.update_from_env_vars({name: value})
+        except ValidationError as error:
+            first: Any = error.errors()[0]
+            accepted = accepted_values(first).removeprefix("Value error, ")
+            expected = "expected " * (accepted != first["msg"])
+            raise InputError(f"{shown}: {expected}{accepted}") from None
+        except wandb.errors.UsageError as error:
+            raise InputError(f"{shown}: {error}") from None
+    return settings
+
+
+def agent_variable() -> str | None:
+    """Return the variable of a W&B agent or job that gives a run its id and project, as NAME=VALUE.
+
+    W&B then ignores the id, project and entity that `wandb.init` is called with.
+    """
+    settings = check_environment()
+    if settings.sweep_id:
+        return f"WANDB_SWEEP_ID={settings.sweep_id}"
+    return "WANDB_LAUNCH=true" if settings.launch else None
+
+
 def wandb_settings() -> Any:
-    """Return the settings that W&B finds in the environment and in its own files."""
-    return wandb.setup(wandb.Settings(show_info=False)).settings  # warnings stay
+    """Return the settings that W&B finds in the environment and in its own files.
+
+    Without a home, or where W&B's folders in it cannot be written, W&B gets temporary ones: it would not
+    start, or print the log of its service.
+    """
+    check_environment()
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = tempfile.mkdtemp(prefix="wandb-")
+    own = {"WANDB_CACHE_DIR": str(wandb.env.get_cache_dir()), "WANDB_DATA_DIR": wandb.env.get_data_dir()}
+    for name, path in own.items():
+        folder = Path(path).expanduser()
+        if (usable := writable_folder(folder, name)) != folder:
+            os.environ[name] = str(usable)
+    settings = wandb.setup(wandb.Settings(show_info=False)).settings  # warnings stay
+    settings.resume = None  # WANDB_RESUME: the id in a folder says what is resumed
+    return settings
 
 
 def logged_in(base_url: str) -> bool:

@@ -13,7 +13,7 @@ from forethought.results.store import (
     write_atomically,
 )
 from forethought.results.stretches import STRETCHES_FILE, add_stretch, read_stretches, seconds_left
-from forethought.results.wandb_folder import WANDB_ID_FILE, wandb_folder
+from forethought.results.wandb_folder import WANDB_ID_FILE, is_at_wandb, wandb_folder
 
 __all__ = [
     "GRID_FILE",
@@ -27,6 +27,7 @@ __all__ = [
     "Verdict",
     "add_stretch",
     "collect",
+    "is_at_wandb",
     "list_strangers",
     "read_curves",
     "read_grid",

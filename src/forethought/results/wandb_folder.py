@@ -10,3 +10,11 @@ WANDB_ID_FILE = ".wandb_id"
 def wandb_folder(folder: Path) -> Path:
     """Return the folder that `wandb leet` shows, for the folder of a sweep or of a single run."""
     return Path(os.environ.get("WANDB_DIR") or folder) / "wandb"
+
+
+def is_at_wandb(folder: Path) -> bool:
+    """Tell whether the run in a folder was logged to W&B; inside an agent, under the id that it gives."""
+    path, given = folder / WANDB_ID_FILE, os.environ.get("WANDB_RUN_ID")
+    if not path.is_file():
+        return False
+    return not os.environ.get("WANDB_SWEEP_ID") or path.read_text(encoding="utf-8").strip() == given

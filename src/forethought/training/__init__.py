@@ -2,7 +2,13 @@
 
 from forethought.training.build import Run, build, check, describe_train_file
 from forethought.training.load import evaluate_run, load, write_evaluation
-from forethought.training.run import discard_run, record_failure, refuse_folder_of_another, run_cell
+from forethought.training.run import (
+    discard_run,
+    record_failure,
+    refuse_folder_of_another,
+    run_cell,
+    send_finished,
+)
 from forethought.training.train import Session
 
 __all__ = [
@@ -17,5 +23,6 @@ __all__ = [
     "record_failure",
     "refuse_folder_of_another",
     "run_cell",
+    "send_finished",
     "write_evaluation",
 ]

@@ -109,7 +109,7 @@ def build(config: Config, cell: Cell | None = None) -> Run:
         objective=objective,
         hardware=hardware,
         hardware_reason=reason,
-        logger=_build_logger(config, cell),
+        logger=build_logger(config, cell),
         callbacks=[*_build_callbacks(config), *clipping],  # as in Lightning, hooks see whole gradients
         trainer_options=trainer_options,
     )
@@ -163,7 +163,7 @@ def build_optimizer_factory(config: Config) -> OptimizerFactory:
         raise explain_validation(error, "optimizer") from None
 
 
-def _build_logger(config: Config, cell: Cell | None) -> Logger | None:
+def build_logger(config: Config, cell: Cell | None) -> Logger | None:
     """Build the logger, which gets `save_dir` and `cell` if its constructor takes them."""
     if node(config, "logger").get("_target_") is None:
         return None
@@ -260,6 +260,6 @@ def sweep_context(cell: Cell) -> AbstractContextManager[None]:
     Args:
         cell: any cell of the sweep.
     """
-    logger: Any = _build_logger(cell.config, cell)
+    logger: Any = build_logger(cell.config, cell)
     around = getattr(logger, "sweep", None)
     return nullcontext() if around is None else around(cell.sweep, cell.folder.parent)

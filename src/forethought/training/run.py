@@ -27,7 +27,7 @@ from forethought.results import (
     write_atomically,
 )
 from forethought.sweeps import CELL_FILE, Cell, Locked, defer_signals, lock, read_cell
-from forethought.training.build import Run, build, source_hashes
+from forethought.training.build import Run, build, build_logger, source_hashes
 from forethought.training.provenance import describe_stretch, summary_of_host
 from forethought.training.train import Session
 
@@ -83,6 +83,18 @@ def _run(cell: Cell, own_process_group: bool, progress: str) -> Results:
         _write_if_possible(cell, results)
     _publish(run, results)
     return results
+
+
+def send_finished(cell: Cell) -> None:
+    """Send a run that finished without this logger of ours to it, from metrics.csv and results.json."""
+    results = read_results(cell.folder)
+    assert results is not None
+    with lock(cell.folder), _log_file(cell.folder / "run.log"):
+        logger: Any = build_logger(cell.config, cell)
+        logger.publish(results)
+        config = {**results.config, "logger": cell.config["logger"]}
+        choices = {**results.choices, "logger": cell.choices["logger"]}
+        _write(cell, results.model_copy(update={"config": config, "choices": choices}))
 
 
 def _is_distributed(cell: Cell) -> bool:
