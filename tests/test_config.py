@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from helpers import CONF, TINY
+from helpers import CONF, TINY, forethought
 from hydra import compose
 from omegaconf import OmegaConf
 
@@ -149,7 +149,7 @@ def test_a_config_dir_goes_together_with_a_search_path(workplace, order):
 
 
 @pytest.mark.parametrize("name", ["root", "root.yaml", "roots/deep"])
-def test_a_root_config_lies_in_a_config_dir(workplace, capsys, name):
+def test_a_root_config_lies_in_a_config_dir(workplace, name):
     """As in Hydra: it may build on ours, and bring a group of its own."""
     Path("mine/roots").mkdir(parents=True)
     Path("mine/schedule").mkdir()
@@ -163,8 +163,7 @@ def test_a_root_config_lies_in_a_config_dir(workplace, capsys, name):
     assert [(cell.config["max_steps"], cell.config["batch_size"]) for cell in cells] == [(3, 4)] * 2 + [
         (5, 4)
     ] * 2
-    assert run(["train", *flags, "--cfg=job", "--package=batch_size"]) == 0
-    assert capsys.readouterr().out.strip() == "4"
+    assert forethought("train", *flags, "--cfg=job", "--package=batch_size").stdout.strip() == "4"
     words = [word for word in TINY if not word.startswith("experiment")]
     small = ["evaluation.validation_samples=8", "evaluation.test_samples=8", "hydra.run.dir=run"]
     assert run(["train", *flags, *words, *small]) == 0
