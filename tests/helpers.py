@@ -133,7 +133,7 @@ def greedy(model, prompt, length, prefix=None):
     for row, tokens in enumerate(prompt.tolist()):
         answer = [] if prefix is None else prefix[row].tolist()
         while len(answer) < length:
-            answer.append(next_logits(model, tokens, answer).argmax().item())
+            answer.append(next_logits(model, tokens, answer)[:-1].argmax().item())  # `$` is never written
         answers.append(answer)
     return torch.tensor(answers)
 

@@ -37,6 +37,38 @@ class Optimizers(NextToken):
                 optimizer.step()
 
 
+class Configures(NextToken):
+    """Automatic optimization by whatever `configure_optimizers` returns."""
+
+    def __init__(self, model, task, what: str):
+        super().__init__(model, task)
+        self.what = what
+
+    def configure_optimizers(self):
+        one, other = (torch.optim.SGD(self.parameters(), lr=0.1) for _ in range(2))
+        schedule = torch.optim.lr_scheduler.StepLR(one, 1)
+        return {
+            "list": [one, other],
+            "tuple": (one, other),
+            "dicts": ({"optimizer": one}, {"optimizer": other}),
+            "with schedules": ([one, other], [schedule]),
+            "none": None,
+            "name": "adam",
+            "class": torch.optim.SGD,
+            "no optimizer": {"lr_scheduler": schedule},
+            "one in a list": [one],
+            "one with its schedule": ([one], [schedule]),
+            "a dict": {"optimizer": one, "lr_scheduler": schedule},
+        }[self.what]
+
+
+class OptimizerIndex(NextToken):
+    """As Lightning 1 had several optimizers."""
+
+    def training_step(self, batch, batch_idx, optimizer_idx):
+        return super().training_step(batch, batch_idx)
+
+
 class NoLoss(NextToken):
     def training_step(self, batch, batch_idx):
         return None

@@ -24,8 +24,11 @@ def small(task=STAR, **changed):
     return random_gpt(task, layers=1, **changed)
 
 
-def token_losses(model, prompt, answer):
-    return [negative_log(next_logits(model, prompt, answer[:i]), token) for i, token in enumerate(answer)]
+def token_losses(model, prompt, answer, vocabulary=len(STAR.vocabulary)):
+    return [
+        negative_log(next_logits(model, prompt, answer[:i])[:vocabulary], token)
+        for i, token in enumerate(answer)
+    ]
 
 
 def slow_loss(model, drawn, samples, judge):
@@ -34,7 +37,7 @@ def slow_loss(model, drawn, samples, judge):
         prompt = drawn.prompt[start].tolist()
         answers = drawn.answer[start : start + samples].tolist()
         if judge == "likelihood":
-            best = min(answers, key=lambda answer: sum(token_losses(model, prompt, answer)))
+            best = min(answers, key=lambda answer: sum(token_losses(model, prompt, answer, STAR.dummy)))
         else:
             best = next((answer for answer in answers if sum(answer) % 5 == 0), None)
         if best is None:
@@ -50,7 +53,7 @@ def test_loss(mask, judge):
     model = small(mask=mask)
     objective = BestOfK(model, MODULO, samples=4, judge=judge, temperature=1.5)
     torch.manual_seed(1)
-    drawn = sample_answers(NextToken(model, MODULO), rows(count=6).prompt, 4, 1.5)
+    drawn = sample_answers(NextToken(model, MODULO), MODULO, rows(count=6).prompt, 4, 1.5)
     torch.manual_seed(1)
     loss = objective.loss(rows(count=6))
     expected, skipped = slow_loss(model, drawn, 4, judge)
@@ -98,7 +101,7 @@ def test_overfits_one_batch_from_a_next_token_model():
     """As after `init_from`: some answers are right now and then, and choosing does the rest."""
     objective, batch = BestOfK(gpt(width=32), STAR, samples=32, judge="task"), rows(count=8)
     assert not learns(NextToken(objective.model, STAR), batch, 60)
-    assert learns(objective, batch, 200, lr=1e-3), objective.diagnostics(batch)
+    assert learns(objective, batch, 200, lr=1e-3), objective.diagnostics(batch, objective.task)
 
 
 def test_its_own_likelihood_as_judge_collapses_to_low_entropy_without_learning():
@@ -106,7 +109,7 @@ def test_its_own_likelihood_as_judge_collapses_to_low_entropy_without_learning()
     objective, batch = BestOfK(gpt(width=32, layers=1), STAR), rows(count=8)
 
     def mean(name):
-        return objective.diagnostics(batch)[name].mean().item()
+        return objective.diagnostics(batch, objective.task)[name].mean().item()
 
     entropy = [mean("answer_entropy")]
     assert entropy[0] > 0.9 * torch.tensor(float(len(STAR.vocabulary))).log()

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from helpers import CONF, TINY
+from helpers import CONF, TINY, forethought
 from hydra import compose
 from omegaconf import OmegaConf
 
@@ -146,6 +146,28 @@ def test_a_config_dir_goes_together_with_a_search_path(workplace, order):
     assert sorted(cell.choices["objective"] for cell in cells) == ["a", "b"]
     assert all(f"--config-dir={workplace}/one" in cell.words for cell in cells)
     assert all(words[::order][1] in cell.words for cell in cells)
+
+
+@pytest.mark.parametrize("name", ["root", "root.yaml", "roots/deep"])
+def test_a_root_config_lies_in_a_config_dir(workplace, name):
+    """As in Hydra: it may build on ours, and bring a group of its own."""
+    Path("mine/roots").mkdir(parents=True)
+    Path("mine/schedule").mkdir()
+    text = "defaults:\n  - /config\n  - /schedule: short\n  - _self_\nbatch_size: 4\n"
+    for root in ("root", "roots/deep"):
+        Path(f"mine/{root}.yaml").write_text(f"# @package _global_\n{text}")
+    for schedule, steps in (("short", 3), ("long", 5)):
+        Path(f"mine/schedule/{schedule}.yaml").write_text(f"# @package _global_\nmax_steps: {steps}\n")
+    flags = ["--config-dir=mine", f"--config-name={name}"]
+    cells = composed("schedule=short,long", "seed=0,1", config_dir="mine", config_name=name)
+    assert [(cell.config["max_steps"], cell.config["batch_size"]) for cell in cells] == [(3, 4)] * 2 + [
+        (5, 4)
+    ] * 2
+    assert forethought("train", *flags, "--cfg=job", "--package=batch_size").stdout.strip() == "4"
+    words = [word for word in TINY if not word.startswith("experiment")]
+    small = ["evaluation.validation_samples=8", "evaluation.test_samples=8", "hydra.run.dir=run"]
+    assert run(["train", *flags, *words, *small]) == 0
+    assert run(["resume", "run", "max_steps=4"]) == 0
 
 
 def test_not_identity_names_root_keys():

@@ -26,6 +26,7 @@ WAYS = {
 def test_two_processes_train_what_one_trains(workplace, monkeypatch, way):
     """Each reads half of every batch and half of the validation rows."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "nonsense")  # Lightning's DDP reads it
     words = [*TINY, "hardware=cpu", "objective=multi_token"]
     rows = "callbacks={rows:{_target_:faulty.Rows}}"
     process = subprocess.Popen(

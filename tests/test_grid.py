@@ -68,7 +68,9 @@ def check_contract(*names, **model_options):
     assert answer.shape == rows.answer.shape
     assert answer.dtype == torch.int64
     other.load_state_dict(objective.state_dict())
-    metrics = [(torch.manual_seed(0), diagnose(trained, trained.task, rows))[1] for trained in (objective, other)]
+    metrics = [
+        (torch.manual_seed(0), diagnose(trained, trained.task, rows))[1] for trained in (objective, other)
+    ]
     assert metrics[0] == metrics[1]
     shares = [value for name, value in metrics[0].items() if name.startswith("error_")]
     assert metrics[0]["accuracy"] + sum(shares) == pytest.approx(1)

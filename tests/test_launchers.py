@@ -2,8 +2,12 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -162,6 +166,45 @@ def test_a_missing_package_is_one_line(workplace, monkeypatch, capsys, choice, e
     assert choice in line
     assert f"'.[{extra}]'" in line
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:1", "refused"),
+        ("[::1]:1", ""),
+        ("ray://127.0.0.1:1", "refused"),
+        ("ray://nowhere.invalid", ""),
+        ("nowhere.invalid:6379", ""),
+        ("127.0.0.1:{port}", "another service"),
+        ("http://127.0.0.1:{port}", "another service"),
+        ("nonsense", "HOST:PORT"),
+        ("auto", "Could not find any running Ray"),
+        ("other://cluster", "Module"),
+    ],
+)
+@pytest.mark.parametrize("key", ["RAY_ADDRESS", "hydra.launcher.init.address"])
+def test_an_address_without_a_ray_is_one_line(workplace, monkeypatch, capsys, key, address, said):
+    """Within seconds: Ray itself would try for minutes."""
+    pytest.importorskip("ray", reason="needs the extra [ray]")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = address.format(port=server.getsockname()[1])
+        threading.Thread(target=greet, args=(server,), daemon=True).start()
+        monkeypatch.setenv("RAY_ADDRESS", address if key == "RAY_ADDRESS" else "")
+        words = [f"{key}='{address}'"] if "." in key else []
+        started = time.monotonic()
+        assert run(["train", "-m", *TINY, "hydra/launcher=ray", *words, "seed=0,1"]) == 2
+    assert time.monotonic() - started < 30
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("forethought: "))
+    assert f"{key}={address}: " in line
+    assert said in line
+
+
+def greet(server):
+    """Answer as sshd does."""
+    with suppress(OSError):
+        while True:
+            server.accept()[0].sendall(b"SSH-2.0-x\r\n")
 
 
 @pytest.mark.parametrize("launcher", ["submitit_slurm", "ray"])

@@ -148,6 +148,18 @@ def test_every_argument_of_the_trainer_is_deaf_to_variables(workplace, monkeypat
     assert outcome("run") == outcome("calm")
 
 
+@pytest.mark.parametrize("value", ["5", "nonsense"])
+def test_a_seed_of_lightning_does_not_change_a_run(workplace, monkeypatch, value):
+    """Its DDP seeds anew before the training and before the test."""
+    words = ["trainer.strategy=ddp", "hardware=cpu", "evaluation.temperature=1.0"]
+    run_cell(tiny("calm", *words))
+    monkeypatch.setenv("PL_GLOBAL_SEED", value)
+    monkeypatch.setenv("PL_SEED_WORKERS", "1")
+    run_cell(tiny("run", *words))
+    assert outcome("run") == outcome("calm")
+    assert f"PL_GLOBAL_SEED={value}: ignored; use seed=VALUE" in Path("run/run.log").read_text()
+
+
 def test_results_name_the_optimizer_that_trained(workplace):
     results = run_cell(tiny("run"))
     assert results.optimizer == "torch.optim.adamw.AdamW"
@@ -161,10 +173,13 @@ def test_results_name_the_optimizer_that_trained(workplace):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("number=2", "configures 2 optimizers"),
-        ("number=0", "configures 0 optimizers"),
-        ("number=1 steps=2", "takes 2 optimizer steps in a batch"),
-        ("number=1 steps=0", "takes 0 optimizer steps in a batch"),
+        ("number=1 steps=2", "objective: takes 2 optimizer steps in a batch; not supported"),
+        ("number=1 steps=0", "objective: takes 0 optimizer steps in a batch; not supported"),
+        (
+            "number=2",
+            "own.Optimizers: configure_optimizers returns SGD, SGD; not supported",
+        ),
+        ("number=0", "own.Optimizers: configure_optimizers returns none; not supported"),
         ("number=1", None),
     ],
 )
@@ -176,7 +191,35 @@ def test_a_step_is_a_batch(workplace, words, said):
         assert (results.status, results.samples_seen) == ("finished", 20 * 16)
     else:
         assert results.status == "failed"
-        assert results.reason.startswith(f"objective: {said}; not supported")
+        assert said in results.reason
+
+
+@pytest.mark.parametrize(
+    ("what", "returned"),
+    [
+        *[(several, "SGD, SGD") for several in ("list", "tuple", "dicts", "with schedules")],
+        ("none", "NoneType"),
+        ("name", "str"),
+        ("class", "type"),
+        ("no optimizer", "NoneType"),
+        *[(single, None) for single in ("one in a list", "one with its schedule", "a dict")],
+    ],
+)
+def test_configure_optimizers_returns_one(workplace, what, returned):
+    results = run_cell(tiny("run", "objective._target_=own.Configures", f"+objective.what={what}"))
+    assert (results.status == "finished") == (returned is None)
+    if returned is not None:
+        said = f"objective._target_=own.Configures: configure_optimizers returns {returned}; not supported"
+        assert results.reason.startswith(said)
+        assert "return one, with a parameter group" in results.reason
+        assert not Path("run/metrics.csv").exists()
+
+
+def test_an_index_of_optimizers_is_refused(workplace):
+    results = run_cell(tiny("run", "objective._target_=own.OptimizerIndex"))
+    assert results.reason.startswith(
+        "objective._target_=own.OptimizerIndex: training_step takes optimizer_idx"
+    )
 
 
 def test_a_training_step_without_a_loss_is_said(workplace):

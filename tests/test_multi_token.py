@@ -105,7 +105,10 @@ def test_drafts_of_what_was_learned_come_true():
 
     def learned(objective, batch):
         # One call for the first token and three drafts, one to check them: 2 instead of A = 4.
-        return by_heart(objective, batch) and (objective.diagnostics(batch)["model_calls"] == 2).all()
+        return (
+            by_heart(objective, batch)
+            and (objective.diagnostics(batch, objective.task)["model_calls"] == 2).all()
+        )
 
     assert learns(objective, batch, 400, learned=learned)
     both = torch.cat([batch.prompt[:4], STAR.sample(6, Draws(5)).prompt])
@@ -149,4 +152,4 @@ def test_sampling_is_left_to_head_1():
 
 
 def test_calls_are_reported_only_where_they_are_saved():
-    assert multi_token(horizon=3).diagnostics(rows()) == {}
+    assert multi_token(horizon=3).diagnostics(rows(), STAR) == {}

@@ -128,7 +128,9 @@ def test_the_loss_of_a_padded_row_is_that_of_the_row(name, mask, model):
     assert compared >= 3
 
 
-@pytest.mark.parametrize("name", ["next_token", "teacherless", "token_order", "future_summary", "multi_token"])
+@pytest.mark.parametrize(
+    "name", ["next_token", "teacherless", "token_order", "future_summary", "multi_token"]
+)
 def test_the_loss_of_a_batch_is_the_mean_over_its_written_tokens(name):
     objective, batch = build(name), rows()
     counts = (batch.answer != TASK.dummy).sum(1)

@@ -33,7 +33,7 @@ def token_log_likelihoods(model, prompt, answer, temperature):
     """log π of each answer token, reading everything anew for each."""
     values = []
     for i, token in enumerate(answer):
-        logits = next_logits(model, prompt, answer[:i]) / temperature
+        logits = next_logits(model, prompt, answer[:i])[:-1] / temperature
         values.append(logits[token] - logits.exp().sum().log())
     return values
 
@@ -74,7 +74,7 @@ def test_loss_of_answers_from_an_older_model(mask, advantage):
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     torch.manual_seed(1)
-    drawn = sample_answers(NextToken(old, PARITY), rows(SHORT_STAR).prompt, 5, 0.7)
+    drawn = sample_answers(NextToken(old, PARITY), PARITY, rows(SHORT_STAR).prompt, 5, 0.7)
     torch.manual_seed(1)
     loss = objective.loss(rows(SHORT_STAR))
     expected, clipped = slow_loss(model, old, drawn, **options)
@@ -87,7 +87,7 @@ def test_on_policy_gradient_is_reinforce():
     model = small(PARITY)
     objective = PolicyGradient(model, PARITY, samples=4)
     torch.manual_seed(1)
-    drawn = sample_answers(objective, rows(SHORT_STAR).prompt, 4, 1.0)
+    drawn = sample_answers(objective, PARITY, rows(SHORT_STAR).prompt, 4, 1.0)
     torch.manual_seed(1)
     loss = objective.loss(rows(SHORT_STAR))
     assert loss.item() == pytest.approx(0, abs=1e-12)
@@ -104,12 +104,12 @@ def test_on_policy_gradient_is_reinforce():
 
 
 def test_gradient_is_that_of_the_expected_reward():
-    """Over many samples, against all 49 answers weighted by their probability."""
+    """Over many samples, against all 36 answers weighted by their probability."""
     temperature, batch = 0.7, rows(SHORT_STAR, 2)
     model = small(std=0.2)
     objective = PolicyGradient(model, SHORT_STAR, samples=5000, temperature=temperature)
     reward = torch.zeros(())
-    for answer in itertools.product(range(len(SHORT_STAR.vocabulary)), repeat=SHORT_STAR.answer_length):
+    for answer in itertools.product(range(SHORT_STAR.dummy), repeat=SHORT_STAR.answer_length):
         answers = torch.tensor([answer]).expand(2, -1)
         for row in (SHORT_STAR.check(batch.prompt, answers) == 0).nonzero().flatten().tolist():
             prompt = batch.prompt[row].tolist()
@@ -194,4 +194,4 @@ def test_overfits_one_batch_from_a_next_token_model(options):
     model, batch = gpt(width=32), rows(STAR, 8)
     assert not learns(NextToken(model, STAR), batch, 60)
     objective = PolicyGradient(model, STAR, samples=32, **options)
-    assert learns(objective, batch, 400, lr=1e-3), objective.diagnostics(batch)
+    assert learns(objective, batch, 400, lr=1e-3), objective.diagnostics(batch, objective.task)

@@ -150,7 +150,7 @@ def test_every_version_s_name_of_the_cache(checkpoint, monkeypatch, family, kind
         ):
             model(checkpoint(family))
         return
-    assert model(checkpoint(family)).cache_name == name
+    assert model(checkpoint(family)).backbone.cache_name == name
     contract.check_cache(model(checkpoint(family)), tokens(), P, rtol=1e-6, atol=1e-7)
 
 
@@ -178,7 +178,7 @@ def test_added_rows_are_like_the_old_ones(checkpoint):
 
 def test_nothing_is_dropped_in_training(checkpoint):
     ours = model(checkpoint("gpt2")).train()
-    assert ours.backbone.config.resid_pdrop > 0
+    assert ours.backbone.model.config.resid_pdrop > 0
     torch.testing.assert_close(ours(tokens()), ours(tokens()), rtol=0, atol=0)
 
 

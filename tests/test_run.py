@@ -298,3 +298,20 @@ def test_an_edited_objective_is_said(workplace, monkeypatch, capsys):
     assert len(read_results(Path("run")).stretches) == 1
     assert read_results(Path("run")).config["force"] is False, "a job that is requeued must resume"
     assert "my_objective" not in again()
+
+
+@pytest.mark.parametrize(
+    ("words", "use"),
+    [
+        ([], "evaluation.test_samples"),
+        (["task.degree=2", "task.path_length=2", "task.num_nodes=7"], "a larger task"),
+        (["task.test_file=rows.txt"], "task.test_file"),
+        (["evaluation.test_samples=200"], None),
+    ],
+)
+def test_the_log_names_what_limits_the_instances_of_the_test(workplace, words, use):
+    Path("rows.txt").write_text("1,2|2,3|3,4|1,5|5,6|6,0/1,4=1,2,3,4\n" * 50)
+    run_cell(tiny("run", "evaluation.test_samples=40", "max_steps=1", *words))
+    said = [line for line in Path("run/run.log").read_text().splitlines() if "different instances" in line]
+    assert len(said) == (use is not None)
+    assert all(use in line for line in said)

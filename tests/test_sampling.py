@@ -19,7 +19,7 @@ def prompts(count=4):
 def test_samples_follow_the_model():
     """The share of each answer among many, against its likelihood; the samples of a prompt are neighbours."""
     policy, prompt = objective(), prompts(2)
-    drawn = sample_answers(policy, prompt, 5000, 0.7)
+    drawn = sample_answers(policy, SHORT_STAR, prompt, 5000, 0.7)
     assert torch.equal(drawn.prompt, torch.cat([prompt[:1].expand(5000, -1), prompt[1:].expand(5000, -1)]))
     for group in (drawn[:5000], drawn[5000:]):
         kinds, counts = group.answer.unique(dim=0, return_counts=True)
@@ -33,7 +33,7 @@ def slow_metrics(policy, prompt, answers, temperature):
     for answer in answers:
         right += SHORT_STAR.check(prompt[None], torch.tensor([answer])).item() == 0
         for i in range(len(answer)):
-            p = (next_logits(policy.model, prompt.tolist(), answer[:i]) / temperature).softmax(0)
+            p = (next_logits(policy.model, prompt.tolist(), answer[:i])[:-1] / temperature).softmax(0)
             entropies.append(-sum(share * share.log() for share in p).item())
         seen += [answer] if answer not in seen else []
     return right / len(answers), sum(entropies) / len(entropies), len(seen) / len(answers)
@@ -46,7 +46,7 @@ def test_metrics():
         drawn.append(plain(*args, **options)),
         drawn[-1],
     )[1]
-    found = sampled_metrics(policy, prompt, 7, 0.8)
+    found = sampled_metrics(policy, SHORT_STAR, prompt, 7, 0.8)
     names = ("sampled_reward", "answer_entropy", "distinct_answers")
     assert tuple(found) == names
     for row in range(6):
@@ -59,10 +59,10 @@ def test_metrics():
 def test_metrics_are_the_same_every_time_and_leave_the_random_numbers_alone():
     policy, prompt = objective(), prompts()
     torch.manual_seed(5)
-    first = sampled_metrics(policy, prompt, 4, 1.0)
+    first = sampled_metrics(policy, SHORT_STAR, prompt, 4, 1.0)
     following = torch.rand(3)
     torch.manual_seed(5)
     assert torch.equal(torch.rand(3), following)
-    again = sampled_metrics(policy, prompt, 4, 1.0)
+    again = sampled_metrics(policy, SHORT_STAR, prompt, 4, 1.0)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not any(values.requires_grad for values in first.values())

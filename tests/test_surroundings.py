@@ -176,6 +176,14 @@ BROKEN = {
     "binary": ("task", b"a: 1\n\0\n", 2),
     "interpolation": ("task", "_target_: a.b\ndegree: ${a\n", 2),
     "number": ("task", "a: 1\n3: 4\n", 2),
+    "scalar": ("objective", "42\n", 1),
+    "nothing": ("objective", "null\n", 1),
+    "text": ("model", "just words\n", 1),
+    "list of optimizers": ("optimizer", "- _target_: a.b\n", 1),
+    "list of callbacks": ("callbacks", "- _target_: a.b\n", 1),
+    "list of launchers": ("hydra/launcher", "- _target_: a.b\n", 1),
+    "scalar as sweeper": ("hydra/sweeper", "3\n", 1),
+    "list of keys": ("experiment", "- seed: 3\n", 1),
     "indentation": ("experiment", "# @package _global_\ndefaults:\n  - x\n - y\n", 4),
 }
 
@@ -184,9 +192,31 @@ BROKEN = {
 @pytest.mark.parametrize("way", ["--config-dir=my_conf", "hydra.searchpath=[my_conf]"])
 def test_a_broken_yaml_file_is_one_line_with_its_name_and_line(workplace, capsys, name, way):
     group, content, line = BROKEN[name]
+    name = name.replace(" ", "_")
     path = Path("my_conf", group, f"{name}.yaml")
     path.parent.mkdir(parents=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert run(["train", way, f"{group}={name}"]) == 2
+    assert run(["train", *["-m"] * ("hydra" in group), way, f"{group}={name}"]) == 2
     (said,) = capsys.readouterr().err.splitlines()
     assert f"{path}: line {line}: " in said or said.partition(";")[0].endswith(f"from line {line})"), said
+
+
+@pytest.mark.parametrize("content", ["", "# nothing yet\n", "{}\n", "lr: 3\n"])
+@pytest.mark.parametrize(
+    "group",
+    ["task", "model", "objective", "optimizer", "hardware", "logger", "hydra/launcher", "hydra/sweeper"],
+)
+def test_a_choice_that_names_no_class_is_one_line_with_its_file(workplace, capsys, group, content):
+    path = Path("my_conf", group, "mine.yaml")
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    assert run(["train", *["-m"] * ("hydra" in group), "--config-dir=my_conf", f"{group}=mine"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said == f"forethought: {path}: expected a mapping with _target_: package.module.Class"
+
+
+def test_callbacks_without_names_are_one_line_with_their_file(workplace, capsys):
+    Path("my_conf/callbacks").mkdir(parents=True)
+    Path("my_conf/callbacks/mine.yaml").write_text("_target_: lightning.pytorch.callbacks.Timer\n")
+    assert run(["train", "--config-dir=my_conf", "callbacks=mine"]) == 2
+    assert "my_conf/callbacks/mine.yaml: expected a mapping with NAME: {_target_: " in capsys.readouterr().err

@@ -6,6 +6,7 @@ is "no such key". The wording between the fragments is free.
 """
 
 import functools
+import gzip
 import json
 import os
 import re
@@ -25,9 +26,13 @@ FILES = {
     "bad.txt": GRAPH + "1,2|1,3/1,2=1,x\n",
     "mixed.txt": GRAPH + "1,2|1,3/1,2=1,2\n",
     "empty.txt": "",
-    "blank.txt": GRAPH + "\n",
+    "blank.txt": GRAPH + "\n" + GRAPH,
+    "spaces.txt": GRAPH + GRAPH + " \t\r\n\r\n" + GRAPH,
+    "nothing.txt": "\n  \r\n\n",
     "binary.txt": b"\xff\xfe\x00\x80",
     "latin1.txt": "é\n".encode("latin1"),
+    "utf16.txt": GRAPH.encode("utf16"),
+    "rows.gz": gzip.compress(GRAPH.encode()),
     "arity.txt": GRAPH.replace("1,2|", "1,2,9|"),
     "outside.txt": GRAPH.replace("0", "10"),
     "negative.txt": GRAPH.replace("0", "-7"),
@@ -49,6 +54,8 @@ EXPERIMENTS = {
     "no_slash": "# @package _global_\ndefaults:\n  - model: lstm\n",
     "override_no_slash": "# @package _global_\ndefaults:\n  - override model: lstm\n",
 }
+
+ROOTS = {"list": "# a\n- config\n", "scalar": "42\n", "lost": "defaults:\n  - nothing\n"}
 
 CALLBACKS = "lightning.pytorch.callbacks"
 GROUPS = f"""
@@ -203,10 +210,16 @@ init_from=3 | string
 
 DATA = """
 task.test_file=missing.txt | No such file
-task.test_file=. | Is a directory, text file
+task.test_file=. | folder, regular text file
+task.train_file=/dev/null | regular text file
+task.test_file=fifo | not a regular file, regular text file
+task.test_file=rows.gz | not a text file, regular text file, uncompressed
+task.train_file=utf16.txt | not a text file
 task.test_file=3 | string
 task.train_file=empty.txt | empty, one row per line
-task.test_file=blank.txt | line 2: '', a,b|c,d
+task.test_file=blank.txt | line 2: blank, line 3
+task.train_file=spaces.txt | line 3: blank, line 5
+task.test_file=nothing.txt | empty, one row per line
 task.test_file=binary.txt | not a text file
 task.train_file=latin1.txt | not a text file
 task.test_file=bad.txt | line 2: '1,2|1,3/1,2=1,x', a,b|c,d
@@ -231,7 +244,12 @@ seed=[1 | cannot be read, KEY=VALUE
 seed==3 | cannot be read, KEY=VALUE
 --flag | unrecognized
 --config-dir=nope | no such folder
---config-name=nope | no such file
+--config-name=nope | no such file, conf
+--config-dir=my_conf --config-name=nope | no such file, --config-dir
+--config-dir=my_conf --config-name=my_conf/root | no such file, --config-dir
+--config-dir=my_conf --config-name=list | line 2 | my_conf/list.yaml
+--config-dir=my_conf --config-name=scalar.yaml | line 1 | my_conf/scalar.yaml
+--config-dir=my_conf --config-name=lost | no such file | defaults: nothing
 --config-path=x | unrecognized
 --experimental-rerun=x | unrecognized
 --package=task | --cfg | --package
@@ -374,6 +392,7 @@ evaluate run task.degree= | integer
 evaluate run task.reverse=yes | true or false
 evaluate run task.test_file=bad.txt | line 2
 evaluate run task.test_file=missing.txt | No such file
+evaluate run task.test_file=fifo | regular text file
 evaluate run seed=1,2 | KEY=VALUE, task, evaluation, hardware, seed
 evaluate run seed=[1 | cannot be read, KEY=VALUE
 evaluate run seed.x=1 | no such key, none
@@ -447,9 +466,13 @@ def compose_once(hydra_compose):
 def write_files():
     for name, content in FILES.items():
         Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    os.mkfifo("fifo")
+    Path("link").symlink_to("/dev/stdin")
     Path("my_conf/experiment").mkdir(parents=True)
     for name, text in EXPERIMENTS.items():
         Path(f"my_conf/experiment/{name}.yaml").write_text(text)
+    for name, text in ROOTS.items():
+        Path(f"my_conf/{name}.yaml").write_text(text)
     results = json.loads(Path("run/results.json").read_text())
     call = {**results["config"], "task": {"_target_": "os.mkdir", "path": "trapped"}}
     for name, text in {
@@ -523,6 +546,22 @@ def assert_row(row, complain, before=()):
 def test_train(complaint, row):
     smoke = [] if "experiment=" in row or "model=" in row.split(" | ")[0] else TINY.split()
     assert_row(row, complaint, ["train", *smoke])
+
+
+@pytest.mark.parametrize("key", ["task.test_file", "task.train_file"])
+@pytest.mark.parametrize("path", ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "/../dev/stdin", "link"])
+def test_a_file_of_this_process_alone(complaint, key, path):
+    """A redirected stdin is a regular file here, and another file, or none, where a cell runs."""
+    stdin = os.dup(0)
+    with open("goal.txt") as file:
+        os.dup2(file.fileno(), 0)
+    try:
+        line = complaint(["train", *TINY.split(), f"{key}={path}"])
+    finally:
+        os.dup2(stdin, 0)
+        os.close(stdin)
+    assert f"{key}={path}: " in line
+    assert "regular text file" in line
 
 
 @rows(SEARCH)

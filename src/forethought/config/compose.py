@@ -25,7 +25,6 @@ from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from forethought.config.explain import HIDDEN, NO_PACKAGE, explain_hydra
-from forethought.config.overrides import quote
 from forethought.config.yaml_files import explain_yaml, find_broken_yaml
 from forethought.config_folder import config_folder
 from forethought.errors import InputError, expected_one_of
@@ -40,6 +39,16 @@ _OF_HYDRA = (
     "hydra.searchpath",
     "hydra.job.chdir",
 )
+_CONSTRUCTED = (
+    "task",
+    "model",
+    "objective",
+    "optimizer",
+    "hardware",
+    "logger",
+    "hydra/launcher",
+    "hydra/sweeper",
+)  # groups of which every choice has a `_target_`
 _OPEN = ("trainer", "callbacks")  # nodes that take keys which their YAML file does not list
 
 
@@ -74,7 +83,7 @@ class Composer:
             ConfigStore.instance().repo["hydra"].get(path.parent.name, {}).pop(path.name, None)
         # Resolve the time once a command, so that a cell is run in the folder in which it was checked.
         OmegaConf.register_new_resolver("now", lambda form: time.strftime(form, started), replace=True)
-        self._loader = GlobalHydra.instance().config_loader()
+        self._loader: Any = GlobalHydra.instance().config_loader()
         # A key with a dot is no group. Hydra lists its folders anew for each question, which takes 5 ms.
         self._is_group = cache(lambda name: "." not in name and bool(self._loader.get_group_options(name)))
         self._bases: dict[tuple[str, ...], bytes] = {}
@@ -82,8 +91,12 @@ class Composer:
         parsed = self._parse(list(overrides))
         self._hydra = [o for o in parsed if o.is_hydra_override()]
         self._own = [o for o in parsed if not o.is_hydra_override()]
-        self._searched = self._search_path(config_dir)
-        self._folders = [config_folder(), *([Path(config_dir)] if config_dir else [])]
+        for entry in self._given_entries():
+            self._refuse_shadowed(entry, f"hydra.searchpath={entry}")
+        self._folders = [config_folder()]
+        if config_dir is not None:
+            self._search_in(config_dir)
+        self._check_root()
         for override in filter(_is_searchpath, self._hydra):
             self._folders += [Path(str(entry).removeprefix("file://")) for entry in override.value()]  # type: ignore[union-attr]
         for override in self._hydra:
@@ -93,19 +106,27 @@ class Composer:
                     f"{', '.join(_OF_HYDRA)}"
                 )
 
-    def _search_path(self, config_dir: str | None) -> list[str]:
-        """Turn --config-dir into an entry of `hydra.searchpath`, which Hydra's API offers."""
-        for entry in self._given_entries():
-            self._refuse_shadowed(entry, f"hydra.searchpath={entry}")
-        if config_dir is None:
-            return []
+    def _search_in(self, config_dir: str) -> None:
+        """Find choices and the root config in a further folder, too."""
         folder = Path(config_dir).absolute()
         if not folder.is_dir():
             raise InputError(f"--config-dir={config_dir}: no such folder")
         self._refuse_shadowed(str(folder), f"--config-dir={config_dir}")
         self.flags.append(f"--config-dir={folder}")
-        entries = [f"file://{folder}", *self._given_entries()]
-        return [f"hydra.searchpath=[{','.join(map(quote, entries))}]"]
+        self._folders.append(Path(config_dir))
+        # Not by hydra.searchpath: Hydra reads it in the root config, and so cannot find the root by it.
+        path = self._loader.get_search_path()
+        path.prepend("command-line", f"file://{folder}", "schema")
+        self._loader.repository.initialize_sources(path)
+
+    def _check_root(self) -> None:
+        paths = [folder / f"{self.config_name.removesuffix('.yaml')}.yaml" for folder in self._folders]
+        if not any(path.is_file() for path in paths):
+            raise InputError(
+                f"--config-name={self.config_name}: no such file; use one in conf or --config-dir"
+            )
+        if broken := find_broken_yaml(paths[1:]):
+            raise broken
 
     def _given_entries(self) -> list[str]:
         values = [override.value() for override in filter(_is_searchpath, self._hydra)]
@@ -299,15 +320,19 @@ class Composer:
         files = tuple(_word(o) for o in overrides if not self._sets_value(o))
         with _explained(lambda error: self._explain_other(error, overrides)):
             if files not in self._bases:
-                hydra = [_word(o) for o in self._hydra if not (self._searched and _is_searchpath(o))]
-                words = [*self._searched, *hydra, *files]
+                words = [*map(_word, self._hydra), *files]
                 composed = compose(self.config_name, words, return_hydra_config=True)
                 OmegaConf.set_readonly(composed.hydra, False)
                 composed.hydra.runtime.cwd = os.getcwd()
                 if composed.hydra.job.chdir:
                     raise InputError("hydra.job.chdir=true: not supported; paths are relative to this folder")
+                self._check_choices(composed)
                 if "experiment" in composed:
-                    raise InputError(f"experiment={composed.hydra.runtime.choices.experiment}: {NO_PACKAGE}")
+                    choice = composed.hydra.runtime.choices.experiment
+                    broken = find_broken_yaml(
+                        folder / f"experiment/{choice}.yaml" for folder in self._folders
+                    )
+                    raise broken or InputError(f"experiment={choice}: {NO_PACKAGE}")
                 self._bases[files] = pickle.dumps(composed)
             config: DictConfig = pickle.loads(self._bases[files])
             for override in overrides:
@@ -321,6 +346,27 @@ class Composer:
                 OmegaConf.update(config, key, value, merge=True, force_add=is_new)
         return config
 
+    def _check_choices(self, composed: DictConfig) -> None:
+        """
+        Raises:
+            InputError: a file says nothing of what is to be constructed: it is empty, a list, or without
+                `_target_`.
+        """
+        for group, choice in composed.hydra.runtime.choices.items():
+            key, names_nodes = group.replace("/", "."), group == "callbacks"
+            if group not in _CONSTRUCTED and not names_nodes:
+                continue
+            node = OmegaConf.select(composed, key)
+            if OmegaConf.is_dict(node) and ("_target_" in list(node)) != names_nodes:
+                continue
+            paths = [folder / f"{group}/{choice}.yaml" for folder in self._folders]
+            path = next(filter(Path.is_file, paths), None)
+            target = "_target_: package.module.Class"
+            raise (path and find_broken_yaml([path])) or InputError(
+                f"{path or f'{group}={choice}'}: expected a mapping with "
+                + (f"NAME: {{{target}}} for each" if names_nodes else target)
+            )
+
     def _sets_value(self, override: Override) -> bool:
         """Tell values from choices of files, by Hydra's rule for what it applies after composing."""
         changes = (OverrideType.CHANGE, OverrideType.FORCE_ADD)
@@ -333,6 +379,7 @@ class Composer:
 
     def _explain_other(self, error: Exception, overrides: list[Override]) -> InputError | None:
         """Explain an exception that does not name its cause: a broken file, or a group without a name."""
+        overrides = [*self._hydra, *overrides]
         for o in overrides:
             options = self._loader.get_group_options(o.key_or_group)
             if options and not isinstance(o.value(), str | list | dict):

@@ -42,7 +42,7 @@ def explain_hydra(error: Exception) -> InputError:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         if not group:
-            return InputError(f"--config-name={choice}: no such file; expected one in conf or --config-dir")
+            return InputError(f"defaults: {choice}: no such file; use one in conf or --config-dir")
         outer, _, inner = group.rpartition("/")
         if outer not in ("", "hydra") and not error.options:
             return InputError(f"{group}={choice}: no such group; use `- override /{inner}: {choice}`")

@@ -23,7 +23,7 @@ class LSTM(Model):
     with a bias near 1; without it, the first gradients vanish within a few tokens. The output layer
     shares the token embedding. No norm, no dropout.
 
-    Source: Hochreiter & Schmidhuber, "Long Short-Term Memory" (1997), with the forget gate of Gers et al.
+    Source: Hochreiter & Schmidhuber, "Long Short-Term LSTMState" (1997), with the forget gate of Gers et al.
     (2000); its bias: Jozefowicz et al., "An Empirical Exploration of Recurrent Network Architectures"
     (2015), §2.2; the shared embedding: Press & Wolf (1608.05859).
 
@@ -57,7 +57,7 @@ class LSTM(Model):
 
 
 @dataclass
-class Memory:
+class LSTMState:
     """Output and cell of a layer after the tokens read so far; None before the first token."""
 
     state: tuple[Float[Tensor, "1 B D"], Float[Tensor, "1 B D"]] | None = None
@@ -80,8 +80,8 @@ class LSTMLayer(nn.LSTM, Layer):
             if "bias_ih" in name:  # bias_hh, which torch adds to it, keeps its random values
                 parameter[width : 2 * width] = 1
 
-    def init_cache(self, batch_size: int, length: int) -> Memory:
-        return Memory()
+    def init_cache(self, batch_size: int, length: int) -> LSTMState:
+        return LSTMState()
 
     def forward(  # type: ignore[override]
         self, x: Float[Tensor, "B T D"], context: Context
@@ -91,7 +91,7 @@ class LSTMLayer(nn.LSTM, Layer):
         # on the CPU. This turns off autocast for the CPU only; on a GPU, autocast casts as usual.
         with torch.autocast("cpu", enabled=False):
             x = x.to(self.weight_ih_l0.dtype)
-            memory = context.cache or Memory()
+            memory = context.cache or LSTMState()
             if context.padding is None:
                 hidden, memory.state = super().forward(x, memory.state)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 import warnings
@@ -72,7 +73,7 @@ class Pretrained(Model):
         super().__init__(old.shape[1], mask)
         # A model without heads gets one head in the blocks that objectives add.
         self.heads = math.gcd(self.width, getattr(model.config, "num_attention_heads", 1))
-        self.backbone = Backbone(name, model)
+        self.backbone = WholeBackbone(name, model)
         self.last = Unchanged()  # objectives that replace the last layer leave the checkpoint whole
         self.norm = nn.Identity()
         self.embedding = nn.Embedding.from_pretrained(rows(old, ids, vocabulary_size), freeze=False)
@@ -123,9 +124,9 @@ class Pretrained(Model):
 
         All of them are trained, also with LoRA: frozen random weights would remain noise.
         """
-        twin = super().twin()
+        twin = copy.deepcopy(self)
         twin.backbone.model.requires_grad_(True).apply(self.backbone.model._init_weights)
-        twin.output = None
+        twin.embedding, twin.output = self.embedding, None
         return twin
 
     def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
@@ -139,7 +140,7 @@ class NativeCache:
     native: Any = None
 
 
-class Backbone(Layer):
+class WholeBackbone(Layer):
     """All blocks, positions and the last norm of a model of `transformers`.
 
     Raises:

@@ -22,8 +22,11 @@ def sample_answers(
 
 
 def log_likelihood(objective: NextToken, batch: Batch, temperature: float = 1.0) -> Float[Tensor, "B A"]:
-    """Return log p(y_i | x, y_<i), in nats, of each answer token under the softened distribution."""
-    logits = objective.answer_logits(batch) / temperature
+    """Return log p(y_i | x, y_<i), in nats, of each answer token under the softened distribution.
+
+    It is the distribution that is sampled from, without `$`.
+    """
+    logits = objective.answer_logits(batch)[..., : objective.task.dummy] / temperature
     return -objective.cross_entropy(logits, batch.answer, "none")
 
 
@@ -45,7 +48,7 @@ def sampled_metrics(
         for _ in range(samples):
             drawn = sample_answers(objective, task, prompt, 1, temperature)
             rights.append(task.check(drawn.prompt, drawn.answer) == 0)
-            logits = objective.answer_logits(drawn) / temperature
+            logits = objective.answer_logits(drawn)[..., : task.dummy] / temperature
             entropy = Categorical(logits=logits, validate_args=False).entropy()
             written = drawn.answer != task.dummy
             entropies.append((entropy * written).sum(1) / written.sum(1))

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 from abc import ABC, abstractmethod
+<<<<<<< HEAD
 from collections.abc import Sequence
+=======
+from collections.abc import Iterable, Iterator
+>>>>>>> main
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any, ClassVar
@@ -24,6 +30,28 @@ _PARTS = 16
 
 _LINES = 1024
 """Lines that are parsed at a time. On 10,000 nodes, a graph takes 80 kB while it is checked."""
+
+_EXPECTED = "expected a regular text file, uncompressed, with one row per line"
+
+
+def _belongs_to_process(path: str) -> bool:
+    """Tell whether a path is another file in another process, such as /dev/stdin in a worker of a pool."""
+    place = os.path.abspath(path)
+    while not (found := re.match("/proc/|/dev/(fd/|std)", place)) and os.path.islink(place):
+        place = os.path.abspath(os.path.join(os.path.dirname(place), os.readlink(place)))
+    return found is not None
+
+
+def _until_blank_end(lines: Iterable[str], path: str) -> Iterator[str]:
+    """Yield the lines before the blank ones at the end of a file, without their line ends."""
+    blank = 0
+    for number, line in enumerate(lines, 1):
+        if line.isspace():
+            blank = blank or number
+        elif blank:
+            raise InputError(f"{path}: line {blank}: blank, with a row in line {number}; remove it")
+        else:
+            yield line.rstrip("\r\n")
 
 
 @dataclass(frozen=True)
@@ -219,19 +247,24 @@ class Task(ABC):
         """Read all rows of a text file.
 
         Raises:
-            InputError: the file is missing, or `parse` rejects a line (named by its number).
+            InputError: not a text file, or `parse` rejects a line (named by its number). Blank lines after
+                the last row are ignored. Any other may stand for a lost row, and is rejected.
         """
+        if os.path.exists(path) and (not os.path.isfile(path) or _belongs_to_process(path)):
+            what = "a folder" if os.path.isdir(path) else "not a regular file"
+            raise InputError(f"{path}: {what}; {_EXPECTED}")
         parts, number = [], 0
         try:
             with open(path, encoding="utf-8-sig") as file:
-                while lines := [line.rstrip("\r\n") for line in islice(file, _LINES)]:
+                filled = _until_blank_end(file, path)
+                while lines := list(islice(filled, _LINES)):
                     parts.append(self.parse_all(lines) or self._parse_each(lines, path, number))
                     number += len(lines)
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not a text file"
-            raise InputError(f"{path}: {reason}; expected a text file with one row per line") from None
+            reason = getattr(error, "strerror", None) or "not a text file in UTF-8"
+            raise InputError(f"{path}: {reason}; {_EXPECTED}") from None
         if not parts:
-            raise InputError(f"{path}: the file is empty; expected one row per line")
+            raise InputError(f"{path}: the file is empty; {_EXPECTED}")
         return Batch(torch.cat([part.prompt for part in parts]), torch.cat([part.answer for part in parts]))
 
     def _parse_each(self, lines: list[str], path: str, before: int) -> Batch:

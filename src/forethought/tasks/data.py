@@ -179,7 +179,7 @@ def _read_once(task: Task, path: str) -> Batch:
     key = (type(task), repr(form), os.path.abspath(path), file.st_mtime_ns, file.st_size, file.st_ino)
     if key not in _read_before:
         if len(_read_before) >= _FILES:
-            _read_before.clear()
+            del _read_before[next(iter(_read_before))]  # the oldest: a run alternates between two
         _read_before[key] = task.read(path)
     return _read_before[key]
 

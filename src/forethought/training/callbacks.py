@@ -69,11 +69,6 @@ class RunState(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, objective: pl.LightningModule) -> None:
         self._started = time.perf_counter()
         install_deferring_handlers()  # Lightning has just set its own
-        if len(trainer.optimizers) != 1:
-            raise InputError(
-                f"objective: configures {len(trainer.optimizers)} optimizers; not supported, as steps are "
-                "those of one; return one from configure_optimizers, with a parameter group for each"
-            )
         kind = type(trainer.optimizers[0])
         self.optimizer = f"{kind.__module__}.{kind.__qualname__}"
         configured = getattr(getattr(objective, "make_optimizer", None), "kind", kind)

@@ -9,17 +9,20 @@ import os
 import re
 import signal
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.types import Optimizable
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.trainer.states import TrainerStatus
 
-from forethought.errors import describe_error
+from forethought.errors import InputError, describe_error
 from forethought.evaluation import grad_flow, show_examples, verdict
 from forethought.hardware import Hardware
 from forethought.loggers import CurvesLogger
@@ -105,6 +108,9 @@ class Session:
         }
         for name in sorted(name for name in os.environ if name.startswith("PL_TRAINER_")):
             log.warning("%s=%s: ignored; use trainer.KEY=VALUE", name, os.environ[name])
+        for name in sorted({"PL_GLOBAL_SEED", "PL_SEED_WORKERS"} & os.environ.keys()):
+            # Lightning's DDP would seed the test by it. An objective's own `seed_everything` sets it, too.
+            log.warning("%s=%s: ignored; use seed=VALUE", name, os.environ.pop(name))
         # Every argument: Lightning takes one that is left out from its variable PL_TRAINER_….
         self.trainer = pl.Trainer(**{**_TRAINER_DEFAULTS, **options})
 
@@ -117,11 +123,13 @@ class Session:
 
         Raises:
             FloatingPointError: the loss became NaN or infinite.
+            InputError: the objective configures no optimizer or several.
             Stopped: by one of `forethought.sweeps.SIGNALS`, after a checkpoint at the current step.
             KeyboardInterrupt: at Ctrl-C. Lightning alone would exit, and ignore any further one.
         """
         handler = signal.getsignal(signal.SIGINT)
         path = self.checkpoint if self.first_step else None
+        self.run.objective.configure_optimizers = _one_optimizer(self.run.objective)  # type: ignore[method-assign]
         try:
             self.trainer.fit(self.run.objective, datamodule=self.run.data, ckpt_path=path, weights_only=True)
         except SystemExit:
@@ -144,7 +152,9 @@ class Session:
         rows = run.data.data.on(run.hardware.device).test(self.settings.evaluation.test_samples)
         instances = len(task.fingerprint(rows).unique())
         if instances < _FEW_INSTANCES:
-            log.warning("the test has %d different instances only; use a larger task", instances)
+            more = "more rows by evaluation.test_samples" if 2 * instances > len(rows) else "a larger task"
+            use = more if task.test_file is None else "other rows in task.test_file"
+            log.warning("the test has %d different instances in %d rows; use %s", instances, len(rows), use)
         reach = grad_flow(objective.eval(), rows[:_GRAD_FLOW_ROWS])
         steps = max(self.trainer.global_step, self.first_step)
         per_step = len(run.data.data.batch(0)) * self.trainer.accumulate_grad_batches
@@ -188,6 +198,36 @@ class _EachRank(pl.Callback):
         self.hardware.limit_threads()  # here, as Lightning's DDP has just set a number of its own
         if stage == "fit":
             self.hardware.compile_model(objective.model)
+
+
+def _one_optimizer(objective: pl.LightningModule) -> Callable[[], Any]:
+    """Return the `configure_optimizers` of an objective with a check. It replaces the method for one call.
+
+    Lightning would advise several optimizers to use manual optimization, and count the steps of each.
+    """
+    configure = objective.configure_optimizers
+    kind = type(objective)
+
+    @wraps(configure)
+    def checked() -> Any:
+        del objective.configure_optimizers
+        configured: Any = configure()
+        several = configured if isinstance(configured, list | tuple) else [configured]
+        if several and isinstance(several[0], list | tuple):  # beside their schedulers
+            several = several[0]
+        optimizers = [entry.get("optimizer") if isinstance(entry, dict) else entry for entry in several]
+        indexed = "optimizer_idx" in inspect.signature(objective.training_step).parameters
+        if len(optimizers) != 1 or not isinstance(optimizers[0], Optimizable) or indexed:
+            names = ", ".join(type(entry).__name__ for entry in optimizers) or "none"
+            what = "training_step takes optimizer_idx" if indexed else f"configure_optimizers returns {names}"
+            raise InputError(
+                f"objective._target_={kind.__module__}.{kind.__qualname__}: {what}; not supported, as steps "
+                "are those of one optimizer; return one, with a parameter group for each part of the model, "
+                "alone or with its scheduler"
+            )
+        return configured
+
+    return checked
 
 
 def _try_compiling(device: str) -> str | None:
