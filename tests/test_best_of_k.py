@@ -24,7 +24,7 @@ def small(task=STAR, **changed):
     return random_gpt(task, layers=1, **changed)
 
 
-def token_losses(model, prompt, answer, vocabulary=len(STAR.vocabulary)):
+def token_losses(model, prompt, answer, vocabulary=None):
     return [
         negative_log(next_logits(model, prompt, answer[:i])[:vocabulary], token)
         for i, token in enumerate(answer)

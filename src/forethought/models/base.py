@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -60,6 +60,9 @@ class Model(nn.Module, ABC):
 
     norm: nn.Module
     """The last norm, after all layers."""
+
+    arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    """What the model was constructed with."""
 
     def __new__(cls: type[M], *args: Any, **options: Any) -> M:
         model = super().__new__(cls)
@@ -167,7 +170,7 @@ class Model(nn.Module, ABC):
         positions: Int[Tensor, " T"] | Int[Tensor, "B T"] | None = None,
         attention_mask: Bool[Tensor, "T S"] | Bool[Tensor, "B T S"] | None = None,
     ) -> Context:
-        """Return what the layers are called with to read `x`, tokens or embeddings; arguments as of `forward`."""
+        """Return what the layers are called with to read `x`; arguments as of `forward`."""
         length, past = x.shape[1], cache.length if cache else 0
         given = positions is not None and attention_mask is not None
         if cache and padding is not None:
@@ -215,12 +218,13 @@ class Model(nn.Module, ABC):
         """Return logits from hidden states, by default with the weights of the token embedding."""
         return F.linear(hidden, self.embedding.weight)
 
-    def with_convs(self, blocks: Sequence[Layer]) -> list[Layer]:
+    def with_convs(self, blocks: Iterable[Any]) -> list[Any]:
         """Return blocks, in the order in which a token passes them, with the convolutions before them."""
         if self.conv != "blocks":
             return [*self.convs, *blocks]
         # A looped model passes its convolutions several times, too.
-        pairs = ((self.convs[index % len(self.convs)], block) for index, block in enumerate(blocks))
+        convs: Any = self.convs
+        pairs = ((convs[index % len(convs)], block) for index, block in enumerate(blocks))
         return [layer for pair in pairs for layer in pair]
 
     def twin(self: M) -> M:

@@ -104,7 +104,7 @@ class InfiniGPT(Model):
 
     @property
     def layers(self) -> list[Any]:
-        return self.with_convs(list(self.blocks))
+        return self.with_convs(self.blocks)
 
     def new_layer(self) -> GPTBlock:
         block = self._block()

@@ -50,7 +50,7 @@ class LSTM(Model):
 
     @property
     def layers(self) -> list[Any]:
-        return self.with_convs(list(self.stack))
+        return self.with_convs(self.stack)
 
     def new_layer(self) -> LSTMLayer:
         return LSTMLayer(self.width)
@@ -90,7 +90,7 @@ class LSTMLayer(nn.LSTM, Layer):
         # primitive descriptor". With AVX-512, fp32 is 2.4× slower than bf16, but the numbers do not depend
         # on the CPU. This turns off autocast for the CPU only; on a GPU, autocast casts as usual.
         with torch.autocast("cpu", enabled=False):
-            x = x.to(self.weight_ih_l0.dtype)
+            x = x.to(next(self.parameters()).dtype)
             memory = context.cache or LSTMState()
             if context.padding is None:
                 hidden, memory.state = super().forward(x, memory.state)
@@ -107,8 +107,8 @@ class LSTMLayer(nn.LSTM, Layer):
         packed = nn.utils.rnn.pack_padded_sequence(
             shift(x, place + count[:, None]), (x.shape[1] - count).cpu(), True, enforce_sorted=False
         )
-        hidden, state = super().forward(packed)
-        hidden, _ = nn.utils.rnn.pad_packed_sequence(hidden, True, total_length=x.shape[1])
+        outputs, state = super().forward(packed)
+        hidden, _ = nn.utils.rnn.pad_packed_sequence(outputs, True, total_length=x.shape[1])
         return shift(hidden, place - count[:, None]), state
 
 

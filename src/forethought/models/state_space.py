@@ -87,7 +87,7 @@ class StateSpaceModel(Model):
 
     @property
     def layers(self) -> list[Any]:
-        return self.with_convs(list(self.backbone.layers))
+        return self.with_convs(self.backbone.layers)
 
     def new_layer(self) -> MambaBlock:
         return MambaBlock(self.width, self.new_mixer(), len(self.backbone.layers))

@@ -5,11 +5,7 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
-<<<<<<< HEAD
-from collections.abc import Sequence
-=======
-from collections.abc import Iterable, Iterator
->>>>>>> main
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any, ClassVar
