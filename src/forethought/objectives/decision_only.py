@@ -3,8 +3,10 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from forethought.models import Model
 from forethought.objectives.next_token import NextToken
-from forethought.tasks import Batch
+from forethought.tasks import Batch, Task
+from forethought.validation import validated
 
 
 class DecisionOnly(NextToken):
@@ -26,6 +28,10 @@ class DecisionOnly(NextToken):
     Source: Bachmann & Nagarajan, "The Pitfalls of Next-Token Prediction" (2403.06963), for the token;
     trained alone in Noroozizadeh et al. (2510.26745).
     """
+
+    @validated
+    def __init__(self, model: Model, task: Task) -> None:
+        super().__init__(model, task)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         losses = self.cross_entropy(self.answer_logits(batch), batch.answer, "none")
