@@ -5,21 +5,25 @@ import torch
 from torch import nn
 
 from forethought.evaluation import diagnose, show_examples, verdict
+from forethought.models import Model
 from forethought.objectives import Objective
 from forethought.tasks import Addition, Draws, PathStar
 
 TASK = PathStar(degree=3, path_length=4, num_nodes=12)
 
 
-class Fake(nn.Module):
-    mask = "causal"
+class NoModel(Model):
+    layers = ()
+
+    def new_layer(self):
+        raise NotImplementedError
 
 
 class Answerer(Objective):
     """Answers by a rule: `plan` finds the goal, `cheat` follows whatever arm its prefix is on."""
 
     def __init__(self, task, rule, teacher_forced=True):
-        super().__init__(Fake(), task)
+        super().__init__(NoModel(1), task)
         self.rule, self.teacher_forced = rule, teacher_forced
 
     def loss(self, batch):

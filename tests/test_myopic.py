@@ -1,5 +1,6 @@
 """Myopic training against one position at a time, and the map of how far back a loss reaches."""
 
+import copy
 import math
 
 import pytest
@@ -90,7 +91,7 @@ def test_grad_flow_against_finite_differences(mask, positions):
 @pytest.mark.parametrize("mask", ["causal", "prefix"])
 def test_a_myopic_loss_reaches_its_own_position_alone(mask):
     model, own = random_gpt(mask=mask), torch.arange(A)
-    myopic, plain = grad_flow(Myopic(model, STAR), rows()), grad_flow(NextToken(model, STAR), rows())
+    myopic, plain = (grad_flow(kind(copy.deepcopy(model), STAR), rows()) for kind in (Myopic, NextToken))
     assert (myopic[own, P - 1 + own] > 0).all()
     myopic[own, P - 1 + own] = 0
     assert (myopic == 0).all()

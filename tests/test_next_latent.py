@@ -90,9 +90,9 @@ def gradients_of_the_states(which):
     length = batch.prompt.shape[1]
     tokens = torch.cat([batch.prompt, batch.answer], 1)
     hidden = objective.model(tokens).detach().requires_grad_()
-    embedded = objective.model.embed(tokens).detach()
     logits = objective.model.logits(hidden[:, length - 1 : -1])
-    losses = objective.rollout_losses(hidden, embedded, logits, length)
+    objective.model.embed = lambda tokens, plain=objective.model.embed: plain(tokens).detach()
+    losses = objective.rollout_losses(hidden, tokens, logits, length)
     weight = objective.model.embedding.weight
     return torch.autograd.grad(losses[which], [hidden, weight], allow_unused=True)
 
