@@ -5,6 +5,7 @@ from forethought.tasks.base import Batch, Task
 from forethought.tasks.data import Data, held_out
 from forethought.tasks.data_module import TaskData
 from forethought.tasks.draw import Draws, derive_seed
+from forethought.tasks.first_hop import FirstHop
 from forethought.tasks.path_star import PathStar
 from forethought.validation import validated_dataclass
 
@@ -13,6 +14,7 @@ __all__ = [
     "Batch",
     "Data",
     "Draws",
+    "FirstHop",
     "PathStar",
     "Task",
     "TaskData",

@@ -57,8 +57,8 @@ class PathStar(Task):
     edge_order: Literal["shuffled", "by_arm", "arms_permuted"] = "shuffled"
     query_position: Literal["last", "first"] = "last"
 
-    outcomes: ClassVar = ("right", "wrong_arm", "broken_edge", "late", "other")
-    following: ClassVar = "wrong_arm"
+    outcomes: ClassVar[tuple[str, ...]] = ("right", "wrong_arm", "broken_edge", "late", "other")
+    following: ClassVar[str | None] = "wrong_arm"
 
     def __post_init__(self) -> None:
         needed = self.degree * (self.path_length - 1) + 1
