@@ -6,6 +6,7 @@ from forethought.tasks.data import Data, held_out
 from forethought.tasks.data_module import TaskData
 from forethought.tasks.draw import Draws, derive_seed
 from forethought.tasks.path_star import PathStar
+from forethought.tasks.planning_distance import PlanningDistance
 from forethought.validation import validated_dataclass
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Data",
     "Draws",
     "PathStar",
+    "PlanningDistance",
     "Task",
     "TaskData",
     "derive_seed",
