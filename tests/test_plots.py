@@ -231,6 +231,17 @@ def test_the_baseline_fails_beside_a_repair_on_the_same_graph(sweeps: Any) -> No
     assert {"wrong arm", "right answer", "answer without an edge"} <= notes
 
 
+def test_separators_end_and_padding_are_not_drawn(tmp_path: Path) -> None:
+    run = simulate("next_token", degree=2, length=3)
+    (example,) = run.examples
+    first, second, third = example.truth
+    example.truth = [first, "/", second, "/", third, "end"]
+    example.answer = [first, "/", second, "=", "end", "$"]
+    figure = draw("example", build(tmp_path, [run]))
+    nodes = {node for edge in example.drawing["edges"] for node in edge}
+    assert {text.get_text() for text in figure.axes[0].texts} == {*nodes, "=", "", "start", "goal"}
+
+
 # Titles, colours and metrics
 
 

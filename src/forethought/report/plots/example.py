@@ -35,12 +35,18 @@ class _Scene(NamedTuple):
         return self.example.outcome == "right"
 
     @property
+    def answer(self) -> list[str]:
+        """Tokens of the answer without separators, end and padding: these are in right answers, too."""
+        marks = {*self.example.truth, "$"} - self.points.keys()
+        return [token for token in self.example.answer if token not in marks]
+
+    @property
     def columns(self) -> float:
-        return max(1 + max(x for x, _ in self.points.values()), len(self.example.answer))
+        return max(1 + max(x for x, _ in self.points.values()), len(self.answer))
 
     @property
     def rows(self) -> float:
-        below = any(token not in self.points for token in self.example.answer)
+        below = any(token not in self.points for token in self.answer)
         return max(2, 1 + max(y for _, y in self.points.values()) + below)
 
 
@@ -123,7 +129,7 @@ def _draw(axes: Any, scene: _Scene) -> None:
     drawing: dict[str, Any] = example.drawing or {}
     backwards = example.truth[0] == drawing["goal"] != drawing["start"]
     edges = {(tail, head) for tail, head in drawing["edges"]}
-    answer = _place_tokens(example.answer, points, backwards)
+    answer = _place_tokens(scene.answer, points, backwards)
     size = 15.0 if len(points) <= 40 else 11.0
 
     for tail, head in edges:
