@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import gpt
 from torch import nn
 
 from forethought.evaluation import diagnose, show_examples, verdict
@@ -11,15 +12,11 @@ from forethought.tasks import Addition, Draws, PathStar
 TASK = PathStar(degree=3, path_length=4, num_nodes=12)
 
 
-class Fake(nn.Module):
-    mask = "causal"
-
-
 class Answerer(Objective):
     """Answers by a rule: `plan` finds the goal, `cheat` follows whatever arm its prefix is on."""
 
     def __init__(self, task, rule, teacher_forced=True):
-        super().__init__(Fake(), task)
+        super().__init__(gpt(task, layers=1), task)
         self.rule, self.teacher_forced = rule, teacher_forced
 
     def loss(self, batch):
