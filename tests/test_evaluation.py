@@ -83,6 +83,12 @@ def test_who_reads_no_answer_token_takes_no_shortcut():
     assert verdict(metrics, 0.95, task.needs_plan) == "guessing"
 
 
+def test_at_chance_where_every_token_decides_is_guessing():
+    metrics = {"accuracy": 0.34, "decision_accuracy": 0.34, "chance": 1 / 3, "decision_chance": 1 / 3}
+    assert verdict({**metrics, "forced_accuracy": 0.34}, 0.95) == "guessing"
+    assert verdict(metrics, 0.95) == "partial"
+
+
 def test_without_a_teacher_there_are_no_teacher_forced_metrics():
     metrics = diagnose(Answerer(TASK, "plan", teacher_forced=False), TASK, rows(50))
     assert not [name for name in metrics if "forced" in name or "given" in name or "follows" in name]
