@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from forethought.tasks import Addition, Draws, PathStar, derive_seed
+from forethought.tasks import Addition, Draws, JunctionStar, PathStar, derive_seed
 from forethought.tasks.draw import splitmix64
 
 MASK = 2**64 - 1
@@ -90,6 +90,8 @@ def test_every_kind_of_draw_against_a_slow_twin():
         PathStar(edge_order="by_arm"),
         PathStar(edge_order="arms_permuted"),
         Addition(),
+        JunctionStar(),
+        JunctionStar(difficulty="hard", reverse=True),
     ],
     ids=str,
 )
@@ -116,13 +118,14 @@ def test_sampling_computes_with_integers_alone(edge_order):
     with OnlyIntegers():
         PathStar(edge_order=edge_order, num_nodes=20).sample(4, Draws(0))
         Addition().sample(4, Draws(0))
+        JunctionStar(reverse=True).sample(4, Draws(0))
     with pytest.raises(AssertionError, match="rand"), OnlyIntegers():
         torch.randint(3, (2,))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_rows_on_a_gpu_are_those_on_a_cpu():
-    for task in (PathStar(degree=7, path_length=7, num_nodes=100), Addition()):
+    for task in (PathStar(degree=7, path_length=7, num_nodes=100), Addition(), JunctionStar()):
         here, there = (task.sample(4096, Draws(5, device=device)) for device in ("cpu", "cuda"))
         assert torch.equal(here.prompt, there.prompt.cpu())
     here, there = (Draws(5, device=device).uniform(1000, 3) for device in ("cpu", "cuda"))

@@ -2,28 +2,21 @@
 
 import pytest
 import torch
+from helpers import gpt
 from torch import nn
 
 from forethought.evaluation import diagnose, show_examples, verdict
-from forethought.models import Model
 from forethought.objectives import Objective
 from forethought.tasks import Addition, Draws, PathStar
 
 TASK = PathStar(degree=3, path_length=4, num_nodes=12)
 
 
-class NoModel(Model):
-    layers = ()
-
-    def new_layer(self):
-        raise NotImplementedError
-
-
 class Answerer(Objective):
     """Answers by a rule: `plan` finds the goal, `cheat` follows whatever arm its prefix is on."""
 
     def __init__(self, task, rule, teacher_forced=True):
-        super().__init__(NoModel(1), task)
+        super().__init__(gpt(task, layers=1), task)
         self.rule, self.teacher_forced = rule, teacher_forced
 
     def loss(self, batch):
@@ -88,6 +81,12 @@ def test_who_reads_no_answer_token_takes_no_shortcut():
     assert metrics["accuracy"] == metrics["decision_accuracy"] == pytest.approx(0.5, abs=0.05)
     assert metrics["forced_local_accuracy"] == metrics["blind_local_accuracy"] == 1
     assert verdict(metrics, 0.95, task.needs_plan) == "guessing"
+
+
+def test_at_chance_where_every_token_decides_is_guessing():
+    metrics = {"accuracy": 0.34, "decision_accuracy": 0.34, "chance": 1 / 3, "decision_chance": 1 / 3}
+    assert verdict({**metrics, "forced_accuracy": 0.34}, 0.95) == "guessing"
+    assert verdict(metrics, 0.95) == "partial"
 
 
 def test_without_a_teacher_there_are_no_teacher_forced_metrics():

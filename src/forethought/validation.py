@@ -8,7 +8,7 @@ import json
 import re
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
-from pydantic import ConfigDict, Field, ValidationError, validate_call
+from pydantic import ConfigDict, Field, ValidationError, WrapValidator, validate_call
 from pydantic.dataclasses import dataclass
 
 from forethought.errors import InputError, expected_one_of
@@ -17,6 +17,9 @@ C = TypeVar("C", bound=type)
 
 # More is a slip of the finger, and would take hours to build.
 Layers = Annotated[int, Field(gt=0, le=1000)]
+
+OR_NONE = WrapValidator(lambda value, validate: None if value is None else validate(value))
+"""Also accepts None, in `Annotated`, for a field to which `__post_init__` gives its value."""
 
 # Strict: "3" is no integer and 1 is no boolean, so that a typo is never silently converted.
 _STRICT = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)

@@ -142,8 +142,8 @@ class Diagnosis:
 
         Before, hand it an answer that is not the row's: which tokens are right without the row's own?
 
-        Source: Bachmann & Nagarajan, ICML 2024, §4. Rows are handed all tokens up to the last position
-        that is deciding in any row, so only tasks whose decision stands at a fixed place take part.
+        Source: Bachmann & Nagarajan, ICML 2024, §4. Each row is handed all tokens up to its own last
+        decision. Rows without a decision take no part.
         """
         # The same answer for all rows: a metric of a row must not depend on the rows beside it.
         foreign = self.task.sample(1, Draws(0, "blind", device=batch.answer.device)).answer
@@ -154,12 +154,19 @@ class Diagnosis:
         wrong = self.task.distract(batch)
         if wrong is None or self.task.following is None:
             return
-        handed = 1 + int(self.task.decision_mask(batch).any(0).nonzero().max())
-        answer = self._generate(batch, batch.answer[:, :handed])
-        self._add("given_decision_accuracy", self.task.check(batch.prompt, answer) == 0)
-        answer = self._generate(batch, wrong[:, :handed])
+        deciding = self.task.decision_mask(batch)
+        handed = (deciding * torch.arange(1, deciding.shape[1] + 1, device=deciding.device)).amax(1)
         followed = self.task.outcomes.index(self.task.following)
-        self._add("follows_wrong_decision", self.task.check(batch.prompt, answer) == followed)
+        for name, given, outcome in (
+            ("given_decision_accuracy", batch.answer, 0),
+            ("follows_wrong_decision", wrong, followed),
+        ):
+            # In a DDP run, every process must have the same names, also without such rows.
+            self._add(name, handed[:0])
+            for length in handed[handed > 0].unique().tolist():
+                rows = batch[handed == length]
+                answer = self._generate(rows, given[handed == length, :length])
+                self._add(name, self.task.check(rows.prompt, answer) == outcome)
 
     def _generate(self, batch: Batch, prefix: Int[Tensor, "B G"] | None = None) -> Int[Tensor, "B A"]:
         length = batch.answer.shape[1]

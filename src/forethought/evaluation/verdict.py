@@ -29,7 +29,8 @@ def verdict(metrics: dict[str, float], solve_threshold: float, needs_plan: bool 
     must_plan = decision_chance < 1
     away = abs(metrics.get("decision_accuracy", 1.0) - decision_chance)
     at_chance = away <= _TENTH * (1 - decision_chance)
-    local = metrics.get("forced_local_accuracy", 0.0)
+    # Absent from an objective that reads no answer, and from a task whose tokens all decide.
+    local = metrics.get("forced_local_accuracy", 1.0 if "forced_accuracy" in metrics else 0.0)
     if must_plan and at_chance and local >= _LOCAL:
         read_off = local - metrics.get("blind_local_accuracy", local) >= _TENTH
         return "shortcut" if needs_plan and read_off else "guessing"

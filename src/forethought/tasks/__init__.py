@@ -6,6 +6,7 @@ from forethought.tasks.data import Data, held_out
 from forethought.tasks.data_module import TaskData
 from forethought.tasks.draw import Draws, derive_seed
 from forethought.tasks.first_hop import FirstHop
+from forethought.tasks.junction_star import JunctionStar
 from forethought.tasks.path_star import PathStar
 from forethought.tasks.planning_distance import PlanningDistance
 from forethought.validation import validated_dataclass
@@ -16,6 +17,7 @@ __all__ = [
     "Data",
     "Draws",
     "FirstHop",
+    "JunctionStar",
     "PathStar",
     "PlanningDistance",
     "Task",

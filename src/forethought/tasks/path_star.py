@@ -6,17 +6,16 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
-from pydantic import Field, WrapValidator
+from pydantic import Field
 from torch import Tensor
 
 from forethought.errors import Impossible, InputError
 from forethought.tasks.base import Batch, Task
 from forethought.tasks.draw import Draws, splitmix64
-from forethought.validation import validated_dataclass
+from forethought.validation import OR_NONE, validated_dataclass
 
 _MOST_NODES = 10_000
 _SEPARATORS = str.maketrans("|,/=", "    ")
-_OR_NONE = WrapValidator(lambda value, validate: None if value is None else validate(value))
 
 
 @validated_dataclass
@@ -52,7 +51,7 @@ class PathStar(Task):
     degree: int = Field(default=2, ge=1, le=1000)
     path_length: int = Field(default=4, ge=2, le=1000)
     # None never outlives the constructor, so that the type is that of all later readers.
-    num_nodes: Annotated[int, Field(ge=1, le=_MOST_NODES), _OR_NONE] = None  # type: ignore[assignment]
+    num_nodes: Annotated[int, Field(ge=1, le=_MOST_NODES), OR_NONE] = None  # type: ignore[assignment]
     reverse: bool = False
     edge_order: Literal["shuffled", "by_arm", "arms_permuted"] = "shuffled"
     query_position: Literal["last", "first"] = "last"
