@@ -246,7 +246,6 @@ def test_too_few_nodes():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "malformed"),
         ("1,2|1,3/1,3=1,x", "malformed"),
         ("1,2|1,3|1,3=1,3", "malformed"),
         ("1,2|1,3,4/1,3=1,3", "malformed"),
