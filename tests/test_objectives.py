@@ -4,7 +4,6 @@ import pytest
 import torch
 from helpers import STAR, random_gpt, rows, slow_next_token
 
-from forethought.errors import Impossible
 from forethought.objectives import NextToken, Teacherless
 from forethought.objectives.base import sample_token
 
@@ -19,15 +18,6 @@ def test_next_token_loss(mask):
     model, batch = random_gpt(mask=mask), rows()
     expected = slow_next_token(model, batch.prompt, batch.answer, batch.answer)
     assert NextToken(model, STAR).loss(batch).item() == pytest.approx(expected)
-
-
-def test_loss_on_the_prompt():
-    model, batch = random_gpt(), rows()
-    whole = torch.cat([batch.prompt, batch.answer], 1)
-    expected = slow_next_token(model, whole[:, :1], whole[:, 1:], whole[:, 1:])
-    assert NextToken(model, STAR, loss_on_prompt=True).loss(batch).item() == pytest.approx(expected)
-    with pytest.raises(Impossible, match=r"objective.loss_on_prompt=true: .*model.mask=prefix.*use causal"):
-        NextToken(random_gpt(mask="prefix"), STAR, loss_on_prompt=True)
 
 
 @pytest.mark.parametrize("mask", ["causal", "prefix"])

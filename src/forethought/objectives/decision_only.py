@@ -3,10 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from forethought.models import Model
 from forethought.objectives.next_token import NextToken
-from forethought.tasks import Batch, Task
-from forethought.validation import validated
+from forethought.tasks import Batch
 
 
 class DecisionOnly(NextToken):
@@ -28,10 +26,6 @@ class DecisionOnly(NextToken):
     Source: Bachmann & Nagarajan, "The Pitfalls of Next-Token Prediction" (2403.06963), for the token;
     trained alone in Noroozizadeh et al. (2510.26745).
     """
-
-    @validated
-    def __init__(self, model: Model, task: Task) -> None:
-        super().__init__(model, task)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         losses = self.cross_entropy(self.answer_logits(batch), batch.answer, "none")

@@ -4,12 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from forethought.errors import Impossible
-from forethought.models import Model
 from forethought.models.base import ModelInput
 from forethought.objectives.base import Answer, Objective, Prefix, Prompt
-from forethought.tasks import Batch, Task
-from forethought.validation import validated
+from forethought.tasks import Batch
 
 
 class NextToken(Objective):
@@ -22,39 +19,17 @@ class NextToken(Objective):
         input     x_1 … x_P  y_1  …  y_{A-1}
         target          y_1  y_2  …  y_A            prompt tokens carry no loss
 
-    With `loss_on_prompt` the loss is the mean over all tokens of prompt and answer but the first, each
-    predicted from those before it. Decoded token by token: the model reads its own answer.
+    Decoded token by token: the model reads its own answer.
 
     Where several tokens are right, the loss is the cross-entropy of the task's distribution over them.
 
     Source: Bachmann & Nagarajan, "The Pitfalls of Next-Token Prediction" (2403.06963), §2.
-
-    Args:
-        loss_on_prompt: True to predict the prompt's tokens, too. Objectives that extend this one do not.
-
-    Raises:
-        Impossible: `loss_on_prompt` under a mask where prompt tokens see each other.
     """
 
     next_token_layout = True
 
-    @validated
-    def __init__(self, model: Model, task: Task, loss_on_prompt: bool = False) -> None:
-        super().__init__(model, task)
-        if loss_on_prompt and model.mask != "causal":
-            raise Impossible(
-                f"objective.loss_on_prompt=true: not supported with model.mask={model.mask}, as prompt "
-                "tokens see each other; use causal"
-            )
-        self.loss_on_prompt = loss_on_prompt
-
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        if not self.loss_on_prompt:
-            return self.answer_loss(self.answer_logits(batch), batch)
-        tokens = torch.cat([batch.prompt, batch.answer], 1)
-        read, target = tokens[:, :-1], tokens[:, 1:]
-        logits = self.next_logits(self.read(read, batch.prompt))
-        return self.cross_entropy(logits, target.masked_fill(read == self.task.dummy, self.task.dummy))
+        return self.answer_loss(self.answer_logits(batch), batch)
 
     def answer_logits(self, batch: Batch) -> Float[Tensor, "B A V"]:
         return self.next_logits(self.answer_hidden(batch))

@@ -5,11 +5,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from forethought.models import Model
 from forethought.objectives.base import tokens_ahead
 from forethought.objectives.next_token import NextToken
-from forethought.tasks import Batch, Task
-from forethought.validation import validated
+from forethought.tasks import Batch
 
 
 class RankingIntoTheFuture(NextToken):
@@ -31,10 +29,6 @@ class RankingIntoTheFuture(NextToken):
     Source: Frydenlund, "Language Models, Graph Searching, and Supervision Adulteration", ACL 2025
     (2503.10542), ranking-into-the-future; a mean where the paper has a sum over pairs.
     """
-
-    @validated
-    def __init__(self, model: Model, task: Task) -> None:
-        super().__init__(model, task)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         logits = self.answer_logits(batch)
