@@ -7,6 +7,7 @@ from forethought.tasks.data_module import TaskData
 from forethought.tasks.draw import Draws, derive_seed
 from forethought.tasks.path_star import PathStar
 from forethought.tasks.planning_distance import PlanningDistance
+from forethought.tasks.transitive_path import TransitivePath
 from forethought.validation import validated_dataclass
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "PlanningDistance",
     "Task",
     "TaskData",
+    "TransitivePath",
     "derive_seed",
     "held_out",
     "validated_dataclass",
