@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from forethought.tasks import Addition, Draws, JunctionStar, PathStar, derive_seed
+from forethought.tasks import (
+    Addition,
+    Draws,
+    JunctionStar,
+    PathStar,
+    PlanningDistance,
+    TransitivePath,
+    derive_seed,
+)
 from forethought.tasks.draw import splitmix64
 
 MASK = 2**64 - 1
@@ -83,18 +91,19 @@ def test_every_kind_of_draw_against_a_slow_twin():
         assert [numbers[row].tolist() for numbers in drawn] == expected
 
 
-@pytest.mark.parametrize(
-    "task",
-    [
-        PathStar(degree=3, path_length=4, num_nodes=20),
-        PathStar(edge_order="by_arm"),
-        PathStar(edge_order="arms_permuted"),
-        Addition(),
-        JunctionStar(),
-        JunctionStar(difficulty="hard", reverse=True),
-    ],
-    ids=str,
-)
+TASKS = [
+    PathStar(degree=3, path_length=4, num_nodes=20),
+    PathStar(edge_order="by_arm"),
+    PathStar(edge_order="arms_permuted"),
+    Addition(),
+    JunctionStar(),
+    JunctionStar(difficulty="hard", reverse=True),
+    PlanningDistance(),
+    TransitivePath(),
+]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=str)
 def test_a_row_does_not_depend_on_the_number_of_rows(task):
     few, many = (task.sample(count, Draws(1, "train", 0)) for count in (3, 5000))
     assert torch.equal(few.prompt, many.prompt[:3])
@@ -113,19 +122,17 @@ class OnlyIntegers(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("edge_order", ["shuffled", "by_arm", "arms_permuted"])
-def test_sampling_computes_with_integers_alone(edge_order):
+@pytest.mark.parametrize("task", TASKS, ids=str)
+def test_sampling_computes_with_integers_alone(task):
     with OnlyIntegers():
-        PathStar(edge_order=edge_order, num_nodes=20).sample(4, Draws(0))
-        Addition().sample(4, Draws(0))
-        JunctionStar(reverse=True).sample(4, Draws(0))
+        task.sample(4, Draws(0))
     with pytest.raises(AssertionError, match="rand"), OnlyIntegers():
         torch.randint(3, (2,))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_rows_on_a_gpu_are_those_on_a_cpu():
-    for task in (PathStar(degree=7, path_length=7, num_nodes=100), Addition(), JunctionStar()):
+    for task in (PathStar(degree=7, path_length=7, num_nodes=100), *TASKS):
         here, there = (task.sample(4096, Draws(5, device=device)) for device in ("cpu", "cuda"))
         assert torch.equal(here.prompt, there.prompt.cpu())
     here, there = (Draws(5, device=device).uniform(1000, 3) for device in ("cpu", "cuda"))

@@ -125,14 +125,14 @@ class Diagnosis:
 
     def _right_tokens(self, batch: Batch) -> Bool[Tensor, "B A W"]:
         """Return which tokens are right at each position, of all but `$`."""
-        targets = self.task.targets(batch)
-        if targets is None:
+        accepted = self.task.accepted(batch)
+        if accepted is None:
             return F.one_hot(batch.answer, len(self.task.vocabulary))[..., : self.task.dummy].bool()
-        return targets[..., : self.task.dummy] > 0
+        return accepted[..., : self.task.dummy]
 
     def _accepted(self, answer: Int[Tensor, "B A"], batch: Batch) -> Bool[Tensor, "B A"]:
         """Return which tokens of an answer are among the right ones."""
-        if self.task.targets(batch) is None:
+        if self.task.accepted(batch) is None:
             return answer == batch.answer
         padded = F.pad(self._right_tokens(batch), (0, 1))
         return padded.gather(2, answer[..., None])[..., 0]

@@ -9,6 +9,7 @@ from forethought.tasks.first_hop import FirstHop
 from forethought.tasks.junction_star import JunctionStar
 from forethought.tasks.path_star import PathStar
 from forethought.tasks.planning_distance import PlanningDistance
+from forethought.tasks.transitive_path import TransitivePath
 from forethought.validation import validated_dataclass
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "PlanningDistance",
     "Task",
     "TaskData",
+    "TransitivePath",
     "derive_seed",
     "held_out",
     "validated_dataclass",

@@ -188,8 +188,20 @@ class Task(ABC):
         return None
 
     def targets(self, batch: Batch) -> Float[Tensor, "B A V"] | None:
-        """Return the probability of each token at each position, where several are right, else None."""
+        """Return the probability of each token at each position, to train on in place of the answer.
+
+        None: the answer itself.
+        """
         return None
+
+    def accepted(self, batch: Batch) -> Bool[Tensor, "B A V"] | None:
+        """Return which tokens are right at each position after the true prefix, where several are.
+
+        The metrics count these; None: the answer's token alone. By default, those with a probability in
+        `targets`.
+        """
+        targets = self.targets(batch)
+        return None if targets is None else targets > 0
 
     def strata(self, batch: Batch) -> dict[str, Int[Tensor, " B"]]:
         """Return the stratum of each row, from 0, by the name of what divides the rows.
