@@ -89,9 +89,6 @@ class Task(ABC):
     outcomes: ClassVar[tuple[str, ...]]
     """Names of the outcomes that `check` returns: outcome 0 is `right`, all others are kinds of error."""
 
-    goal: ClassVar[str] = "accuracy"
-    """Metric to which the threshold, the verdict and the steps to solve refer."""
-
     following: ClassVar[str | None] = None
     """Outcome of an answer that carries a wrong decision through to its end; None if there is none."""
 
