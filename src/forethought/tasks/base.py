@@ -45,7 +45,7 @@ def _until_blank_end(lines: Iterable[str], path: str) -> Iterator[str]:
         if line.isspace():
             blank = blank or number
         elif blank:
-            raise InputError(f"{path}: line {blank}: blank, with a row in line {number}; remove it")
+            raise InputError(f"{path}: line {blank}: blank, with a row in line {number}; delete it")
         else:
             yield line.rstrip("\r\n")
 
