@@ -149,12 +149,12 @@ class Diagnosis:
         foreign = self.task.sample(1, Draws(0, "blind", device=batch.answer.device)).answer
         foreign_rows = Batch(batch.prompt, foreign.expand_as(batch.answer))
         blind = self.objective.answer_logits(foreign_rows)[..., : self.task.dummy].argmax(2)
-        local = (batch.answer != self.task.dummy) & ~self.task.decision_mask(batch)
+        deciding = self.task.decision_mask(batch)
+        local = (batch.answer != self.task.dummy) & ~deciding
         self._add("blind_local_accuracy", self._accepted(blind, batch)[local])
         wrong = self.task.distract(batch)
         if wrong is None or self.task.following is None:
             return
-        deciding = self.task.decision_mask(batch)
         handed = (deciding * torch.arange(1, deciding.shape[1] + 1, device=deciding.device)).amax(1)
         followed = self.task.outcomes.index(self.task.following)
         for name, given, outcome in (

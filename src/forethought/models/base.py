@@ -62,7 +62,7 @@ class Model(nn.Module, ABC):
     """The last norm, after all layers."""
 
     arguments: tuple[tuple[Any, ...], dict[str, Any]]
-    """What the model was constructed with."""
+    """Arguments of the constructor."""
 
     def __new__(cls: type[M], *args: Any, **options: Any) -> M:
         model = super().__new__(cls)

@@ -1,8 +1,8 @@
-"""What a model is made of: layers, each called with the hidden states and one context."""
+"""Layers, of which a model is made: each is called with the hidden states and one context."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @dataclass
 class Context:
-    """What a layer knows of a sequence of T new tokens, beside their hidden states."""
+    """The facts that a layer knows of T new tokens, beside their hidden states."""
 
     positions: Int[Tensor, " T"] | Int[Tensor, "B T"]
     """Position of each token."""
@@ -33,23 +33,14 @@ class Context:
     """Only the last L hidden states are wanted. A layer may return all."""
 
     cache: Any = None
-    """What this layer keeps of the tokens read so far, from its `init_cache`; to be updated in place."""
+    """State of this layer after the tokens read so far, from its `init_cache`; to be updated in place."""
 
     rotations: dict[int, Tensor] = field(default_factory=dict)
     """Rotary embeddings by width, shared by all layers of a pass."""
 
     def of_layer(self, cache: Any, last: int | None) -> Context:
         """Return the context that one layer is called with."""
-        return Context(
-            self.positions,
-            self.attention_mask,
-            self.padding,
-            self.past,
-            self.by_position,
-            last,
-            cache,
-            self.rotations,
-        )
+        return replace(self, cache=cache, last=last)
 
 
 @dataclass

@@ -117,9 +117,10 @@ class Autoencoder(nn.Module):
     def encode(
         self, hidden: Float[Tensor, "B A D"], padding: Bool[Tensor, "B A"] | None = None
     ) -> Float[Tensor, "B K L"]:
-        queries = self.query_norm(self.queries.weight.expand(len(hidden), -1, -1))
-        attended, _ = self.attention(queries, hidden, hidden, key_padding_mask=padding, need_weights=False)
         queries = self.queries.weight.expand(len(hidden), -1, -1)
+        attended, _ = self.attention(
+            self.query_norm(queries), hidden, hidden, key_padding_mask=padding, need_weights=False
+        )
         return self.squeeze(self.norm(queries + attended))
 
     def decode(self, latents: Float[Tensor, "B K L"], answer: Int[Tensor, "B A"]) -> Float[Tensor, "B A V"]:

@@ -1,7 +1,7 @@
 """Arms of variable length that cross at one junction: a star that a reversed answer does not solve."""
 
 from collections import defaultdict
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -12,7 +12,15 @@ from torch import Tensor
 
 from forethought.errors import Impossible, InputError
 from forethought.tasks.base import Batch, Task
-from forethought.tasks.draw import Draws, splitmix64
+from forethought.tasks.draw import Draws
+from forethought.tasks.graph import (
+    drawing_of,
+    first_outcome,
+    hash_edges,
+    parse_star,
+    refuse_outside,
+    star_text,
+)
 from forethought.validation import OR_NONE, validated_dataclass
 
 _SIZES = {"easy": (3, 5, 5, 4, 20), "medium": (3, 3, 6, 2, 20), "hard": (5, 6, 12, 5, 56)}
@@ -252,10 +260,7 @@ class JunctionStar(Task):
         position = torch.arange(answer.shape[1], device=answer.device)
         nodes = ((answer < self.num_nodes) | (position >= length[:, None])).all(1)
         kinds = [right, wrong_arm, nodes & (answer[:, 0] == source[:, 0]) & ~decided, decided]
-        outcome = torch.full_like(answer[:, 0], self.outcomes.index("other"))
-        for index, kind in reversed(list(enumerate(kinds))):
-            outcome = outcome.masked_fill(kind, index)
-        return outcome
+        return first_outcome(kinds, self.outcomes.index("other"))
 
     def decision_mask(self, batch: Batch) -> Bool[Tensor, "B A"]:
         """Mark the node after the junction, unless it is the last one or follows from one edge."""
@@ -297,39 +302,22 @@ class JunctionStar(Task):
     def fingerprint(self, batch: Batch) -> Int[Tensor, " B"]:
         """Hash the set of edges alone, in any order: a graph is held out with all its starts and goals."""
         tails, heads, _, _ = self._graph(batch.prompt)
-        return splitmix64(splitmix64(1 + tails * len(self.vocabulary) + heads).sum(1))
+        return hash_edges(tails, heads, len(self.vocabulary))
 
     def text(self, prompt: Int[Tensor, " P"], answer: Int[Tensor, " A"]) -> str:
-        nodes = prompt[prompt != self.dummy].tolist()
+        *nodes, start, goal = prompt[prompt != self.dummy].tolist()
         pairs = answer[answer < self.num_nodes].tolist()
-        edges = "|".join(f"{u},{v}" for u, v in zip(nodes[:-2:2], nodes[1:-2:2], strict=True))
         path = [*pairs[:1], *pairs[1::2]]
         path = path[::-1] if self.reverse else path
-        return f"{edges}/{nodes[-2]},{nodes[-1]}={','.join(map(str, path))}"
+        return star_text(zip(nodes[::2], nodes[1::2], strict=True), start, goal, path)
 
     def parse(self, line: str) -> tuple[list[int], list[int]]:
-        try:
-            if not set(line) <= set("0123456789,|/=-"):
-                raise ValueError
-            graph, listed = line.split("=")
-            left, query = graph.split("/")
-            edges = [tuple(map(int, edge.split(","))) for edge in left.split("|")]
-            (start, goal), path = map(int, query.split(",")), [int(node) for node in listed.split(",")]
-            if any(len(edge) != 2 for edge in edges):
-                raise ValueError
-        except ValueError:
-            raise InputError(
-                f"{line[:40]!r} is malformed; expected a,b|c,d|…/start,goal=start,v1,…,goal"
-            ) from None
-        nodes = [*(node for edge in edges for node in edge), start, goal]
-        if outside := [node for node in [*nodes, *path] if not 0 <= node < self.num_nodes]:
-            raise InputError(
-                f"node {outside[0]} is out of range for task.num_nodes={self.num_nodes}; "
-                f"expected 0…{self.num_nodes - 1}"
-            )
-        self._verify([(tail, head) for tail, head in edges], start, goal, path)
+        edges, start, goal, path = parse_star(line)
+        nodes = [*chain.from_iterable(edges), start, goal]
+        refuse_outside([*nodes, *path], self.num_nodes)
+        self._verify(edges, start, goal, path)
         path = path[::-1] if self.reverse else path
-        return nodes, [*(node for pair in pairwise(path) for node in pair), self.end]
+        return nodes, [*chain.from_iterable(pairwise(path)), self.end]
 
     def _verify(self, edges: list[tuple[int, int]], start: int, goal: int, path: list[int]) -> None:
         """Reject graphs that the task does not draw: all later code relies on their shape."""
@@ -378,6 +366,5 @@ class JunctionStar(Task):
             raise InputError(f"{wrong} is not the path from {start} to {goal}; correct the answer")
 
     def drawing(self, prompt: Int[Tensor, " P"]) -> dict[str, Any]:
-        *nodes, start, goal = [str(node) for node in prompt[prompt != self.dummy].tolist()]
-        edges = [[u, v] for u, v in zip(nodes[::2], nodes[1::2], strict=True)]
-        return {"edges": edges, "start": start, "goal": goal}
+        *nodes, start, goal = prompt[prompt != self.dummy].tolist()
+        return drawing_of(zip(nodes[::2], nodes[1::2], strict=True), start, goal)

@@ -1,6 +1,7 @@
 """The path-star graph G(d, l): the smallest task on which next-token prediction fails to plan."""
 
 import re
+from itertools import chain
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -11,7 +12,15 @@ from torch import Tensor
 
 from forethought.errors import Impossible, InputError
 from forethought.tasks.base import Batch, Task
-from forethought.tasks.draw import Draws, splitmix64
+from forethought.tasks.draw import Draws
+from forethought.tasks.graph import (
+    drawing_of,
+    first_outcome,
+    hash_edges,
+    parse_star,
+    refuse_outside,
+    star_text,
+)
 from forethought.validation import OR_NONE, validated_dataclass
 
 _MOST_NODES = 10_000
@@ -171,10 +180,7 @@ class PathStar(Task):
         wrong_arm = (walks & ends & ~is_gold).any(1)
         broken = (path[:, 0] == start[:, 0]) & (answer < self.num_nodes).all(1)
         kinds = [right, wrong_arm, broken & ~decided, decided]
-        outcome = torch.full_like(answer[:, 0], self.outcomes.index("other"))
-        for index, kind in reversed(list(enumerate(kinds))):
-            outcome = outcome.masked_fill(kind, index)
-        return outcome
+        return first_outcome(kinds, self.outcomes.index("other"))
 
     def decision_mask(self, batch: Batch) -> Bool[Tensor, "B A"]:
         mask = torch.zeros_like(batch.answer, dtype=torch.bool)
@@ -200,13 +206,13 @@ class PathStar(Task):
         memorised the other arm's answer would fall below chance.
         """
         tails, heads, _, _ = self._graph(batch.prompt)
-        return splitmix64(splitmix64(1 + tails * self.num_nodes + heads).sum(1))
+        return hash_edges(tails, heads, self.num_nodes)
 
     def text(self, prompt: Int[Tensor, " P"], answer: Int[Tensor, " A"]) -> str:
         tails, heads, start, goal = (x[0].tolist() for x in self._graph(prompt[None]))
-        edges = "|".join(f"{tail},{head}" for tail, head in zip(tails, heads, strict=True))
-        path = [self.vocabulary[node] for node in answer.tolist()]
-        return f"{edges}/{start[0]},{goal[0]}={','.join(path[::-1] if self.reverse else path)}"
+        path = answer.tolist()
+        path = path[::-1] if self.reverse else path
+        return star_text(zip(tails, heads, strict=True), start[0], goal[0], path)
 
     def parse_all(self, lines: list[str]) -> Batch | None:
         node, edges, steps = "[0-9]{1,9}", self.num_edges, self.path_length - 1
@@ -254,35 +260,18 @@ class PathStar(Task):
         return bool((along & (path[:, :1] == start) & (path[:, -1:] == goal)).all())
 
     def parse(self, line: str) -> tuple[list[int], list[int]]:
-        try:
-            if not set(line) <= set("0123456789,|/=-"):
-                raise ValueError
-            graph, path = line.split("=")
-            listed, query = graph.split("/")
-            edges = [[int(node) for node in edge.split(",")] for edge in listed.split("|")]
-            (start, goal), answer = map(int, query.split(",")), [int(v) for v in path.split(",")]
-            if any(len(edge) != 2 for edge in edges):
-                raise ValueError
-        except ValueError:
-            raise InputError(
-                f"{line[:40]!r} is malformed; expected a,b|c,d|…/start,goal=start,v1,…,goal"
-            ) from None
+        edges, start, goal, answer = parse_star(line)
         if len(edges) != self.num_edges or len(answer) != self.path_length:
             raise InputError(
                 f"a path of {len(answer)} nodes in {len(edges)} edges; expected {self.path_length} nodes in "
                 f"{self.num_edges} edges (task.degree={self.degree}, task.path_length={self.path_length})"
             )
-        nodes = [*(node for edge in edges for node in edge), start, goal, *answer]
-        if outside := [node for node in nodes if not 0 <= node < self.num_nodes]:
-            raise InputError(
-                f"node {outside[0]} is out of range for task.num_nodes={self.num_nodes}; "
-                f"expected 0…{self.num_nodes - 1}"
-            )
+        refuse_outside([*chain.from_iterable(edges), start, goal, *answer], self.num_nodes)
         self._verify(edges, start, goal, answer)
         prompt = self._prompt(torch.tensor([edges]), torch.tensor([[start]]), torch.tensor([[goal]]))[0]
         return prompt.tolist(), answer[::-1] if self.reverse else answer
 
-    def _verify(self, edges: list[list[int]], start: int, goal: int, answer: list[int]) -> None:
+    def _verify(self, edges: list[tuple[int, int]], start: int, goal: int, answer: list[int]) -> None:
         """Reject graphs that are not a path-star: all later code relies on their shape."""
         parents = {head: tail for tail, head in edges}
         leaves = parents.keys() - {tail for tail, _ in edges}
@@ -310,5 +299,4 @@ class PathStar(Task):
 
     def drawing(self, prompt: Int[Tensor, " P"]) -> dict[str, Any]:
         tails, heads, start, goal = (x[0].tolist() for x in self._graph(prompt[None]))
-        edges = [[str(u), str(v)] for u, v in zip(tails, heads, strict=True)]
-        return {"edges": edges, "start": str(start[0]), "goal": str(goal[0])}
+        return drawing_of(zip(tails, heads, strict=True), start[0], goal[0])

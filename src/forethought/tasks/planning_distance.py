@@ -11,7 +11,8 @@ from torch import Tensor
 
 from forethought.errors import InputError
 from forethought.tasks.base import Batch, Task
-from forethought.tasks.draw import Draws, splitmix64
+from forethought.tasks.draw import Draws
+from forethought.tasks.graph import drawing_of, first_outcome, hash_edges
 from forethought.validation import validated_dataclass
 
 _NODE = "[0-9]{1,9}"
@@ -140,10 +141,8 @@ class PlanningDistance(Task):
         ends = written[:, -1] == last
         right = is_edge.all(1) & ends
         follows = is_edge[:, :-1].all(1) & (is_edge[:, -1] | ends)
-        outcome = torch.full_like(answer[:, 0], self.outcomes.index("other"))
-        for index, kind in reversed(list(enumerate([right, follows, torch.ones_like(right)]))):
-            outcome = outcome.masked_fill(is_chain & kind, index)
-        return outcome
+        kinds = [is_chain & right, is_chain & follows, is_chain]
+        return first_outcome(kinds, self.outcomes.index("other"))
 
     def _distance(self, batch: Batch) -> Int[Tensor, " B"]:
         """Return the planning distance: the edges from the shared node to the goal."""
@@ -175,7 +174,7 @@ class PlanningDistance(Task):
     def fingerprint(self, batch: Batch) -> Int[Tensor, " B"]:
         """Hash the set of edges alone, in any order: a graph is held out with all of its paths."""
         tails, heads, _, _ = self._graph(batch.prompt)
-        return splitmix64(splitmix64(1 + tails * self.num_nodes + heads).sum(1))
+        return hash_edges(tails, heads, self.num_nodes)
 
     def text(self, prompt: Int[Tensor, " P"], answer: Int[Tensor, " A"]) -> str:
         tails, heads, start, goal = (x[0].tolist() for x in self._graph(prompt[None]))
@@ -236,8 +235,7 @@ class PlanningDistance(Task):
 
     def drawing(self, prompt: Int[Tensor, " P"]) -> dict[str, Any]:
         tails, heads, start, goal = (x[0].tolist() for x in self._graph(prompt[None]))
-        edges = [[str(u), str(v)] for u, v in zip(tails, heads, strict=True)]
-        return {"edges": edges, "start": str(start[0]), "goal": str(goal[0])}
+        return drawing_of(zip(tails, heads, strict=True), start[0], goal[0])
 
 
 def _join_text(tails: list[int], heads: list[int]) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from forethought.errors import Impossible, InputError
 from forethought.tasks.base import TEST, TRAIN, VALIDATION, Batch, Task
 from forethought.tasks.draw import Draws
+from forethought.tasks.graph import drawing_of, first_outcome, refuse_outside
 from forethought.validation import validated_dataclass
 
 _PATHS = 20
@@ -154,21 +155,15 @@ class TransitivePath(Task):
         begins = (answer[:, 0] == prompt[:, 0]) & ends.any(1) & ((answer < self.num_nodes) | ~inside).all(1)
         along = (world.is_edge[nodes[:, :-1], nodes[:, 1:]] | ~inside[:, 1:]).all(1)
         arrives = nodes.gather(1, (length - 1).clamp(min=0)[:, None])[:, 0] == prompt[:, 1]
-        outcome = torch.full_like(answer[:, 0], self.outcomes.index("other"))
-        for index, kind in enumerate([along & arrives, ~along, along & ~arrives]):
-            outcome = outcome.masked_fill(begins & kind, index)
-        return outcome
-
-    def _useful(self, batch: Batch) -> Bool[Tensor, "B S N"]:
-        """Return which nodes are right after each token of the answer but the last."""
-        world = self._world(batch.prompt.device)
-        nodes, targets = batch.answer[:, :-1], batch.prompt[:, 1]
-        edges = world.is_edge[nodes.clamp(max=self.num_nodes - 1)] & (nodes < self.num_nodes)[..., None]
-        return edges & world.reaches[: self.num_nodes].T[targets][:, None]
+        kinds = [begins & along & arrives, begins & ~along, begins]
+        return first_outcome(kinds, self.outcomes.index("other"))
 
     def accepted(self, batch: Batch) -> Bool[Tensor, "B A V"]:
         """Return all successors that reach the target; elsewhere, the answer's token."""
-        useful = F.pad(self._useful(batch), (0, 2, 1, 0))
+        world = self._world(batch.prompt.device)
+        nodes, targets = batch.answer[:, :-1], batch.prompt[:, 1]
+        edges = world.is_edge[nodes.clamp(max=self.num_nodes - 1)] & (nodes < self.num_nodes)[..., None]
+        useful = F.pad(edges & world.reaches[: self.num_nodes].T[targets][:, None], (0, 2, 1, 0))
         answer = F.one_hot(batch.answer, len(self.vocabulary)).bool()
         return torch.where(useful.any(2, keepdim=True), useful, answer)
 
@@ -201,11 +196,7 @@ class TransitivePath(Task):
         if not re.fullmatch("[0-9]{1,9}(?: [0-9]{1,9}){3,}", line):
             raise InputError(f"{line[:40]!r} is malformed; expected source target source v1 … target")
         source, target, *path = map(int, line.split(" "))
-        if outside := [node for node in (source, target, *path) if node >= self.num_nodes]:
-            raise InputError(
-                f"node {outside[0]} is out of range for task.num_nodes={self.num_nodes}; "
-                f"expected 0…{self.num_nodes - 1}"
-            )
+        refuse_outside([source, target, *path], self.num_nodes)
         is_edge = self._world().is_edge
         along = all(is_edge[tail, head] for tail, head in pairwise(path))
         if not along or (path[0], path[-1]) != (source, target):
@@ -221,11 +212,7 @@ class TransitivePath(Task):
         source, target = prompt.tolist()
         between = world.reaches[source] & world.reaches[: self.num_nodes, target]
         edges = (world.is_edge & between[:, None] & between).nonzero().tolist()
-        return {
-            "edges": [[str(tail), str(head)] for tail, head in edges],
-            "start": str(source),
-            "goal": str(target),
-        }
+        return drawing_of(edges, source, target)
 
 
 class _World(NamedTuple):
