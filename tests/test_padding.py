@@ -1,14 +1,16 @@
 """Rows of any length: padding changes no loss, no logits and no answer."""
 
+import math
 from dataclasses import field
 
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers import choices, chosen, gpt_with_large_weights, with_random_weights
 
 from forethought.evaluation import diagnose
 from forethought.models import GPT, LSTM, LoopedGPT, Mamba, Mamba2
-from forethought.tasks import Batch, Task
+from forethought.tasks import Batch, Draws, Task
 from forethought.validation import validated_dataclass
 
 LETTERS = 7
@@ -55,8 +57,6 @@ TASK = Ragged()
 
 
 def rows(count=6):
-    from forethought.tasks import Draws
-
     return TASK.sample(count, Draws(3))
 
 
@@ -168,10 +168,28 @@ def test_every_model_skips_padding(model):
 
 
 @every_objective
+@torch.no_grad()
 def test_metrics_count_written_tokens_alone(name):
-    metrics = diagnose(build(name).float(), TASK, rows(40))
-    assert 0 <= metrics["token_accuracy_5"] <= 1
-    assert not any(value != value for value in metrics.values())
+    """Against the rows one by one, each without its padding."""
+    objective, batch = build(name), rows(40)
+    metrics = diagnose(objective, TASK, batch)
+    assert all(map(math.isfinite, metrics.values()))
+    hits, losses, answers = (
+        [[] for _ in range(TASK.answer)],
+        [],
+        objective.generate(batch.prompt, TASK.answer),
+    )
+    for row in range(len(batch)):
+        bare, _ = alone(batch, row)
+        for place, token in enumerate(bare.answer[0]):
+            hits[place].append(answers[row, place] == token)
+        if name == "next_token":
+            logits = objective.answer_logits(bare)[0, :, : TASK.dummy]
+            losses += F.cross_entropy(logits, bare.answer[0], reduction="none").tolist()
+    for place, of_place in enumerate(hits, 1):
+        assert metrics[f"token_accuracy_{place}"] == pytest.approx(sum(of_place).item() / len(of_place))
+    if losses:
+        assert metrics["forced_loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-5)
 
 
 def test_trim_and_fill():

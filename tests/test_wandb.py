@@ -14,7 +14,7 @@ from wandb_file import history_of, inspect, items, records
 
 from forethought.cli.main import run
 from forethought.loggers.solve_rates import solve_rates
-from forethought.loggers.wandb import logged_in
+from forethought.loggers.wandb_environment import logged_in
 from forethought.results import collect, read_curves, read_results
 
 TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "logger=wandb"]

@@ -44,7 +44,7 @@ def _save(runs: list[Results]) -> str:
     import wandb
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
-    from forethought.loggers.wandb import answers, logged_in, wandb_settings
+    from forethought.loggers.wandb_environment import answers, logged_in, wandb_settings
 
     server = wandb_settings().base_url
     if not logged_in(server):
