@@ -508,6 +508,13 @@ def test_a_report_can_be_written_again(tmp_path: Path) -> None:
     assert not (plots / "phase_diagram.png").exists()
 
 
+def test_a_label_may_be_a_number(tmp_path: Path) -> None:
+    """As `label: ${.digits}` in the file of addition."""
+    save_runs(tmp_path, [make_run(seed=seed, config={"task.label": 3}) for seed in range(2)])
+    page = build_report(tmp_path).read_text()
+    assert "path_star 3" in page
+
+
 def test_examples_without_a_graph_are_shown_as_text(tmp_path: Path) -> None:
     example = Example(text="27+62=089", truth=list("089"), answer=list("0<9"), outcome="carry")
     strata = {f"test/accuracy_carry_{i}": 1 - i / 10 for i in range(4)}

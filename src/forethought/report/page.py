@@ -122,7 +122,8 @@ def _list_chips(sweep: Sweep) -> list[tuple[str, str]]:
     chips = []
     for group in ("task", "model", "objective"):
         names = sweep.runs.reindex(columns=[group, f"{group}.label"]).drop_duplicates()
-        shared = [names[name].iloc[0] for name in names if names[name].nunique() == 1]
+        # A label of digits alone, such as that of addition, is a number in the config.
+        shared = [format_value(names[name].iloc[0]) for name in names if names[name].nunique() == 1]
         if names[group].nunique() == 1:
             chips.append((group, " ".join(shared)))
     chips += [("swept", key) for key in sweep.keys]
