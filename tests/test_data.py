@@ -43,6 +43,23 @@ def test_held_out_rows_never_occur_in_training(task_type, fixed):
     assert validation
 
 
+@validated_dataclass
+class SortedInTraining(PathStar):
+    """The edges of training graphs stand arm after arm; those of the test stand anywhere."""
+
+    def sample_training(self, count, draws):
+        return PathStar(**SMALL, edge_order="by_arm").sample(count, draws)
+
+
+def test_only_training_rows_follow_a_training_distribution_of_their_own():
+    task = SortedInTraining(**SMALL)
+    data, plain = Data(task, 0, 64), Data(PathStar(**SMALL), 0, 64)
+    prompt = data.batch(3).prompt
+    assert torch.equal(prompt[:, 1], prompt[:, 3])  # edge 2 leaves the node that edge 1 enters
+    for mine, other in ((data.validation(64), plain.validation(64)), (data.test(64), plain.test(64))):
+        assert torch.equal(mine.prompt, other.prompt)
+
+
 def test_rows_of_a_test_file_never_occur_in_training(tmp_path):
     plain = PathStar(**SMALL)
     rows = plain.sample(400, Draws(3))

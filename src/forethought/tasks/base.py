@@ -169,6 +169,13 @@ class Task(ABC):
         the same on every device and for every `count`.
         """
 
+    def sample_training(self, count: int, draws: Draws) -> Batch:
+        """Draw `count` rows to train on, under the rules of `sample`.
+
+        By default they are those of `sample`, from which validation and test always come.
+        """
+        return self.sample(count, draws)
+
     @abstractmethod
     def check(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B A"]) -> Int[Tensor, " B"]:
         """Return the index into `outcomes` of each row: 0 if the answer is accepted."""

@@ -111,9 +111,8 @@ class Data:
         """
         spare = 8 * math.sqrt(count * (1 - self._acceptance)) + 8
         total = math.ceil((count + spare) / self._acceptance)
-        drawn = _concatenate(
-            [self.task.sample(min(_CHUNK, total - first), draws) for first in range(0, total, _CHUNK)]
-        )
+        counts = (min(_CHUNK, total - first) for first in range(0, total, _CHUNK))
+        drawn = _concatenate([self.task.sample_training(rows, draws) for rows in counts])
         trainable = self._trainable(drawn)
         first = trainable.int().argsort(dim=0, descending=True, stable=True)[:count]
         # Should the trainable rows ever be too few, repeat the first one: a test row never comes in.
@@ -122,7 +121,7 @@ class Data:
     @cached_property
     def _acceptance(self) -> float:
         """Share of the drawn rows that are trainable, estimated on the CPU: a step never waits for a GPU."""
-        rows = self.task.sample(_CHUNK, Draws(self.seed, "rate"))
+        rows = self.task.sample_training(_CHUNK, Draws(self.seed, "rate"))
         rate = self._trainable(rows).double().mean().item()
         if rate < 0.01:
             raise InputError(
