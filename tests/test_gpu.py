@@ -33,7 +33,7 @@ every = pytest.mark.parametrize(
         *(f"model={model}" for model in MODELS),
         "model.mask=prefix model.positions=rotary model.conv=input",
         "optimizer=muon",
-        "task=addition",
+        *(f"task={task}" for task in choices("task")),
     ],
 )
 
