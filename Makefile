@@ -46,7 +46,7 @@ test-all: install
 	$(BIN)/pytest -n 2 --dist worksteal -m ""
 
 test-gpu: install # on a machine with a CUDA GPU
-	$(BIN)/pytest -n 4 --dist worksteal -v tests/test_gpu.py tests/test_draw.py
+	$(BIN)/pytest -n 4 --dist worksteal -vv tests/test_gpu.py tests/test_draw.py
 
 bench: install # forethought train against a plain loop, and more: twenty minutes of an idle machine
 	$(BIN)/python benchmarks/bench.py

@@ -8,7 +8,7 @@ from pathlib import Path
 import mamba_kernels
 import pytest
 import torch
-from helpers import choices
+from helpers import choices, forethought
 from test_mamba_kernels import GOLDEN, SIZES, SIZES_2, assert_equal
 from test_state_space import both, model, tokens
 
@@ -79,12 +79,15 @@ def test_bf16_stays_near_fp32(workplace, words):
     "words", ["", "objective=masked_diffusion", "objective=multi_token", "model=mamba2", "model=looped_gpt"]
 )
 def test_compiled_runs_train_as_eager_ones(workplace, words, how):
-    words = ["hardware=gpu", "precision=bf16", *words.split()]
-    eager = train("eager", *words, "hardware.compile=false")
-    compiled = train("compiled", *words, f"hardware.compile={how}")
-    assert [curve["train/loss"] for curve in compiled] == pytest.approx(
-        [curve["train/loss"] for curve in eager], rel=0.02
-    )
+    losses = []
+    for value in ("false", how):
+        # In a process without the tests' type checker, which Dynamo cannot trace.
+        words_of_run = [*TINY, "hardware=gpu", "precision=bf16", *words.split(), f"hardware.compile={value}"]
+        done = forethought("train", *words_of_run, f"hydra.run.dir={value}")
+        assert done.returncode == 0, done.stderr
+        assert "torch.compile fails here" not in done.stdout
+        losses.append([curve["train/loss"] for curve in read_curves(Path(value) / "metrics.csv")])
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
 @pytest.mark.parametrize("word", ["seed=0", "objective=multi_token", "model=lstm", "optimizer=muon"])
@@ -122,9 +125,9 @@ def loss_and_gradients(kind, where, dtype, backend):
 
 @both
 @kernels_of
-@pytest.mark.parametrize(("dtype", "tolerance"), [(None, 1e-5), (torch.bfloat16, 1e-1)], ids=str)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(None, 1e-4), (torch.bfloat16, 1e-1)], ids=str)
 def test_mamba_computes_what_float64_does_on_a_cpu(kind, backend, dtype, tolerance):
-    """Outputs and all gradients, each as a share of its norm."""
+    """Outputs and all gradients, each as a share of its norm; TF32 would miss by 1e-3."""
     expected = loss_and_gradients(kind, "cpu", None, "torch")
     for mine, other in zip(loss_and_gradients(kind, "cuda", dtype, backend), expected, strict=True):
         assert (mine - other).norm() <= tolerance * other.norm()
@@ -141,7 +144,9 @@ def test_the_cuda_kernels_compute_what_is_recorded(name):
     net.cuda()
     cache = net.init_cache(2, length)
     found = mamba_kernels.logits_and_gradients(
-        net, lambda rows: net.logits(net(rows.cuda())), lambda piece: net.logits(net(piece.cuda(), 0, cache))
+        net,
+        lambda rows: net.logits(net(rows.cuda())).cpu(),
+        lambda piece: net.logits(net(piece.cuda(), 0, cache)).cpu(),
     )
     found = {key: tensor.cpu() for key, tensor in found.items()}
     assert_equal(found, json.loads(GOLDEN.read_text())[name], tolerance=1e-4)
