@@ -95,6 +95,7 @@ TASKS = [
     PathStar(degree=3, path_length=4, num_nodes=20),
     PathStar(edge_order="by_arm"),
     PathStar(edge_order="arms_permuted"),
+    PathStar(degree=3, path_length=4, min_degree=2, min_path_length=2, flip_edges=True),
     Addition(),
     JunctionStar(),
     JunctionStar(difficulty="hard", reverse=True),

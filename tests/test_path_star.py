@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -18,77 +19,134 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 @st.composite
 def tasks(draw, **fixed):
     d, length = draw(st.integers(1, 5)), draw(st.integers(2, 6))
-    nodes = d * (length - 1) + 1 + draw(st.integers(0, 5))
-    return PathStar(
-        **{
-            "degree": d,
-            "path_length": length,
-            "num_nodes": nodes,
-            "reverse": draw(st.booleans()),
-            "edge_order": draw(st.sampled_from(["shuffled", "by_arm", "arms_permuted"])),
-            "query_position": draw(st.sampled_from(["last", "first"])),
-            **fixed,
-        }
-    )
+    edge_tokens = draw(st.sampled_from(["pairs", "joined"]))
+    roles = ["shared", "by_role"] if edge_tokens == "pairs" else ["shared"]
+    options = {
+        "degree": d,
+        "path_length": length,
+        "min_degree": draw(st.sampled_from([None, None, max(1, d - 1)])),
+        "min_path_length": draw(st.sampled_from([None, None, max(2, length - 2)])),
+        "num_nodes": d * (length - 1) + 1 + draw(st.integers(0, 5)),
+        "reverse": draw(st.booleans()),
+        "scratchpad": draw(st.sampled_from(["none", "none", "reversed_path", "breadth_first"])),
+        "edge_order": draw(st.sampled_from(["shuffled", "by_arm", "arms_permuted"])),
+        "flip_edges": draw(st.booleans()),
+        "edge_tokens": edge_tokens,
+        "node_ids": draw(st.sampled_from(roles)),
+        "query_position": draw(st.sampled_from(["last", "first"])),
+    }
+    return PathStar(**{**options, **fixed})
 
 
 def read_prompt(task, prompt):
-    """Edges, start and goal, token by token."""
+    """Edges as listed, start and goal, token by token."""
     names = [task.vocabulary[token] for token in prompt]
-    assert names[-1] == "="
+    while names[0] == "$":
+        names.pop(0)
+    assert "$" not in names
+    assert names.pop() == "="
     slash = names.index("/")
     start, goal = names[slash + 1], names[slash + 2]
-    listed = names[:slash] if task.query_position == "last" else names[3:-1]
-    edges, rest = [], listed
-    while rest:
-        edges.append((rest[0], rest[1]))
-        assert rest[2:3] in (["|"], [])
-        rest = rest[3:]
+    listed = names[:slash] if task.query_position == "last" else names[3:]
+    if task.edge_tokens == "joined":
+        return [tuple(name.split(",")) for name in listed], start, goal
+    edges = []
+    while listed:
+        head = listed[1]
+        if task.node_ids == "by_role":
+            assert head[0] == ">"
+            head = head[1:]
+        edges.append((listed[0], head))
+        assert listed[2:3] in (["|"], [])
+        listed = listed[3:]
     return edges, start, goal
 
 
-def walk(edges, start, goal):
-    """The path from start to goal by trying every arm."""
-    heads = {}
-    for tail, head in edges:
-        heads.setdefault(tail, []).append(head)
-    for first in heads[start]:
-        path = [start, first]
-        while path[-1] in heads:
-            (following,) = heads[path[-1]]
+def walk_arms(task, edges, start):
+    """The path along every arm, in the order of the first edges, by walking from neighbour to neighbour."""
+    arms = []
+    for edge in edges:
+        if start not in edge or not (task.flip_edges or edge[0] == start):
+            continue
+        path = [start, edge[1] if edge[0] == start else edge[0]]
+        while True:
+            around = {n for edge in edges if path[-1] in edge for n in edge} - {path[-1], path[-2]}
+            if not around:
+                break
+            (following,) = around
+            assert task.flip_edges or (path[-1], following) in edges
             path.append(following)
-        if path[-1] == goal:
-            return path
-    return None
+        arms.append(path)
+    return arms
 
 
-@settings(max_examples=60, deadline=None)
+def walk(task, edges, start, goal):
+    """The path along the arm of the goal."""
+    (path,) = [arm for arm in walk_arms(task, edges, start) if goal in arm]
+    return path
+
+
+def slow_answer(task, edges, start, path):
+    """Names of the notes, the path, the end and padding."""
+    arms = walk_arms(task, edges, start)
+    notes = {
+        "none": [],
+        "reversed_path": [*path[::-1], "="],
+        "breadth_first": [*(node for level in zip(*arms, strict=True) for node in level), "="],
+    }[task.scratchpad]
+    if task.scratchpad == "breadth_first":
+        notes = notes[len(arms) :]  # the start, once an arm
+    names = [*notes, *(path[::-1] if task.reverse else path)]
+    if task.node_ids == "by_role":
+        names = [name if name in (start, "=") else f">{name}" for name in names]
+    if task.end is not None:
+        names.append("end")
+    return names + ["$"] * (task.answer_length - len(names))
+
+
+@settings(max_examples=150, deadline=None)
 @given(tasks(), st.integers(0, 2**31))
 def test_every_graph_is_a_star_and_the_answer_its_path(task, seed):
     batch = task.sample(8, Draws(seed))
     assert batch.prompt.shape == (8, task.prompt_length)
     assert batch.answer.shape == (8, task.answer_length)
-    for prompt, answer in zip(batch.prompt.tolist(), batch.answer.tolist(), strict=True):
+    notes = task.decision_mask(batch).int().argmax(1) - 1
+    for row, (prompt, answer) in enumerate(zip(batch.prompt.tolist(), batch.answer.tolist(), strict=True)):
         edges, start, goal = read_prompt(task, prompt)
-        assert len(set(edges)) == len(edges) == task.degree * (task.path_length - 1)
-        nodes = {node for edge in edges for node in edge}
-        assert len(nodes) == len(edges) + 1
-        assert sum(tail == start for tail, _ in edges) == task.degree
-        path = walk(edges, start, goal)
-        assert path is not None
-        assert len(path) == task.path_length
-        names = [task.vocabulary[token] for token in answer]
-        assert names == (path[::-1] if task.reverse else path)
+        arms, path = walk_arms(task, edges, start), walk(task, edges, start, goal)
+        assert task.min_degree <= len(arms) <= task.degree
+        assert task.min_path_length <= len(path) <= task.path_length
+        assert all(len(arm) == len(path) for arm in arms)
+        assert len(set(edges)) == len(edges) == len(arms) * (len(path) - 1)
+        assert len({node for edge in edges for node in edge}) == len(edges) + 1
+        assert path[-1] == goal
+        assert [task.vocabulary[token] for token in answer] == slow_answer(task, edges, start, path)
+        assert [task.vocabulary[token] for token in answer[: notes[row]]][-1:] in ([], ["="])
+        strata = {name: int(numbers[row]) for name, numbers in task.strata(batch).items()}
+        assert {"degree": len(arms), "path_length": len(path), **strata} == {
+            "degree": len(arms),
+            "path_length": len(path),
+        }
     assert (task.check(batch.prompt, batch.answer) == 0).all()
+    assert set(task.strata(batch)) == {
+        name for name in ("degree", "path_length") if getattr(task, f"min_{name}") < getattr(task, name)
+    }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(tasks(), st.integers(0, 2**31))
 def test_text_form_round_trips(task, seed):
     batch = task.sample(4, Draws(seed))
     task = PathStar(**{**task.__dict__, "edge_order": "shuffled"})
-    for prompt, answer in zip(batch.prompt, batch.answer, strict=True):
-        assert task.parse(task.text(prompt, answer)) == (prompt.tolist(), answer.tolist())
+    lines = [task.text(prompt, answer) for prompt, answer in zip(batch.prompt, batch.answer, strict=True)]
+    for line, prompt, answer in zip(lines, batch.prompt, batch.answer, strict=True):
+        assert re.fullmatch(r"(\d+,\d+[|]?)+/\d+,\d+=\d+(,\d+)+", line)
+        assert task.parse(line) == (prompt.tolist(), answer.tolist())
+    together = task.parse_all(lines)
+    assert (together is None) == task.flip_edges
+    if together is not None:
+        assert torch.equal(together.prompt, batch.prompt)
+        assert torch.equal(together.answer, batch.answer)
 
 
 @pytest.mark.slow
@@ -148,20 +206,24 @@ def test_edge_orders_do_what_they_say():
 
 def slow_outcome(task, prompt, answer):
     edges, start, goal = read_prompt(task, prompt)
-    gold = walk(edges, start, goal)
-    if task.reverse:
-        gold = gold[::-1]
-    names = [task.vocabulary[token] for token in answer]
-    if names == gold:
-        return "right"
+    arms, gold = walk_arms(task, edges, start), walk(task, edges, start, goal)
+    notes = {"none": 0, "reversed_path": len(gold) + 1, "breadth_first": len(edges) + 1}[task.scratchpad]
+    names = [task.vocabulary[token] for token in answer[notes:]]
+    names, closing = names[: len(gold)], names[len(gold) :]
+    closed = task.end is None or closing[0] == "end"
+    if task.node_ids == "by_role":
+        names = [
+            name if name == start else name[1:] if name[0] == ">" and name[1:] != start else "?"
+            for name in names
+        ]
     path = names[::-1] if task.reverse else names
-    steps = list(itertools.pairwise(path))
-    walks = path[0] == start and all(pair in edges for pair in steps[:-1])
-    if walks and (steps[-1] in edges or (path[-1] == goal and path[-2] not in gold)):
+    if path == gold and closed:
+        return "right"
+    if closed and any(path[:-1] == arm[:-1] and path[-1] in (arm[-1], goal) for arm in arms if arm != gold):
         return "wrong_arm"
-    if names[:2] == gold[:2]:
+    if names[:2] == (gold[::-1] if task.reverse else gold)[:2]:
         return "late"
-    if path[0] == start and all(name.isdigit() for name in names):
+    if path[0] == start and all(name.isdigit() for name in path):
         return "broken_edge"
     return "other"
 
@@ -189,17 +251,123 @@ def test_anatomy_of_errors_against_a_slow_twin(task, seed):
     assert found == [slow_outcome(task, prompt, answer) for prompt, answer in rows]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(tasks(), st.integers(0, 2**31))
 def test_distractor_walks_a_wrong_arm(task, seed):
     batch = task.sample(6, Draws(seed))
     wrong = task.distract(batch)
-    if task.degree == 1 or task.path_length == 2:
+    if task.min_degree == 1 or task.min_path_length == 2:
         assert wrong is None
         return
-    assert (wrong[:, 0] == batch.answer[:, 0]).all()
-    assert (wrong[:, 1] != batch.answer[:, 1]).all()
+    decision = task.decision_mask(batch)
+    assert (decision.sum(1) == 1).all()
+    before = decision.flip(1).cumsum(1).flip(1) - decision.int() > 0
+    assert (wrong == batch.answer)[before].all()
+    assert (wrong != batch.answer)[decision].all()
     assert (task.check(batch.prompt, wrong) == task.outcomes.index("wrong_arm")).all()
+
+
+@pytest.mark.parametrize("sizes", [{"degree": 3}, {"degree": 4, "min_degree": 2, "min_path_length": 2}])
+def test_the_first_arm_listed_is_right_as_often_as_chance(sizes):
+    task = PathStar(path_length=4, num_nodes=20, **sizes)
+    batch = task.sample(20_000, Draws(1))
+    decision = batch.answer[task.decision_mask(batch)]
+    goal = task._graph(batch.prompt)[3][:, 0]
+    is_given = task._sizes(batch.prompt)[1][:, 0] == 2
+    guess = goal.where(is_given, task._arms(batch.prompt)[:, 0, 0])
+    share = (guess == decision).double().mean().item()
+    assert abs(share - task.chance) < 4 * (0.25 / 20_000) ** 0.5
+
+
+MIXED = {"degree": 4, "min_degree": 2, "path_length": 5, "min_path_length": 3, "num_nodes": 20}
+
+
+@pytest.mark.parametrize("sizes", [{"degree": 3, "path_length": 5}, MIXED])
+@pytest.mark.parametrize("flip_edges", [False, True])
+def test_a_waypoint_is_any_node_of_the_gold_arm_in_training(sizes, flip_edges):
+    task = PathStar(query="waypoint", flip_edges=flip_edges, **sizes)
+    batch, places = task.sample_training(3000, Draws(5)), []
+    for prompt, answer in zip(batch.prompt.tolist(), batch.answer.tolist(), strict=True):
+        edges, start, asked = read_prompt(task, prompt)
+        path = walk(task, edges, start, asked)
+        assert [task.vocabulary[token] for token in answer] == slow_answer(task, edges, start, path)
+        places.append((path.index(asked) - 1) / (len(path) - 1))
+    assert 0.3 < sum(place < 0.5 for place in places) / 3000 < 0.7
+    assert (task.check(batch.prompt, batch.answer) == 0).all()
+    for row in (0, 1):
+        line = task.text(batch.prompt[row], batch.answer[row])
+        assert task.parse(line) == (batch.prompt[row].tolist(), batch.answer[row].tolist())
+    plain = PathStar(flip_edges=flip_edges, **sizes)
+    assert torch.equal(task.sample(50, Draws(5)).prompt, plain.sample(50, Draws(5)).prompt)
+
+
+@pytest.mark.parametrize("sizes", [{"degree": 3, "path_length": 5}, MIXED])
+def test_a_structured_batch_asks_for_every_goal_of_a_graph(sizes):
+    task = PathStar(structured_batches=True, **sizes)
+    batch = task.sample_training(31, Draws(6))
+    assert (task.check(batch.prompt, batch.answer) == 0).all()
+    read = [read_prompt(task, prompt) for prompt in batch.prompt.tolist()]
+    for first in range(0, 31, task.degree):
+        group = read[first : first + task.degree]
+        assert all(row[:2] == group[0][:2] for row in group)
+        leaves = {arm[-1] for arm in walk_arms(task, *group[0][:2])}
+        if len(group) == task.degree:
+            assert {goal for *_, goal in group} == leaves
+    assert len({str(row[0]) for row in read}) == -(-31 // task.degree)
+
+
+@pytest.mark.parametrize("sizes", [{"degree": 3, "path_length": 5}, MIXED])
+@pytest.mark.parametrize("edge_order", ["shuffled", "by_arm"])
+def test_a_share_of_training_graphs_is_listed_backward(sizes, edge_order):
+    task = PathStar(backward_share=0.25, edge_order=edge_order, **sizes)
+
+    def share(batch):
+        backward = 0
+        for prompt in batch.prompt.tolist():
+            edges, start, _ = read_prompt(task, prompt)
+            level = {
+                pair: i
+                for arm in walk_arms(task, edges, start)
+                for i, pair in enumerate(itertools.pairwise(arm))
+            }
+            levels = [level[edge] for edge in edges]
+            backward += levels == sorted(levels, reverse=True)
+        return backward / len(batch)
+
+    assert abs(share(task.sample_training(2000, Draws(7))) - 0.25) < 0.04
+    assert share(task.sample(300, Draws(7))) < 0.1  # by luck
+
+
+def test_files_of_mixed_lengths_are_read(tmp_path):
+    """As a public fork of the published code writes them: every length from 3 to 5, with two arms."""
+    lines = []
+    for length in (3, 4, 5):
+        star = PathStar(degree=2, path_length=length, num_nodes=30)
+        rows = star.sample(20, Draws(length))
+        lines += [star.text(*row) for row in zip(rows.prompt, rows.answer, strict=True)]
+    random.Random(1).shuffle(lines)
+    path = tmp_path / "test.txt"
+    path.write_text("\n".join(lines))
+    task = PathStar(degree=2, path_length=5, min_path_length=3, num_nodes=30)
+    batch = task.read(str(path))
+    assert [task.text(*row) for row in zip(batch.prompt, batch.answer, strict=True)] == lines
+    assert task.strata(batch)["path_length"].bincount().tolist() == [0, 0, 0, 20, 20, 20]
+    with pytest.raises(InputError, match=r"task\.min_path_length"):
+        PathStar(degree=2, path_length=5, min_path_length=4, num_nodes=30).read(str(path))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"min_degree": 3}, "task.min_degree=3: expected at most task.degree=2"),
+        ({"min_path_length": 5}, "task.min_path_length=5: expected at most task.path_length=4"),
+        ({"edge_tokens": "joined", "num_nodes": 101}, "task.num_nodes up to 100"),
+        ({"edge_tokens": "joined", "node_ids": "by_role"}, "task.node_ids=by_role: .* shared"),
+    ],
+)
+def test_options_that_mean_nothing_together(options, message):
+    with pytest.raises(Impossible, match=message):
+        PathStar(**options)
 
 
 def test_fingerprint_ignores_how_edges_are_listed():

@@ -1,14 +1,16 @@
 """The path-star graph, asked for the first hop alone: one forward pass must plan the whole path."""
 
 from dataclasses import field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from forethought.tasks.base import Batch
+from forethought.tasks.graph import star_text
 from forethought.tasks.path_star import PathStar
+from forethought.tasks.star_prompt import NONE
 from forethought.validation import validated_dataclass
 
 
@@ -33,10 +35,11 @@ class FirstHop(PathStar):
     scratch, learn up to 3 latent steps and fail at 4. Read from its abstract, where the exact sizes and
     the count of latent steps are not given.
 
-    Args: as of `PathStar`, without `reverse`.
+    Args: as of `PathStar`, without `reverse` and `scratchpad`.
     """
 
     reverse: bool = field(default=False, init=False)
+    scratchpad: Literal["none"] = field(default="none", init=False)
 
     outcomes: ClassVar = ("right", "wrong_arm", "other")
     following: ClassVar = None
@@ -45,13 +48,20 @@ class FirstHop(PathStar):
     def answer_length(self) -> int:
         return 1
 
-    def _answer(self, start: Int[Tensor, "B 1"], arm: Int[Tensor, "B K"]) -> Int[Tensor, "B 1"]:
-        return arm[:, :1]
+    @property
+    def end(self) -> None:
+        return None
+
+    def _answer(
+        self, prompt: Int[Tensor, "B P"], start: Int[Tensor, "B 1"], arm: Int[Tensor, "B K"]
+    ) -> Int[Tensor, "B 1"]:
+        return self._form.tokens(arm[:, :1], start)
 
     def check(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B 1"]) -> Int[Tensor, " B"]:
         """Return the outcome of each hop. `wrong_arm`: the first node of another arm."""
-        arms = self._arms(prompt)
-        is_first, is_gold = arms[:, :, 0] == answer, arms[:, :, -1] == self._graph(prompt)[3]
+        arms, (_, _, start, goal) = self._arms(prompt), self._graph(prompt)
+        hop = self._form.nodes(answer, start)
+        is_first, is_gold = (arms[:, :, 0] == hop) & (hop != NONE), (arms == goal[:, None]).any(2)
         return torch.where((is_first & is_gold).any(1), 0, torch.where(is_first.any(1), 1, 2))
 
     def decision_mask(self, batch: Batch) -> Bool[Tensor, "B 1"]:
@@ -62,14 +72,7 @@ class FirstHop(PathStar):
 
     def text(self, prompt: Int[Tensor, " P"], answer: Int[Tensor, " A"]) -> str:
         """Return the line of `path_star`, with the whole path along the answer's arm."""
-        arms, start = self._arms(prompt[None])[0], self._graph(prompt[None])[2][0]
-        arm = arms[(arms[:, 0] == answer[0]).int().argmax()]
-        return super().text(prompt, torch.cat([start, arm]))
-
-    def parse_all(self, lines: list[str]) -> Batch | None:
-        batch = super().parse_all(lines)
-        return batch and Batch(batch.prompt, batch.answer[:, 1:2])
-
-    def parse(self, line: str) -> tuple[list[int], list[int]]:
-        prompt, path = super().parse(line)
-        return prompt, path[1:2]
+        edges, start, goal = self._listed(prompt)
+        arms, hop = self._arms(prompt[None])[0], self._form.nodes(answer[None], torch.tensor([[start]]))[0]
+        arm = arms[(arms[:, 0] == hop).int().argmax()].tolist()
+        return star_text(edges, start, goal, [start, *(node for node in arm if node != NONE)])
