@@ -8,11 +8,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from forethought.tasks import (
     Addition,
+    BinaryTree,
     Draws,
     JunctionStar,
     PathStar,
     PlanningDistance,
     TransitivePath,
+    TreeStar,
     derive_seed,
 )
 from forethought.tasks.draw import splitmix64
@@ -101,6 +103,8 @@ TASKS = [
     JunctionStar(difficulty="hard", reverse=True),
     PlanningDistance(),
     TransitivePath(),
+    TreeStar(),
+    BinaryTree(node_ids="by_role"),
 ]
 
 

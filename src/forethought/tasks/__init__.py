@@ -2,6 +2,7 @@
 
 from forethought.tasks.addition import Addition
 from forethought.tasks.base import Batch, Task
+from forethought.tasks.binary_tree import BinaryTree
 from forethought.tasks.data import Data, held_out
 from forethought.tasks.data_module import TaskData
 from forethought.tasks.draw import Draws, derive_seed
@@ -10,11 +11,13 @@ from forethought.tasks.junction_star import JunctionStar
 from forethought.tasks.path_star import PathStar
 from forethought.tasks.planning_distance import PlanningDistance
 from forethought.tasks.transitive_path import TransitivePath
+from forethought.tasks.tree_star import TreeStar
 from forethought.validation import validated_dataclass
 
 __all__ = [
     "Addition",
     "Batch",
+    "BinaryTree",
     "Data",
     "Draws",
     "FirstHop",
@@ -24,6 +27,7 @@ __all__ = [
     "Task",
     "TaskData",
     "TransitivePath",
+    "TreeStar",
     "derive_seed",
     "held_out",
     "validated_dataclass",
