@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from forethought.tasks import (
     Addition,
+    BalancedSearch,
     Draws,
     JunctionStar,
     PathStar,
@@ -96,6 +97,8 @@ TASKS = [
     PathStar(edge_order="by_arm"),
     PathStar(edge_order="arms_permuted"),
     Addition(),
+    BalancedSearch(),
+    BalancedSearch(max_lookahead=2, num_nodes=7),
     JunctionStar(),
     JunctionStar(difficulty="hard", reverse=True),
     PlanningDistance(),

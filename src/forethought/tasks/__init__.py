@@ -1,6 +1,7 @@
 """Tasks, one file each. A task samples rows and judges answers."""
 
 from forethought.tasks.addition import Addition
+from forethought.tasks.balanced_search import BalancedSearch
 from forethought.tasks.base import Batch, Task
 from forethought.tasks.data import Data, held_out
 from forethought.tasks.data_module import TaskData
@@ -14,6 +15,7 @@ from forethought.validation import validated_dataclass
 
 __all__ = [
     "Addition",
+    "BalancedSearch",
     "Batch",
     "Data",
     "Draws",
