@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from forethought.tasks import (
     Addition,
+    BalancedSearch,
     BinaryTree,
     Draws,
     JunctionStar,
@@ -99,6 +100,8 @@ TASKS = [
     PathStar(edge_order="arms_permuted"),
     PathStar(degree=3, path_length=4, min_degree=2, min_path_length=2, flip_edges=True),
     Addition(),
+    BalancedSearch(),
+    BalancedSearch(max_lookahead=2, num_nodes=7),
     JunctionStar(),
     JunctionStar(difficulty="hard", reverse=True),
     PlanningDistance(),

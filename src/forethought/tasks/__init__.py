@@ -1,6 +1,7 @@
 """Tasks, one file each. A task samples rows and judges answers."""
 
 from forethought.tasks.addition import Addition
+from forethought.tasks.balanced_search import BalancedSearch
 from forethought.tasks.base import Batch, Task
 from forethought.tasks.binary_tree import BinaryTree
 from forethought.tasks.data import Data, held_out
@@ -16,6 +17,7 @@ from forethought.validation import validated_dataclass
 
 __all__ = [
     "Addition",
+    "BalancedSearch",
     "Batch",
     "BinaryTree",
     "Data",
