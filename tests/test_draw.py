@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from forethought.tasks import (
     Addition,
     Draws,
+    InWeightsPathStar,
     JunctionStar,
     PathStar,
     PlanningDistance,
@@ -100,6 +101,7 @@ TASKS = [
     JunctionStar(difficulty="hard", reverse=True),
     PlanningDistance(),
     TransitivePath(),
+    InWeightsPathStar(),
 ]
 
 
