@@ -11,6 +11,7 @@ from forethought.tasks import (
     BalancedSearch,
     BinaryTree,
     Draws,
+    InWeightsPathStar,
     JunctionStar,
     PathStar,
     PlanningDistance,
@@ -108,6 +109,7 @@ TASKS = [
     TransitivePath(),
     TreeStar(),
     BinaryTree(node_ids="by_role"),
+    InWeightsPathStar(),
 ]
 
 

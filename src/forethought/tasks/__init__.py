@@ -8,6 +8,7 @@ from forethought.tasks.data import Data, held_out
 from forethought.tasks.data_module import TaskData
 from forethought.tasks.draw import Draws, derive_seed
 from forethought.tasks.first_hop import FirstHop
+from forethought.tasks.in_weights_path_star import InWeightsPathStar
 from forethought.tasks.junction_star import JunctionStar
 from forethought.tasks.path_star import PathStar
 from forethought.tasks.planning_distance import PlanningDistance
@@ -23,6 +24,7 @@ __all__ = [
     "Data",
     "Draws",
     "FirstHop",
+    "InWeightsPathStar",
     "JunctionStar",
     "PathStar",
     "PlanningDistance",
