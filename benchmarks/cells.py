@@ -28,7 +28,7 @@ MODELS = [*G25, "--", "model=gpt,looped_gpt,infini_gpt,lstm,mamba,mamba2", "mode
 OBJECTIVES = [
     "experiment=quickstart",
     "objective=next_token,any_order,belief_state,best_of_k,decision_only,future_summary,joint_multi_token,"
-    "lookahead_insertion,masked_diffusion,masked_next_token,multi_token,myopic,next_latent,plan_tokens,"
+    "full_sequence,lookahead_insertion,masked_diffusion,masked_next_token,multi_token,myopic,next_latent,plan_tokens,"
     "policy_gradient,ranking_into_the_future,register_tokens,scheduled_sampling,sequential_multi_token,"
     "teacherless,token_order",
 ]

@@ -110,11 +110,18 @@ def loss_of(objective, task, batch):
 
 
 every_objective = pytest.mark.parametrize("name", [o for o in choices("objective") if o != "decision_only"])
-mask_and_positions = pytest.mark.parametrize(("mask", "model"), [("causal", "learned"), ("prefix", "rotary")])
+with_masks = pytest.mark.parametrize(
+    ("name", "mask", "model"),
+    [
+        (name, mask, model)
+        for name in choices("objective")
+        for mask, model in (("causal", "learned"), ("prefix", "rotary"))
+        if name != "decision_only" and mask in chosen("objective", name)[0].masks
+    ],
+)
 
 
-@every_objective
-@mask_and_positions
+@with_masks
 def test_the_loss_of_a_padded_row_is_that_of_the_row(name, mask, model):
     objective, batch = build(name, model, mask), rows(20)
     shortest = TASK.answer if name in FULL_WIDTH else 3
@@ -147,8 +154,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_written_tokens(name):
     torch.testing.assert_close(loss_of(objective, TASK, batch), (each * counts).sum() / counts.sum())
 
 
-@every_objective
-@mask_and_positions
+@with_masks
 @torch.no_grad()
 def test_answers_are_those_of_the_rows_alone(name, mask, model):
     objective, batch = build(name, model, mask), rows()

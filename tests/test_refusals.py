@@ -16,7 +16,7 @@ TABLE = {
     )
 }
 MASKED = {"gpt", "looped_gpt"}
-FULL = {"teacherless", "masked_diffusion"}
+FULL, CAUSAL = {"teacherless", "masked_diffusion"}, {"full_sequence"}
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_what_is_refused_and_why(model, refusal):
 def test_masks(model, mask, refusal):
     for objective in choices("objective"):
         message = refusal(model, objective, mask=mask)
-        allowed = model in MASKED and (mask == "prefix" or objective in FULL)
+        allowed = model in MASKED and (objective in FULL if mask == "full" else objective not in CAUSAL)
         assert (message is None) == allowed, (model, objective, message)
         if not allowed:
             assert f"model.mask={mask}" in message

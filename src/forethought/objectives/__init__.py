@@ -5,6 +5,7 @@ from forethought.objectives.base import Objective
 from forethought.objectives.belief_state import BeliefState
 from forethought.objectives.best_of_k import BestOfK
 from forethought.objectives.decision_only import DecisionOnly
+from forethought.objectives.full_sequence import FullSequence
 from forethought.objectives.future_summary import FutureSummary
 from forethought.objectives.joint_multi_token import JointMultiToken
 from forethought.objectives.lookahead_insertion import LookaheadInsertion
@@ -28,6 +29,7 @@ __all__ = [
     "BeliefState",
     "BestOfK",
     "DecisionOnly",
+    "FullSequence",
     "FutureSummary",
     "JointMultiToken",
     "LookaheadInsertion",

@@ -67,6 +67,7 @@ _OBJECTIVES = (
     "masked_next_token",
     "lookahead_insertion",
     "ranking_into_the_future",
+    "full_sequence",
 )
 
 
