@@ -239,6 +239,18 @@ def test_determined_parameters_are_listed_if_set_on_the_command_line() -> None:
     assert list_labels(runs) == ["degree=2 path_length=4", "degree=3 path_length=5"]
 
 
+def test_a_parameter_set_to_the_seed_is_no_setting_of_its_own() -> None:
+    def runs(word: str) -> list[Results]:
+        return [
+            make_run(seed=seed, config={"task.degree": d, "task.path_length": 3 + seed}, overrides=[word])
+            for d in (2, 3)
+            for seed in (0, 1)
+        ]
+
+    assert find_keys(runs("task.path_length=${seed}")) == ["task.degree"]
+    assert find_keys(runs("task.path_length=4")) == ["task.path_length", "task.degree"]
+
+
 def test_ambiguous_names_are_full_names() -> None:
     runs = [make_run(config={"model.layers": n, "objective.layers": n + m}) for n in (1, 2) for m in (0, 1)]
     assert list_labels(runs)[0] == "model.layers=1 objective.layers=1"

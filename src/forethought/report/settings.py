@@ -48,7 +48,8 @@ def find_varying_keys(frame: pd.DataFrame) -> list[str]:
 
     A field varies only if it differs among runs with the same choice of its config group: the name of the
     objective already says that one objective has a field and another lacks it. A field that no run sets on
-    the command line is omitted if the listed parameters determine it (`num_nodes: ${…}`).
+    the command line is omitted if the listed parameters determine it (`num_nodes: ${…}`). A field that all
+    runs set to `${seed}` goes with the seed: runs that differ in it are the seeds of one setting.
     """
     choices = list_choice_columns(frame)
     names = list_setting_columns(frame)
@@ -57,8 +58,11 @@ def find_varying_keys(frame: pd.DataFrame) -> list[str]:
     texts = texts.loc[:, texts.nunique() > 1]
     overridden = re.findall(r"(?:^|\s)[+~]*([\w.]+)=", " ".join(dict.fromkeys(frame["overrides"])))
     ordered = dict.fromkeys(["objective", *choices, *overridden, *names])
+    of_seed = set.intersection(
+        *(set(re.findall(r"(?:^|\s)[+~]*([\w.]+)=\$\{seed\}", words)) for words in frame["overrides"])
+    )
     keys: list[str] = []
-    for key in (name for name in ordered if name in texts):
+    for key in (name for name in ordered if name in texts and name not in of_seed):
         group = [key.split(".")[0]] if "." in key else []
         if not _determine(texts, group, key) and (
             key in overridden or key in choices or not _determine(texts, keys, key)

@@ -10,6 +10,7 @@ from torch import Tensor
 from forethought.errors import InputError
 from forethought.tasks.base import Batch
 from forethought.tasks.draw import Draws
+from forethought.tasks.graph_prompt import GraphPrompt, graph_prompt
 from forethought.tasks.tree import TreePath
 from forethought.validation import validated_dataclass
 
@@ -67,8 +68,8 @@ class BinaryTree(TreePath):
         return self.leaves
 
     @property
-    def _shift(self) -> int:
-        return self.num_nodes if self.node_ids == "by_role" else 0
+    def _form(self) -> GraphPrompt:
+        return graph_prompt(self.num_nodes, self.num_edges, by_role=self.node_ids == "by_role", closed=True)
 
     @property
     def chance(self) -> float:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from forethought.tasks.base import Batch
 from forethought.tasks.graph import star_text
+from forethought.tasks.graph_prompt import NONE
 from forethought.tasks.path_star import PathStar
-from forethought.tasks.star_prompt import NONE
 from forethought.validation import validated_dataclass
 
 

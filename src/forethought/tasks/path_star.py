@@ -3,7 +3,6 @@
 import math
 import re
 from collections import defaultdict
-from functools import lru_cache
 from itertools import chain, product
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -25,7 +24,7 @@ from forethought.tasks.graph import (
     refuse_outside,
     star_text,
 )
-from forethought.tasks.star_prompt import NONE, StarPrompt, take_first
+from forethought.tasks.graph_prompt import NONE, GraphPrompt, graph_prompt, take_first
 from forethought.tasks.star_shape import are_stars, point_outwards, verify_star
 from forethought.validation import OR_NONE, validated_dataclass
 
@@ -33,7 +32,6 @@ _MOST_NODES = 10_000
 _UNIT = 1 << 24
 """Probabilities are multiples of 1 / _UNIT."""
 _SEPARATORS = str.maketrans("|,/=", "    ")
-_form_of = lru_cache(StarPrompt)  # which keeps the names of all tokens
 
 
 @validated_dataclass
@@ -146,8 +144,8 @@ class PathStar(Task):
         return (self.min_degree, self.min_path_length) != (self.degree, self.path_length)
 
     @property
-    def _form(self) -> StarPrompt:
-        return _form_of(
+    def _form(self) -> GraphPrompt:
+        return graph_prompt(
             self.num_nodes,
             self.num_edges,
             query_first=self.query_position == "first",

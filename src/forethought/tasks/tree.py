@@ -23,6 +23,7 @@ from forethought.tasks.graph import (
     refuse_outside,
     star_text,
 )
+from forethought.tasks.graph_prompt import GraphPrompt, graph_prompt
 from forethought.validation import OR_NONE, validated_dataclass
 
 
@@ -69,15 +70,12 @@ class TreePath(Task):
         """Raise InputError if the task draws no tree of this shape."""
 
     @property
-    def _shift(self) -> int:
-        """What is added to a node's name where an edge, or a step of the answer, enters the node."""
-        return 0
+    def _form(self) -> GraphPrompt:
+        return graph_prompt(self.num_nodes, self.num_edges, closed=True)
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        nodes = tuple(map(str, range(self.num_nodes)))
-        entered = tuple(f">{node}" for node in nodes[: self._shift])
-        return (*nodes, *entered, "|", "=", "/", "end", "$")
+        return self._form.vocabulary
 
     @property
     def end(self) -> int:
@@ -85,7 +83,7 @@ class TreePath(Task):
 
     @property
     def prompt_length(self) -> int:
-        return 3 * self.num_edges + 3
+        return self._form.length
 
     @property
     def answer_length(self) -> int:
@@ -94,11 +92,9 @@ class TreePath(Task):
     def _batch(
         self, pairs: Int[Tensor, "B E 2"], start: Int[Tensor, "B 1"], goal: Int[Tensor, "B 1"]
     ) -> Batch:
-        bar, equals, slash = (torch.full_like(start, self.num_nodes + self._shift + i) for i in range(3))
         tails, heads = pairs.unbind(2)
-        listed = torch.stack([tails, heads + self._shift, bar.expand_as(tails)], 2).flatten(1)[:, :-1]
         path = self._path(tails, heads, start, goal)
-        return Batch(torch.cat([listed, slash, start, goal, equals], 1), self._written(path))
+        return Batch(self._form.write(pairs, start, goal), self._written(path))
 
     def _path(
         self,
@@ -119,7 +115,7 @@ class TreePath(Task):
         return F.pad(path, (0, 1), value=self.dummy).scatter(1, edges + 1, self.end)
 
     def _shifts(self, answer: Int[Tensor, "B A"]) -> Int[Tensor, " A"]:
-        return (torch.arange(answer.shape[1], device=answer.device) > 0) * self._shift
+        return (torch.arange(answer.shape[1], device=answer.device) > 0) * self._form.first_head
 
     def _written(self, path: Int[Tensor, "B A"]) -> Int[Tensor, "B A"]:
         """Return the tokens for the nodes of a path; the inverse of `_read`."""
@@ -129,14 +125,14 @@ class TreePath(Task):
         """Return an answer with its nodes by name. A node's other token counts as padding, like no node."""
         node = answer - self._shifts(answer)
         is_node = (node >= 0) & (node < self.num_nodes)
-        is_misplaced = ~is_node & (answer < self.num_nodes + self._shift)
+        is_misplaced = ~is_node & (answer < self._form.bar)
         return node.where(is_node, answer.masked_fill(is_misplaced, self.dummy))
 
     def _graph(
         self, prompt: Int[Tensor, "B P"]
     ) -> tuple[Int[Tensor, "B E"], Int[Tensor, "B E"], Int[Tensor, "B 1"], Int[Tensor, "B 1"]]:
         """Return the tails and the heads of the edges in the order listed, the start and the goal."""
-        return prompt[:, :-4:3], prompt[:, 1:-4:3] - self._shift, prompt[:, -3:-2], prompt[:, -2:-1]
+        return self._form.read(prompt)
 
     def _children(self, tails: Int[Tensor, "B E"]) -> Int[Tensor, "B V"]:
         """Return the number of children of every token, which is 0 for leaves and for no nodes."""

@@ -1,7 +1,7 @@
-"""How a star and what is asked of it are written as tokens, and read."""
+"""How the edges of a graph and a query are written as tokens, and read."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from jaxtyping import Bool, Int
@@ -17,7 +17,7 @@ def take_first(x: Int[Tensor, "B C"], is_first: Bool[Tensor, "B C"]) -> Int[Tens
 
 
 @dataclass(frozen=True)
-class StarPrompt:
+class GraphPrompt:
     """Edges and a query as tokens. A smaller graph is padded with `$` on the left. One of two edges:
 
         pairs      2 8 | 5 2 / 5 8 =          by role    2 >8 | 5 >2 / 5 8 =
@@ -34,10 +34,10 @@ class StarPrompt:
 
     num_nodes: int
     num_edges: int
-    query_first: bool
-    by_role: bool
-    joined: bool
-    closed: bool
+    query_first: bool = False
+    by_role: bool = False
+    joined: bool = False
+    closed: bool = False
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
@@ -124,3 +124,7 @@ class StarPrompt:
             missing = listed[:, :: 1 if self.joined else 3] == self.dummy
             tails, heads = tails.masked_fill(missing, NONE), heads.masked_fill(missing, NONE)
         return tails, heads, start, goal
+
+
+graph_prompt = lru_cache(GraphPrompt)
+"""Return the one prompt of its sizes, which keeps the names of all tokens."""
