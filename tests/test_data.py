@@ -225,7 +225,7 @@ def test_a_fault_far_down_a_large_file_is_named_by_its_line(tmp_path):
         task.read(str(path))
 
 
-@pytest.mark.parametrize("task", [PathStar(**SMALL), Addition(), OneByOne(**SMALL)])
+@pytest.mark.parametrize("task", [PathStar(**SMALL), Addition(), SlowSums()])
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n", "\r\n\r\n", "\n \n\t \n\n", "\n" * 3000 + "  "])
 def test_blank_lines_at_the_end_of_a_file_are_ignored(tmp_path, task, end):
     path, rows = tmp_path / "rows.txt", task.sample(1024, Draws(3))  # as many as are parsed at a time

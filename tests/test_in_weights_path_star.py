@@ -19,7 +19,8 @@ TASKS = pytest.mark.parametrize("task", [STAR, TREE, REVERSED], ids=["star", "tr
 
 
 def names_of(task, tokens):
-    return [task.vocabulary[token] for token in tokens]
+    vocabulary = task.vocabulary  # built at each access
+    return [vocabulary[token] for token in tokens]
 
 
 def read_rows(task, batch):
