@@ -51,7 +51,7 @@ def gpt2_checkpoint(tmp_path_factory):
     transformers = pytest.importorskip("transformers", reason="needs the extra [pretrained]")
     torch.manual_seed(0)
     config = transformers.GPT2Config(
-        vocab_size=30, n_positions=64, n_embd=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0
+        vocab_size=30, n_positions=128, n_embd=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0
     )
     folder = tmp_path_factory.mktemp("gpt2")
     transformers.GPT2LMHeadModel(config).save_pretrained(folder)

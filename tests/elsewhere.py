@@ -93,14 +93,13 @@ class Elsewhere(TorchDispatchMode):
 
     def __torch_dispatch__(self, kernel, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        flat, form = tree_flatten((args, kwargs))
-        tensors = [value for value in flat if isinstance(value, torch.Tensor)]
-        there = any(isinstance(tensor, There) for tensor in tensors)
+        there = There in types
         asked = kwargs.get("device")
         stays = there if asked is None else torch.device(asked).type == DEVICE.type
         if not (there or stays):
             return kernel(*args, **kwargs)
-        strays = [tensor for tensor in tensors if not isinstance(tensor, There)]
+        flat, form = tree_flatten((args, kwargs))
+        strays = [value for value in flat if isinstance(value, torch.Tensor) and not isinstance(value, There)]
         copies = kernel in (aten._to_copy.default, aten.copy_.default)
         if not copies and there and any(tensor.ndim for tensor in strays):
             raise RuntimeError(f"{kernel}: {DEVICE} meets cpu")

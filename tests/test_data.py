@@ -198,7 +198,7 @@ def test_many_lines_are_read_as_each_of_them(tmp_path, fast, slow, options):
     task, twin = fast(**options), slow(**options)
     lines = text_of(task, task.sample(40, Draws(3)))
     rejected = 0
-    for trial in range(300):
+    for trial in range(200):
         some = rng.sample(lines, rng.randint(1, 6))
         line = list(rng.choice(some))
         i, j = rng.sample(range(len(line)), 2)
@@ -213,7 +213,7 @@ def test_many_lines_are_read_as_each_of_them(tmp_path, fast, slow, options):
         got = tried(task, path)
         assert got == tried(twin, path)
         rejected += isinstance(got, str)
-    assert 100 < rejected < 250
+    assert 66 < rejected < 166
 
 
 def test_a_fault_far_down_a_large_file_is_named_by_its_line(tmp_path):
@@ -225,7 +225,7 @@ def test_a_fault_far_down_a_large_file_is_named_by_its_line(tmp_path):
         task.read(str(path))
 
 
-@pytest.mark.parametrize("task", [PathStar(**SMALL), Addition(), OneByOne(**SMALL)])
+@pytest.mark.parametrize("task", [PathStar(**SMALL), Addition(), SlowSums()])
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n", "\r\n\r\n", "\n \n\t \n\n", "\n" * 3000 + "  "])
 def test_blank_lines_at_the_end_of_a_file_are_ignored(tmp_path, task, end):
     path, rows = tmp_path / "rows.txt", task.sample(1024, Draws(3))  # as many as are parsed at a time

@@ -39,7 +39,8 @@ class Graph:
     """One prompt, read token by token, along the direction of writing."""
 
     def __init__(self, task, prompt):
-        *nodes, start, goal = [token for token in prompt if token != task.dummy]
+        dummy = task.dummy  # computed at each access
+        *nodes, start, goal = [token for token in prompt if token != dummy]
         self.edges = list(zip(nodes[::2], nodes[1::2], strict=True))
         self.after, self.before = defaultdict(list), defaultdict(list)
         for tail, head in self.edges:
@@ -112,11 +113,12 @@ def test_graphs_follow_the_law_of_the_published_generator(difficulty):
     task, rng, count = JunctionStar(difficulty=difficulty), random.Random(0), 3000
     batch = task.sample(count, Draws(0))
     strata = {name: stratum.tolist() for name, stratum in task.strata(batch).items()}
+    read = graphs(task, batch)
     found = zip(
         strata["lead"],
         strata["hops"],
-        [len(graph.before[graph.junction]) for graph in graphs(task, batch)],
-        [len(graph.edges) for graph in graphs(task, batch)],
+        [len(graph.before[graph.junction]) for graph in read],
+        [len(graph.edges) for graph in read],
         strict=True,
     )
     drawn = [published(task, rng) for _ in range(count)]

@@ -40,7 +40,8 @@ def tasks(draw, **fixed):
 
 def read_prompt(task, prompt):
     """Edges as listed, start and goal, token by token."""
-    names = [task.vocabulary[token] for token in prompt]
+    vocabulary = task.vocabulary  # built at each access
+    names = [vocabulary[token] for token in prompt]
     while names[0] == "$":
         names.pop(0)
     assert "$" not in names

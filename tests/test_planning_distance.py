@@ -17,7 +17,8 @@ tasks = st.builds(PlanningDistance, path_length=st.integers(3, 7), reverse=st.bo
 
 def read_prompt(task, prompt):
     """Edges, start and goal, token by token."""
-    names = [task.vocabulary[token] for token in prompt]
+    vocabulary = task.vocabulary  # built at each access
+    names = [vocabulary[token] for token in prompt]
     assert names[-4] == "-"
     assert names[-1] == "="
     listed = names[:-4]
@@ -42,7 +43,7 @@ def gold_path(task, prompt):
 def written(task, path):
     """The tokens of an answer that visits these nodes in this order."""
     names = " / ".join(f"{a} {b}" for a, b in itertools.pairwise(path)).split()
-    return [task.vocabulary.index(name) for name in names]
+    return [*map(task.vocabulary.index, names)]
 
 
 def slow_distance(task, prompt):

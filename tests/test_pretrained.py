@@ -234,8 +234,8 @@ def test_errors(checkpoint):
     for mask in ("prefix", "full"):
         with pytest.raises(Impossible, match=f"model.mask={mask}: .*Pretrained.*causal"):
             model(name, mask=mask)
-    with pytest.raises(Impossible, match=r"^model.name=\S+: .*65 tokens.* at most 64"):
-        model(name, context_length=65)
+    with pytest.raises(Impossible, match=r"^model.name=\S+: .*129 tokens.* at most 128"):
+        model(name, context_length=129)
     with pytest.raises(InputError, match=r"^model.vocabulary=native: .*token_names"):
         Pretrained(V, T, name, vocabulary="native")
     with pytest.raises(InputError, match=r"^model.name=\S+: BertModel .*causal"):

@@ -30,7 +30,8 @@ class Tree:
     """One prompt, read token by token."""
 
     def __init__(self, task, prompt):
-        names = [task.vocabulary[token] for token in prompt]
+        vocabulary = task.vocabulary  # built at each access
+        names = [vocabulary[token] for token in prompt]
         *listed, slash, start, goal, equals = names
         assert (slash, equals) == ("/", "=")
         assert listed[2::3] == ["|"] * (task.num_edges - 1)
@@ -62,7 +63,7 @@ class Tree:
 
     def written(self, task, path):
         names = [str(path[0]), *(f"{self.mark}{node}" for node in path[1:]), "end"]
-        return [task.vocabulary.index(name) for name in names]
+        return [*map(task.vocabulary.index, names)]
 
     def decides(self, node):
         return len(self.children[node]) > 1 and self.goal not in self.children[node]
