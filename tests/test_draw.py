@@ -107,6 +107,7 @@ TASKS = [
     JunctionStar(difficulty="hard", reverse=True),
     PlanningDistance(),
     TransitivePath(),
+    TransitivePath(graph="blocksworld", num_nodes=73),
     TreeStar(),
     BinaryTree(node_ids="by_role"),
     InWeightsPathStar(),
