@@ -106,6 +106,7 @@ TASKS = [
     JunctionStar(),
     JunctionStar(difficulty="hard", reverse=True),
     PlanningDistance(),
+    PlanningDistance(tokens="characters"),
     TransitivePath(),
     TransitivePath(graph="blocksworld", num_nodes=73),
     TreeStar(),
