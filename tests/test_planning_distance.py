@@ -1,8 +1,10 @@
 """Two merging streams against slow, obvious twins."""
 
+import dataclasses
 import itertools
 import json
 import random
+import re
 
 import pytest
 import torch
@@ -10,15 +12,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forethought.errors import InputError
-from forethought.tasks import Batch, Data, Draws, PlanningDistance
+from forethought.tasks import Data, Draws, PlanningDistance
 
-tasks = st.builds(PlanningDistance, path_length=st.integers(3, 7), reverse=st.booleans())
+TOKENS = ["nodes", "characters"]
+tasks = st.builds(
+    PlanningDistance,
+    path_length=st.integers(3, 7),
+    reverse=st.booleans(),
+    tokens=st.sampled_from(TOKENS),
+)
+every_form = pytest.mark.parametrize("tokens", TOKENS)
 
 
 def read_prompt(task, prompt):
     """Edges, start and goal, token by token."""
     vocabulary = task.vocabulary  # built at each access
     names = [vocabulary[token] for token in prompt]
+    if task.tokens == "characters":
+        listed, query = "".join(names).lstrip("$").removesuffix("=").split("-")
+        edges = [tuple(edge.split(",")) for edge in listed.split("/")]
+        return edges, *query.split(",")
     assert names[-4] == "-"
     assert names[-1] == "="
     listed = names[:-4]
@@ -41,9 +54,14 @@ def gold_path(task, prompt):
 
 
 def written(task, path):
-    """The tokens of an answer that visits these nodes in this order."""
-    names = " / ".join(f"{a} {b}" for a, b in itertools.pairwise(path)).split()
-    return [*map(task.vocabulary.index, names)]
+    """The tokens of an answer that visits these nodes in this order, cut if they are too many."""
+    if task.tokens == "characters":
+        names = [*"/".join(f"{a},{b}" for a, b in itertools.pairwise(path)), "end"]
+    else:
+        names = " / ".join(f"{a} {b}" for a, b in itertools.pairwise(path)).split()
+    padding = ["$"] * (task.answer_length - len(names))
+    vocabulary = task.vocabulary  # built at each access
+    return [vocabulary.index(name) for name in (names + padding)[: task.answer_length]]
 
 
 def slow_distance(task, prompt):
@@ -74,7 +92,7 @@ def test_every_graph_is_two_streams_and_the_answer_its_path(task, seed):
         assert answer == written(task, path[::-1] if task.reverse else path)
         assert distance == slow_distance(task, prompt)
     assert (task.check(batch.prompt, batch.answer) == 0).all()
-    other = PlanningDistance(path_length=task.path_length, reverse=not task.reverse)
+    other = dataclasses.replace(task, reverse=not task.reverse)
     assert (task.check(batch.prompt, other.sample(8, Draws(seed)).answer) == 0).all(), "or its reverse"
 
 
@@ -90,7 +108,18 @@ def slow_outcome(task, prompt, answer):
     edges, start, goal = read_prompt(task, prompt)
     names = [task.vocabulary[token] for token in answer]
     path = [names[0], *names[1::3]]
-    if answer != written(task, path) or not all(name.isdigit() for name in path):
+    if task.tokens == "characters":
+        text = "".join(names).partition("end")[0] if "end" in names else ""
+        number = "(?:0|[1-9][0-9]*)"
+        if not re.fullmatch(f"{number},{number}(?:/{number},{number})*", text):
+            return "other"
+        steps = [edge.split(",") for edge in text.split("/")]
+        path = [steps[0][0], *(head for _, head in steps)]
+        if len(path) != task.path_length or any(a[1] != b[0] for a, b in itertools.pairwise(steps)):
+            return "other"
+    elif answer != written(task, path):
+        return "other"
+    if not all(name.isdigit() and int(name) < task.num_nodes for name in path):
         return "other"
     if path[0] == goal:
         edges, start, goal = [(head, tail) for tail, head in edges], goal, start
@@ -122,6 +151,14 @@ def test_anatomy_of_errors_against_a_slow_twin(task, seed):
         answers.append(written(task, path))
         if kind == 3:
             answers[-1][rng.randrange(task.answer_length)] = rng.randrange(len(task.vocabulary))
+        if kind == 4 and task.end in answers[-1]:
+            place = answers[-1].index(task.end)
+            answers[-1][place + 1 :] = rng.choices(
+                range(len(task.vocabulary)), k=len(answers[-1]) - place - 1
+            )
+            if rng.random() < 0.5:
+                answers[-1].insert(rng.randrange(place), rng.randrange(len(task.vocabulary)))
+                answers[-1].pop()
     found = [task.outcomes[i] for i in task.check(batch.prompt, torch.tensor(answers)).tolist()]
     rows = zip(batch.prompt.tolist(), answers, strict=True)
     assert found == [slow_outcome(task, prompt, answer) for prompt, answer in rows]
@@ -136,15 +173,19 @@ def follow(task, prompt, rng):
     while len(path) < task.path_length:
         heads = [head for tail, head in edges if tail == path[-1]]
         if len(heads) == 2 and goal not in heads:
-            guesses.append(3 * len(path) - 2)
+            a, b = ("/".join([*map(",".join, itertools.pairwise([*path, head])), ""]) for head in heads)
+            same = next(place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
+            guesses.append(same if task.tokens == "characters" else 3 * len(path) - 2)
         path.append(goal if goal in heads else rng.choice(heads))
     return written(task, path), guesses
 
 
+@every_form
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("path_length", [3, 6])
-def test_chance_and_decisions_are_those_of_a_policy_that_cannot_plan(path_length, reverse):
-    task, rng, count = PlanningDistance(path_length=path_length, reverse=reverse), random.Random(0), 6000
+def test_chance_and_decisions_are_those_of_a_policy_that_cannot_plan(path_length, reverse, tokens):
+    task = PlanningDistance(path_length=path_length, reverse=reverse, tokens=tokens)
+    rng, count = random.Random(0), 6000
     batch = task.sample(count, Draws(2))
     rows = [follow(task, prompt, rng) for prompt in batch.prompt.tolist()]
     answers = torch.tensor([answer for answer, _ in rows])
@@ -161,15 +202,25 @@ def test_chance_and_decisions_are_those_of_a_policy_that_cannot_plan(path_length
     assert abs(hits - task.decision_chance) < 4 * 0.5 / mask.sum().item() ** 0.5
 
 
-def test_a_graph_is_held_out_with_all_orders_of_its_edges_and_all_paths():
-    task = PlanningDistance(path_length=5)
+@every_form
+def test_the_widths_are_those_of_the_longest_rows(tokens):
+    task = PlanningDistance(tokens=tokens)
+    batch = task.sample(2000, Draws(0))
+    assert (batch.prompt[:, 0] != task.dummy).any()
+    assert (batch.answer[:, -1] != task.dummy).any()
+    assert task.padded_prompts == (batch.prompt == task.dummy).any()
+
+
+@every_form
+def test_a_graph_is_held_out_with_all_orders_of_its_edges_and_all_paths(tokens):
+    task = PlanningDistance(path_length=6, tokens=tokens)
     batch = task.sample(200, Draws(5))
-    pairs = torch.stack(task._graph(batch.prompt)[:2], 2)[:, Draws(1).permutation(1, 8)[0]]
+    pairs = torch.stack(task._graph(batch.prompt)[:2], 2)[:, Draws(1).permutation(1, 10)[0]]
     paths = []
     for prompt in batch.prompt.tolist():
         edges, start, goal = read_prompt(task, prompt)
         (other, *_) = {tail for tail, _ in edges} - {head for _, head in edges} - {start} or {start}
-        walk = next(path for path in walks(edges, other, 4) if other != start or path[-1] != goal)
+        walk = next(path for path in walks(edges, other, 5) if other != start or path[-1] != goal)
         paths.append([int(name) for name in walk])
     relisted = task._batch(pairs, torch.tensor(paths))
     assert (task.check(relisted.prompt, relisted.answer) == 0).all()
@@ -197,7 +248,9 @@ def test_no_graph_is_trained_on_and_tested():
 def test_text_form_round_trips(task, seed):
     batch = task.sample(4, Draws(seed))
     for prompt, answer in zip(batch.prompt, batch.answer, strict=True):
-        assert task.parse(task.text(prompt, answer)) == (prompt.tolist(), answer.tolist())
+        read = task.pad(*([part] for part in task.parse(task.text(prompt, answer))))
+        assert torch.equal(read.prompt[0], prompt)
+        assert torch.equal(read.answer[0], answer)
 
 
 def test_a_line_of_the_published_test_set():
@@ -205,23 +258,39 @@ def test_a_line_of_the_published_test_set():
         '{"input": "6,2/2,10/1,9/2,0/5,3/0,11/4,1/10,4/8,2/11,5-8,3", "output": "8,2/2,0/0,11/11,5/5,3", '
         '"reversed": "3,5/5,11/11,0/0,2/2,8"}'
     )
-    task = PlanningDistance()
-    prompt, answer = map(torch.tensor, task.parse(line))
-    assert task.text(prompt, answer) == line
-    assert task.strata(Batch(prompt[None], answer[None]))["planning_distance"].item() == 4
+    for tokens in TOKENS:
+        task = PlanningDistance(tokens=tokens)
+        batch = task.pad(*([part] for part in task.parse(line)))
+        assert task.text(batch.prompt[0], batch.answer[0]) == line
+        assert task.strata(batch)["planning_distance"].item() == 4
+    prompt, answer = ("".join(task.vocabulary[token] for token in part) for part in task.parse(line))
+    row = json.loads(line)
+    assert (prompt, answer) == (row["input"] + "=", row["output"] + "end")
 
 
 def test_docstring_instance():
-    task = PlanningDistance(path_length=4)
     line = '{"input": "0,1/5,2/6,0/0,7/3,6/2,0-5,7", "output": "5,2/2,0/0,7"}'
-    prompt, answer = task.parse(line)
-    batch = Batch(torch.tensor([prompt]), torch.tensor([answer]))
-    assert json.loads(task.text(batch.prompt[0], batch.answer[0])) == {
-        **json.loads(line),
-        "reversed": "7,0/0,2/2,5",
-    }
-    assert task.strata(batch)["planning_distance"].item() == 1
-    assert not task.decision_mask(batch).any()
+    for tokens in TOKENS:
+        task = PlanningDistance(path_length=4, tokens=tokens)
+        batch = task.pad(*([part] for part in task.parse(line)))
+        assert json.loads(task.text(batch.prompt[0], batch.answer[0])) == {
+            **json.loads(line),
+            "reversed": "7,0/0,2/2,5",
+        }
+        assert task.strata(batch)["planning_distance"].item() == 1
+        assert not task.decision_mask(batch).any()
+
+
+@pytest.mark.parametrize(("branches", "end", "place"), [((10, 11), 0, 7), ((1, 10), 0, 7), ((1, 0), 10, 6)])
+def test_the_decision_is_the_first_character_that_tells_the_branches_apart(branches, end, place):
+    """Of 5,2/2,10/… the second digit against 5,2/2,11/…; it is the end of the node in 5,2/2,1/…."""
+    line = "5,2/2,{0}/{0},7/7,8/8,9/3,2/2,{1}/{1},6/6,4/4,{2}-5,9"
+    path = "5,2/2,{0}/{0},7/7,8/8,9"
+    task = PlanningDistance(tokens="characters")
+    for pair in (branches, branches[::-1]):
+        row = json.dumps({"input": line.format(*pair, end), "output": path.format(*pair)})
+        batch = task.pad(*([part] for part in task.parse(row)))
+        assert task.decision_mask(batch)[0].nonzero().flatten().tolist() == [place]
 
 
 @pytest.mark.parametrize(

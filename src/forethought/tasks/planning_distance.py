@@ -2,17 +2,20 @@
 
 import json
 import re
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Int
 from pydantic import Field
 from torch import Tensor
 
 from forethought.errors import InputError
 from forethought.tasks.base import Batch, Task
+from forethought.tasks.characters import VOCABULARY, Numbers
 from forethought.tasks.draw import Draws
 from forethought.tasks.graph import drawing_of, first_outcome, hash_edges
+from forethought.tasks.star_prompt import take_first
 from forethought.validation import validated_dataclass
 
 _NODE = "[0-9]{1,9}"
@@ -36,8 +39,14 @@ class PlanningDistance(Task):
     end (chance 1/2). At planning distance 0 nothing forks; at L - 1, the graph is the path-star G(2, L).
     Reversed answers are the mirror image: they require a plan where m > 1.
 
-    As published, a path and its exact reverse are both accepted. What differs: a node is one token, where
-    the source has one token a digit.
+    As published, a path and its exact reverse are both accepted. What differs: a node is one token. As
+    published, `tokens=characters` has one token a digit, and commas:
+
+        prompt   0 , 1 / 5 , 2 / … - 5 , 7 =
+        answer                               5 , 2 / 2 , 0 / 0 , 7 end
+
+    From L = 6 on, nodes above 9 take two tokens, so that shorter rows are padded. The decision is the first
+    character that tells the two nodes apart.
 
     Source: Ye et al., "Beyond Autoregression: Discrete Diffusion for Complex Reasoning and Planning"
     (2410.14157), §3 and its code (data/synthetic_graph.py; its shipped test set has L = 6).
@@ -45,10 +54,12 @@ class PlanningDistance(Task):
     Args:
         path_length: nodes of a stream (L). Nodes are named by 0 … 2L - 1; one name is unused.
         reverse: answer from the goal back to the start.
+        tokens: `nodes`, or `characters` (as published).
     """
 
     path_length: int = Field(default=6, ge=3, le=100)
     reverse: bool = False
+    tokens: Literal["nodes", "characters"] = "nodes"
 
     outcomes: ClassVar = ("right", "wrong_branch", "broken_edge", "other")
 
@@ -58,7 +69,17 @@ class PlanningDistance(Task):
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
+        if self.tokens == "characters":
+            return VOCABULARY
         return (*map(str, range(self.num_nodes)), "/", "-", "=", "$")
+
+    @property
+    def end(self) -> int | None:
+        return VOCABULARY.index("end") if self.tokens == "characters" else None
+
+    @property
+    def padded_prompts(self) -> bool:
+        return self.tokens == "characters"
 
     @property
     def num_edges(self) -> int:
@@ -66,10 +87,15 @@ class PlanningDistance(Task):
 
     @property
     def prompt_length(self) -> int:
+        if self.tokens == "characters":
+            # Occurrences in the longest prompt: a shared inner node 4, the ends not asked for 1, others 2.
+            return Numbers(self.num_nodes).longest([4, *[2] * (self.num_nodes - 4), 1, 1])
         return 3 * self.num_edges + 3
 
     @property
     def answer_length(self) -> int:
+        if self.tokens == "characters":
+            return Numbers(self.num_nodes).longest([*[2] * (self.path_length - 2), 1, 1])
         return 3 * (self.path_length - 1) - 1
 
     @property
@@ -94,26 +120,44 @@ class PlanningDistance(Task):
         return self._batch(pairs.gather(1, order[:, :, None].expand_as(pairs)), path)
 
     def _batch(self, pairs: Int[Tensor, "B E 2"], path: Int[Tensor, "B L"]) -> Batch:
+        query = path[:, :: self.path_length - 1]
+        answer = self._write(path.flip(1) if self.reverse else path)
+        if self.tokens == "characters":
+            numbers = torch.cat([pairs.flatten(1), query], 1)
+            prompt = Numbers(self.num_nodes).spell(numbers, ",/" * (self.num_edges - 1) + ",-,=")
+            prompt = take_first(prompt, prompt == self.dummy)[:, -self.prompt_length :]
+            return Batch(prompt, answer[:, : self.answer_length])
         slash, dash, equals = (torch.full_like(path[:, :1], self.num_nodes + i) for i in range(3))
-        prompt = [self._join(pairs, slash), dash, path[:, :1], path[:, -1:], equals]
-        written = path.flip(1) if self.reverse else path
-        steps = torch.stack([written[:, :-1], written[:, 1:]], 2)
-        return Batch(torch.cat(prompt, 1), self._join(steps, slash))
+        return Batch(torch.cat([self._join(pairs, slash), dash, query, equals], 1), answer)
 
     @staticmethod
     def _join(pairs: Int[Tensor, "B S 2"], slash: Int[Tensor, "B 1"]) -> Int[Tensor, "B T"]:
         separators = slash[:, :, None].expand(-1, pairs.shape[1], 1)
         return torch.cat([pairs, separators], 2).flatten(1)[:, :-1]
 
+    def _write(self, written: Int[Tensor, "B L"]) -> Int[Tensor, "B T"]:
+        """Return answers of nodes in the order written. T may exceed A if a node occurs twice."""
+        steps = torch.stack([written[:, :-1], written[:, 1:]], 2)
+        if self.tokens == "characters":
+            after = (*",/" * (self.path_length - 2), ",", "end")
+            answer = Numbers(self.num_nodes).spell(steps.flatten(1), after)
+            return take_first(answer, answer != self.dummy)
+        return self._join(steps, torch.full_like(written[:, :1], self.num_nodes))
+
     def _graph(
         self, prompt: Int[Tensor, "B P"]
     ) -> tuple[Int[Tensor, "B E"], Int[Tensor, "B E"], Int[Tensor, "B 1"], Int[Tensor, "B 1"]]:
         """Return the tails and the heads of the edges in the order listed, the start and the goal."""
+        if self.tokens == "characters":
+            numbers = Numbers(self.num_nodes).read(prompt, 2 * self.num_edges + 2)
+            return numbers[:, 0:-2:2], numbers[:, 1:-2:2], numbers[:, -2:-1], numbers[:, -1:]
         return prompt[:, 0:-4:3], prompt[:, 1:-4:3], prompt[:, -3:-2], prompt[:, -2:-1]
 
-    @staticmethod
-    def _nodes(answer: Int[Tensor, "B A"]) -> Int[Tensor, "B L"]:
+    def _nodes(self, answer: Int[Tensor, "B A"]) -> Int[Tensor, "B L"]:
         """Return the nodes of an answer in the order written: the first one, and the second of each edge."""
+        if self.tokens == "characters":
+            numbers = Numbers(self.num_nodes).read(answer, self.num_edges)
+            return torch.cat([numbers[:, :1], numbers[:, 1::2]], 1)
         return torch.cat([answer[:, :1], answer[:, 1::3]], 1)
 
     def check(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B A"]) -> Int[Tensor, " B"]:
@@ -132,40 +176,43 @@ class PlanningDistance(Task):
         leaves = written[:, :-1, None] == tails[:, None]
         arrives = written[:, 1:, None] == heads[:, None]
         is_edge = (leaves & arrives).any(2)
-        is_chain = (
-            (written < self.num_nodes).all(1)
-            & (answer[:, 2::3] == self.num_nodes).all(1)
-            & (answer[:, 3::3] == answer[:, 1:-1:3]).all(1)
-            & (written[:, 0] == first)
-        )
+        chain = self._write(written)
+        answer = F.pad(self.trim(answer), (0, chain.shape[1] - answer.shape[1]), value=self.dummy)
+        is_chain = (chain == answer).all(1) & (written < self.num_nodes).all(1) & (written[:, 0] == first)
         ends = written[:, -1] == last
         right = is_edge.all(1) & ends
         follows = is_edge[:, :-1].all(1) & (is_edge[:, -1] | ends)
         kinds = [is_chain & right, is_chain & follows, is_chain]
         return first_outcome(kinds, self.outcomes.index("other"))
 
-    def _distance(self, batch: Batch) -> Int[Tensor, " B"]:
-        """Return the planning distance: the edges from the shared node to the goal."""
+    def _place(self, batch: Batch) -> Int[Tensor, " B"]:
+        """Return the place of the shared node on the path, in the order written."""
         tails, heads, _, _ = self._graph(batch.prompt)
         ends = torch.cat([tails, heads], 1)
-        path = self._nodes(batch.answer)
-        path = path.flip(1) if self.reverse else path
         # The shared node has one or two edges more than its place on the path alone would give it.
         edges = torch.zeros_like(ends[:, :1]).expand(-1, self.num_nodes)
-        edges = edges.scatter_add(1, ends, torch.ones_like(ends)).gather(1, path)
+        edges = edges.scatter_add(1, ends, torch.ones_like(ends)).gather(1, self._nodes(batch.answer))
         edges[:, 1:-1] -= 1
-        return self.path_length - 1 - edges.argmax(1)
+        return edges.argmax(1)
 
     def decision_mask(self, batch: Batch) -> Bool[Tensor, "B A"]:
-        """Mark the node after the shared one, unless it is the last or nothing forks there."""
-        distance = self._distance(batch)
-        remaining = self.path_length - 1 - distance if self.reverse else distance
-        place = 3 * (self.path_length - 1 - remaining) + 1
-        columns = torch.arange(self.answer_length, device=distance.device)
-        return (columns == place[:, None]) & (remaining > 1)[:, None]
+        """Mark the node after the shared one, unless it is the last or nothing forks there.
+
+        In characters, mark the first one that differs if the answer takes the other branch.
+        """
+        tails, heads, _, _ = self._graph(batch.prompt)
+        tails, heads = (heads, tails) if self.reverse else (tails, heads)
+        written, place = self._nodes(batch.answer), self._place(batch)[:, None]
+        after = (place + 1).clamp(max=self.path_length - 1)
+        branches = (heads * (tails == written.gather(1, place))).sum(1, keepdim=True)
+        other = written.scatter(1, after, branches - written.gather(1, after))
+        differs = (self._write(written) != self._write(other))[:, : self.answer_length]
+        first = differs & (differs.cumsum(1) == 1)
+        return first & (place < self.path_length - 2)
 
     def strata(self, batch: Batch) -> dict[str, Int[Tensor, " B"]]:
-        return {"planning_distance": self._distance(batch)}
+        place = self._place(batch)
+        return {"planning_distance": place if self.reverse else self.path_length - 1 - place}
 
     @property
     def strata_sizes(self) -> dict[str, int]:
@@ -219,7 +266,8 @@ class PlanningDistance(Task):
                 "same place in both"
             )
         batch = self._batch(torch.tensor([edges]), torch.tensor([path]))
-        return batch.prompt[0].tolist(), batch.answer[0].tolist()
+        prompt, answer = batch.prompt[0], batch.answer[0]
+        return prompt[prompt != self.dummy].tolist(), answer[answer != self.dummy].tolist()
 
     def _merges(self, path: list[int], edges: set[tuple[int, int]]) -> bool:
         """Return True if the edges are a second stream that shares one node with the path."""
