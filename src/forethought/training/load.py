@@ -88,11 +88,14 @@ def write_evaluation(folder: Path, config: Config, report: dict[str, Any]) -> Pa
 
 
 def _as_trained(wanted: Config, trained: Config, task: Task) -> Config:
-    """Fill in what the trained task decided for a null, such as `num_nodes`: the model knows those tokens."""
-    return {
-        key: getattr(task, key, None) if value is None and trained.get(key) is None else value
-        for key, value in wanted.items()
-    }
+    """Fill in the `num_nodes` that the trained task decided for a null: the model knows those names.
+
+    All other nulls are decided anew. `min_path_length` of the training would exceed a shorter `path_length`.
+    """
+    key = "num_nodes"
+    if key in wanted and wanted[key] is None and trained.get(key) is None:
+        return wanted | {key: getattr(task, key, None)}
+    return wanted
 
 
 def _refuse_other_tokens(trained: Task, wanted: Task) -> None:
