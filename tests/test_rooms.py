@@ -2,6 +2,7 @@
 
 import ast
 from collections import defaultdict
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def room_of(path):
     return path.relative_to(SOURCE).parts[0]
 
 
+@cache
 def imports_of(path):
     """Return the modules that a file imports, also in functions, but not for type checkers alone."""
     skipped = {
