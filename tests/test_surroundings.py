@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,11 +50,21 @@ def test_a_full_disk_names_the_folder(workplace, monkeypatch, capsys):
     assert line.startswith("forethought: multirun/s: No space left on device; ")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a finished run and a finished sweep."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert run(["train", *TINY, "hydra.run.dir=run"]) == 0
+        assert run([*SWEEP, "hydra/launcher=basic"]) == 0
+    return folder
+
+
 @pytest.fixture
-def finished(workplace):
+def finished(trained, workplace):
     """A run and a sweep with a finished and an unfinished cell. Return the folder of the latter."""
-    assert run(["train", *TINY, "hydra.run.dir=run"]) == 0
-    assert run([*SWEEP, "hydra/launcher=basic"]) == 0
+    shutil.copytree(trained, ".", dirs_exist_ok=True)
     first, *_ = sorted(Path("multirun/s").glob("*/results.json"))
     first.unlink()
     return first.parent
