@@ -6,7 +6,7 @@ from functools import cached_property
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from forethought.errors import Impossible, InputError
@@ -139,6 +139,7 @@ def prefixes(tree):
 
 @settings(max_examples=200, deadline=None)
 @given(tasks(), st.integers(0, 2**31))
+@example(TreeStar(degree=3, path_length=6, split_share=0.7, num_nodes=19), 15953)  # right nodes after `end`
 def test_anatomy_of_errors_against_a_slow_twin(task, seed):
     """Answers made wrong in every way: another leaf, its end replaced, cut short, any token anywhere."""
     rng = random.Random(seed)

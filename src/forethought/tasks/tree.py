@@ -160,7 +160,7 @@ class TreePath(Task):
         * `other`: the path does not begin at the start, or contains a token that is not a node.
         """
         tails, heads, start, goal = self._graph(prompt)
-        path, answer = self._path(tails, heads, start, goal), self._read(answer)
+        path, answer = self._path(tails, heads, start, goal), self._read(self.trim(answer))
         is_end = answer == self.end
         length = (
             is_end.int().argmax(1, keepdim=True).masked_fill(~is_end.any(1, keepdim=True), answer.shape[1])
