@@ -36,7 +36,7 @@ check: install # the inner loop, below a minute: lint, types, and the contracts 
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not grid" tests/test_rooms.py tests/test_defaults.py \
 	    tests/test_config.py tests/test_models.py tests/test_objectives.py
 
-test: install # all but the slow ones and the grid: some seven minutes on two cores
+test: install # all but the slow ones and the grid: below ten minutes on two cores
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not grid"
 
 test-slow: install # kills, launchers, notebooks, two processes: five minutes
