@@ -137,8 +137,8 @@ SWEEPS = {
         for d, n, s in product((2, 3, 5), (3, 4, 5), range(3))
     ],
     "80": make_card,
-    "21-objectives": lambda: [simulate(o, s, 2, 5) for o in OBJECTIVES for s in range(5)],
-    "21-objectives-9-graphs": lambda: [
+    "all-objectives": lambda: [simulate(o, s, 2, 5) for o in OBJECTIVES for s in range(5)],
+    "all-objectives-9-graphs": lambda: [
         simulate(o, s, d, n) for o in OBJECTIVES for d, n, s in product((2, 3, 5), (3, 4, 5), range(2))
     ],
     "horizon": lambda: [

@@ -162,8 +162,8 @@ def test_trend_shows_the_baseline_in_every_panel(sweeps: Any, name: str) -> None
 
 
 def test_lines_of_many_objectives_have_the_baseline_beside_each(sweeps: Any) -> None:
-    figure = draw("learning", sweeps("21-objectives"))
-    assert [axes.get_label() for axes in figure.axes] == sweeps("21-objectives").levels("objective")[1:]
+    figure = draw("learning", sweeps("all-objectives"))
+    assert [axes.get_label() for axes in figure.axes] == sweeps("all-objectives").levels("objective")[1:]
     assert all(INK in {line.get_color() for line in axes.lines} for axes in figure.axes)
 
 

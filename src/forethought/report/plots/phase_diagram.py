@@ -89,7 +89,9 @@ def _arrange(panels: list[Panel]) -> tuple[list[str | None], int]:
     most = max(map(len, lines))
     if 1 < most <= 4:
         return [title for line in lines for title in line + [None] * (most - len(line))], most
-    return [panel.title for panel in panels], len(panels) if len(panels) <= 4 else 3
+    # Three columns of more panels would be much taller than wide.
+    columns = len(panels) if len(panels) <= 4 else 3 if len(panels) <= 21 else 4
+    return [panel.title for panel in panels], columns
 
 
 def _collect_fields(
