@@ -151,6 +151,18 @@ def test_rows_on_a_gpu_are_those_on_a_cpu():
     assert torch.equal(here, there.cpu())
 
 
+def test_limits_and_shares_of_a_row_of_its_own():
+    limits = torch.tensor([[1], [2], [5], [1000]]).repeat(5000, 1)
+    numbers = Draws(8).below(limits, 20_000, 3)
+    assert ((numbers >= 0) & (numbers < limits)).all()
+    for limit in (2, 5):
+        counts = numbers[limits[:, 0] == limit].flatten().bincount(minlength=limit)
+        assert ((counts - 15_000 / limit).abs() < 5 * (15_000 / limit) ** 0.5).all()
+    for share in (0.0, 0.3, 1.0):
+        found = Draws(8).chosen(share, 20_000, 2).double().mean().item()
+        assert abs(found - share) <= 4 * (share * (1 - share) / 40_000) ** 0.5
+
+
 def test_uniform_numbers_are_exact_in_fp32():
     numbers = Draws(0).uniform(20_000, 2)
     assert numbers.dtype == torch.float32

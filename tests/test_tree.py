@@ -1,4 +1,4 @@
-"""What tasks on trees share, against slow, obvious twins."""
+"""The parts that tasks on trees share, against slow, obvious twins."""
 
 import random
 from contextlib import suppress

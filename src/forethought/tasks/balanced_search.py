@@ -28,7 +28,7 @@ _MOST_LINKS = 3
 """Children of an attached node, and its parents."""
 
 _WORD = 31
-"""Bits of the random words from which numbers below a row's own limit are drawn."""
+"""Bits of the random words that are drawn together, as `Draws.below` would one by one."""
 
 _FAR = 1000
 """Distance to a node that cannot be reached."""
@@ -137,7 +137,7 @@ class BalancedSearch(Task):
         )
         prompt = self._prompt(tails, heads, names[:, :1], names.gather(1, goal))
         right = self._right(prompt)
-        rank = draws.integers(1 << _WORD, count) * right.sum(1) >> _WORD
+        rank = draws.below(right.sum(1), count)
         return Batch(prompt, (right.cumsum(1) > rank[:, None]).int().argmax(1, keepdim=True))
 
     def _draw_graph(
@@ -152,7 +152,7 @@ class BalancedSearch(Task):
         lookahead = draws.integers(self.max_lookahead + 1, count, 1)
         goal = lookahead.clamp(min=1)
         most = (n - 1) // goal
-        branches = 2 + (draws.integers(1 << _WORD, count, 1) * (most - 1) >> _WORD)
+        branches = 2 + draws.below(most - 1, count, 1)
         branches = branches.where(lookahead > 0, 1)
         least = 1 + branches * goal
         size = lookahead * branches + 1 + draws.integers(_MOST_SPARE + 1, count, 1)
@@ -166,7 +166,7 @@ class BalancedSearch(Task):
         lengths = (goal + longer) * (number < branches)
         first = torch.cat([torch.ones_like(goal), 1 + lengths.cumsum(1)], 1)  # node of each branch
         last = first[:, -1:] - 1  # node of the branches
-        chain = draws.integers(1 << _WORD, count, 1) * (spare + 1) >> _WORD
+        chain = draws.below(spare + 1, count, 1)
         attached = spare - chain
 
         node = torch.arange(n, device=goal.device)[None].expand(count, n)

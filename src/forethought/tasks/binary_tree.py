@@ -100,7 +100,7 @@ class BinaryTree(TreePath):
         pairs = torch.stack([names.gather(1, torch.cat(tails, 1)), names[:, 1:]], 2)
         # An edge to an older node is listed after all edges that leave it.
         by_age = torch.arange(edges - 1, -1, -1, device=names.device)
-        is_backward = draws.integers(1 << 24, count, 1) < round(backward_share * (1 << 24))
+        is_backward = draws.chosen(backward_share, count, 1)
         order = by_age.where(is_backward, draws.permutation(count, edges))
         pairs = pairs.gather(1, order[:, :, None].expand_as(pairs))
         return self._batch(pairs, names[:, :1], names.gather(1, goal))

@@ -4,7 +4,7 @@ import hashlib
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as int64, the increment of splitmix64
@@ -62,6 +62,14 @@ class Draws:
         words = self._words(count, torch.Size(rest).numel()).bitwise_and_((1 << 32) - 1)
         # The place of a 32-bit number in `high` equal intervals: 4× faster than a remainder on a CPU.
         return words.mul_(high).bitwise_right_shift_(32).view(shape)
+
+    def below(self, limit: Int[Tensor, "..."], *shape: int) -> Int[Tensor, "..."]:
+        """Draw from {0, …, limit - 1}, with a limit for each row. The bias is as of `integers`."""
+        return self.integers(1 << 31, *shape) * limit >> 31
+
+    def chosen(self, share: float, *shape: int) -> Bool[Tensor, "..."]:
+        """Draw True with a probability, rounded to a multiple of 2^-24."""
+        return self.integers(1 << 24, *shape) < round(share * (1 << 24))
 
     def uniform(self, *shape: int) -> Float[Tensor, "..."]:
         """Draw multiples of 2^-24 from [0, 1), exact in fp32."""

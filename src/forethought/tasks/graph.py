@@ -1,4 +1,4 @@
-"""Parts that tasks on graphs share: the outcome of a path, the hash of a graph, its text and its picture."""
+"""Parts that tasks on graphs share: outcomes of paths, hashes of graphs, worlds, texts and pictures."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from torch import Tensor
 
 from forethought.errors import InputError
 from forethought.tasks.draw import splitmix64
+
+
+def take_first(x: Int[Tensor, "B C"], is_first: Bool[Tensor, "B C"]) -> Int[Tensor, "B C"]:
+    """Return the columns of each row, those that `is_first` marks before the others, else in their order."""
+    return x.gather(1, (~is_first).int().argsort(dim=1, stable=True))
+
+
+def to_device(world: Any, device: torch.device | str) -> Any:
+    """Return a named tuple of facts that all rows share, with its tensors on a device."""
+    tables = {name: fact.to(device) for name, fact in world._asdict().items() if isinstance(fact, Tensor)}
+    return world._replace(**tables)
 
 
 def first_outcome(kinds: Sequence[Bool[Tensor, " B"]], other: int) -> Int[Tensor, " B"]:

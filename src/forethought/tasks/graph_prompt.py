@@ -1,19 +1,16 @@
-"""How the edges of a graph and a query are written as tokens, and read."""
+"""The prompt of a graph: its edges and a query as tokens."""
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
+
+from forethought.tasks.graph import take_first
 
 NONE = -1
 """In place of a node that a smaller graph does not have."""
-
-
-def take_first(x: Int[Tensor, "B C"], is_first: Bool[Tensor, "B C"]) -> Int[Tensor, "B C"]:
-    """Return the columns of each row, those that `is_first` marks before the others, else in their order."""
-    return x.gather(1, (~is_first).int().argsort(dim=1, stable=True))
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,12 @@ from torch import Tensor
 from forethought.errors import Impossible, InputError
 from forethought.tasks.base import TEST, TRAIN, VALIDATION, Batch, Task
 from forethought.tasks.draw import Draws
-from forethought.tasks.graph import drawing_of, first_outcome, refuse_outside
+from forethought.tasks.graph import drawing_of, first_outcome, refuse_outside, to_device
 from forethought.validation import validated_dataclass
 
 _MOST_NODES = 100_000
 
 _DRAWN_NODES = 64
-
-_UNIT = 1 << 24
-"""`edge_share` is rounded to a multiple of 1 / _UNIT."""
 
 _FORWARD, _BACKWARD, _PATH, _PAUSE, _END, _DUMMY = range(6)
 _MARKS = (">", "<", "path", "pause", "end", "$")
@@ -165,7 +162,7 @@ class InWeightsPathStar(Task):
     def sample_training(self, count: int, draws: Draws) -> Batch:
         """Draw edges, and paths to the training leaves. Each row is an edge with probability `edge_share`."""
         world = self._world(draws.device)
-        is_edge = draws.integers(_UNIT, count) < round(self.edge_share * _UNIT)
+        is_edge = draws.chosen(self.edge_share, count)
         paths = self._path_rows(world.paths[world.train[draws.integers(len(world.train), count)]])
         heads = world.heads[draws.integers(len(world.heads), count)]
         if self.edges == "both":
@@ -335,11 +332,7 @@ def _world(level_sizes: tuple[int, ...], unit: int, seed: int, device: str) -> _
         unit: consecutive leaves that stay in one part.
     """
     if device != "cpu":
-        world = _world(level_sizes, unit, seed, "cpu")
-        tables: dict[str, Any] = {
-            name: x.to(device) for name, x in world._asdict().items() if isinstance(x, Tensor)
-        }
-        return world._replace(**tables)
+        return to_device(_world(level_sizes, unit, seed, "cpu"), device)
     nodes, leaves = sum(level_sizes), level_sizes[-1]
     names = Draws(seed, "in_weights_path_star", "names").permutation(1, nodes)[0]
     # The nodes of a level take consecutive places, in the order of the leaves below them.

@@ -164,7 +164,7 @@ class JunctionStar(Task):
         names = draws.permutation(count, self.num_nodes, edges + 1)
         junction, others = names[:, :1, None], names[:, 1:].view(count, d, longest - 1)
         lengths = draws.integers(longest - self.min_path_length + 1, count, d) + self.min_path_length
-        place = (draws.integers(1 << 31, count, d) * (lengths - self.min_plan_length) >> 31)[:, :, None]
+        place = draws.below(lengths - self.min_plan_length, count, d)[:, :, None]
         step = torch.arange(longest, device=names.device)
         # The other nodes fill the places before and after the junction, in their order.
         arms = others.gather(2, step - (step > place).long()).where(step != place, junction)

@@ -23,14 +23,13 @@ from forethought.tasks.graph import (
     parse_star,
     refuse_outside,
     star_text,
+    take_first,
 )
-from forethought.tasks.graph_prompt import NONE, GraphPrompt, graph_prompt, take_first
+from forethought.tasks.graph_prompt import NONE, GraphPrompt, graph_prompt
 from forethought.tasks.star_shape import are_stars, point_outwards, verify_star
 from forethought.validation import OR_NONE, validated_dataclass
 
 _MOST_NODES = 10_000
-_UNIT = 1 << 24
-"""Probabilities are multiples of 1 / _UNIT."""
 _SEPARATORS = str.maketrans("|,/=", "    ")
 
 
@@ -210,7 +209,7 @@ class PathStar(Task):
             gold = arms[row, row % self.degree % (arms[:, :, 0] != NONE).sum(1)]
         asked = self._last(gold)
         if self.query == "waypoint":
-            place = draws.integers(_UNIT, count, 1) * (gold != NONE).sum(1, keepdim=True) // _UNIT
+            place = draws.below((gold != NONE).sum(1, keepdim=True), count, 1)
             asked = gold.gather(1, place)
         return self._batch(pairs, start, gold, asked)
 
@@ -237,7 +236,7 @@ class PathStar(Task):
         if self.edge_order == "shuffled":
             order = draws.permutation(count, edges)
         if backward_share:
-            is_backward = draws.integers(_UNIT, count, 1) < round(backward_share * _UNIT)
+            is_backward = draws.chosen(backward_share, count, 1)
             # An edge's place on its arm is its number modulo the edges of an arm.
             order = order.gather(1, (order % steps * -is_backward.long()).argsort(dim=1, stable=True))
         pairs = pairs.gather(1, order[:, :, None].expand_as(pairs))

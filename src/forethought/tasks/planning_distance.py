@@ -14,8 +14,7 @@ from forethought.errors import InputError
 from forethought.tasks.base import Batch, Task
 from forethought.tasks.characters import VOCABULARY, Numbers
 from forethought.tasks.draw import Draws
-from forethought.tasks.graph import drawing_of, first_outcome, hash_edges
-from forethought.tasks.graph_prompt import take_first
+from forethought.tasks.graph import drawing_of, first_outcome, hash_edges, take_first
 from forethought.validation import validated_dataclass
 
 _NODE = "[0-9]{1,9}"

@@ -15,7 +15,7 @@ from forethought.errors import Impossible, InputError
 from forethought.tasks.base import TEST, TRAIN, VALIDATION, Batch, Task
 from forethought.tasks.blocksworld import blocksworld_moves
 from forethought.tasks.draw import Draws
-from forethought.tasks.graph import drawing_of, first_outcome, refuse_outside
+from forethought.tasks.graph import drawing_of, first_outcome, refuse_outside, to_device
 from forethought.validation import validated_dataclass
 
 _PATHS = 20
@@ -276,11 +276,7 @@ class _World(NamedTuple):
 def _world(nodes: int, edge_probability: float | None, train_share: float, seed: int, device: str) -> _World:
     """Build the graph on the CPU, so that it is the same on every device. No probability: Blocksworld."""
     if device != "cpu":
-        world = _world(nodes, edge_probability, train_share, seed, "cpu")
-        tables: dict[str, Any] = {
-            name: x.to(device) for name, x in world._asdict().items() if isinstance(x, Tensor)
-        }
-        return world._replace(**tables)
+        return to_device(_world(nodes, edge_probability, train_share, seed, "cpu"), device)
     upwards = torch.ones(nodes, nodes, dtype=torch.bool).triu(1)
     if edge_probability is None:
         is_edge = torch.zeros(nodes, nodes, dtype=torch.bool)

@@ -86,8 +86,8 @@ class TreeStar(TreePath):
         # Node k of an arm, of 1 … l - 1, hangs on node k - 1, and the first node after the cut on `hold`.
         parent = torch.arange(steps, device=arms.device).expand(count, d, steps)
         cut = 2 + draws.integers(steps - 2, count, d, 1)
-        hold = 1 + (draws.integers(1 << 31, count, d, 1) * (cut - 1) >> 31)
-        is_split = draws.integers(1 << 24, count, d, 1) < round(split_share * (1 << 24))
+        hold = 1 + (draws.below(cut - 1, count, d, 1))
+        is_split = draws.chosen(split_share, count, d, 1)
         parent = hold.where(is_split & (parent == cut), parent)
         pairs = torch.stack([stems.gather(2, parent), arms], 3).view(count, edges, 2)
         order = draws.permutation(count, edges)
