@@ -383,6 +383,16 @@ def test_fingerprint_ignores_how_edges_are_listed():
     assert len(task.fingerprint(batch).unique()) == 200
 
 
+def test_an_undirected_graph_has_one_fingerprint_in_whatever_direction_its_edges_are_listed():
+    task = PathStar(degree=3, path_length=4, num_nodes=12, flip_edges=True)
+    batch = task.sample(50, Draws(5))
+    tails, heads, start, goal = task._graph(batch.prompt)
+    flipped = type(batch)(task._prompt(torch.stack([heads, tails], 2), start, goal), batch.answer)
+    assert (flipped.prompt != batch.prompt).any(1).all()
+    assert torch.equal(task.fingerprint(flipped), task.fingerprint(batch))
+    assert len(task.fingerprint(batch).unique()) == 50
+
+
 def test_a_graph_is_held_out_with_all_of_its_goals():
     """Otherwise a model that has memorised (graph, b) falls below chance on (graph, a)."""
     task = PathStar(degree=2, path_length=3)
