@@ -1,6 +1,5 @@
 """Every annotated shape is checked at run time while the tests run."""
 
-import logging
 import os
 from pathlib import Path
 
@@ -13,17 +12,6 @@ import torch  # noqa: E402
 from helpers import TINY  # noqa: E402
 
 torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def handlers():
-    """A library that a test imports may add a handler, whose stream pytest closes after the test."""
-    root = logging.getLogger()
-    before = [*root.handlers]
-    yield
-    for handler in [*root.handlers]:
-        if handler not in before and not type(handler).__module__.startswith("_pytest"):
-            root.removeHandler(handler)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The command line: quick, each command with its own help, shell completion, Hydra's flags."""
 
+import logging
 import os
 import resource
 import subprocess
@@ -102,7 +103,9 @@ def test_finished_cells_are_skipped_without_torch(workplace):
     assert "torch" not in packages
 
 
-def test_hydras_own_flags(workplace, capsys):
+def test_hydras_own_flags(workplace, capsys, monkeypatch):
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [*root.handlers])  # Hydra adds one, to pytest's stderr
     for words, shown in (
         (["--cfg", "job", "task.degree=7"], "degree: 7"),
         (["--cfg", "job", "-p", "task", "--resolve"], "path_length: 4"),
