@@ -52,6 +52,15 @@ def rows(task=STAR, count=3):
     return task.sample(count, Draws(4))
 
 
+def lines_of(task, batch):
+    """Return the text of each row, after reading it back as the same rows."""
+    lines = [task.text(prompt, answer) for prompt, answer in zip(batch.prompt, batch.answer, strict=True)]
+    again = task.pad(*zip(*map(task.parse, lines), strict=True))
+    assert torch.equal(again.prompt, batch.prompt)
+    assert torch.equal(again.answer, batch.answer)
+    return lines
+
+
 def gpt(task=STAR, extra=0, seed=0, **changed):
     """A small model, initialised as for training, with `extra` positions beyond prompt and answer."""
     torch.manual_seed(seed)

@@ -7,6 +7,7 @@ from functools import cached_property, lru_cache
 
 import pytest
 import torch
+from helpers import lines_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -281,10 +282,7 @@ def test_no_graph_is_trained_on_and_tested():
 @given(tasks(), st.integers(0, 2**31))
 def test_text_form_round_trips(task, seed):
     batch = task.sample(6, Draws(seed))
-    lines = [task.text(prompt, answer) for prompt, answer in zip(batch.prompt, batch.answer, strict=True)]
-    again = task.pad(*zip(*map(task.parse, lines), strict=True))
-    assert torch.equal(again.prompt, batch.prompt)
-    assert torch.equal(again.answer, batch.answer)
+    lines_of(task, batch)
 
 
 LINE = "5,1|3,0|7,4|6,3|0,7|3,5/3,1=3,5"

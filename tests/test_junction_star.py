@@ -7,7 +7,7 @@ from functools import cached_property
 
 import pytest
 import torch
-from helpers import gpt
+from helpers import gpt, lines_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -304,10 +304,7 @@ def test_a_graph_is_held_out_with_all_its_starts_and_goals_in_any_order():
 @given(tasks(), st.integers(0, 2**31))
 def test_text_form_round_trips(task, seed):
     batch = task.sample(6, Draws(seed))
-    lines = [task.text(prompt, answer) for prompt, answer in zip(batch.prompt, batch.answer, strict=True)]
-    again = task.pad(*zip(*map(task.parse, lines), strict=True))
-    assert torch.equal(again.prompt, batch.prompt)
-    assert torch.equal(again.answer, batch.answer)
+    lines_of(task, batch)
 
 
 LINE = "3,1|5,3|0,2|6,3|2,7|9,6|1,8|3,0/9,8=9,6,3,1,8"

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import pytest
 import torch
+from helpers import lines_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -197,10 +198,7 @@ def test_a_graph_is_held_out_with_all_its_goals_in_any_order(task, seed):
 @given(tasks(), st.integers(0, 2**31))
 def test_text_form_round_trips(task, seed):
     batch = task.sample_training(6, Draws(seed))
-    lines = [task.text(prompt, answer) for prompt, answer in zip(batch.prompt, batch.answer, strict=True)]
-    again = task.pad(*zip(*map(task.parse, lines), strict=True))
-    assert torch.equal(again.prompt, batch.prompt)
-    assert torch.equal(again.answer, batch.answer)
+    lines_of(task, batch)
     drawing = task.drawing(batch.prompt[0])
     tree = Tree(task, batch.prompt[0].tolist())
     assert drawing["edges"] == [[str(tail), str(head)] for tail, head in tree.edges]
