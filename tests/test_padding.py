@@ -74,6 +74,7 @@ OPTIONS = {
     "lookahead_insertion": {"probability": 1.0},
     "masked_next_token": {"rate": 1.0},
     "multi_token": {"horizon": 5},  # longer than some prompts
+    "n_token_reasoner": {"horizon": 2, "samples": None},
     "policy_gradient": {"samples": 2, "temperature": 1e-6},
     "register_tokens": {"max_offset": 2},
     "scheduled_sampling": {"final_probability": 0.0},
@@ -81,8 +82,8 @@ OPTIONS = {
     "next_latent": {"horizon": 2},
     "sequential_multi_token": {"horizon": 2},
 }
-FULL_WIDTH = ("any_order", "masked_diffusion", "best_of_k", "policy_gradient")
-"""These write end tokens, or their own answers, up to the full width."""
+FULL_WIDTH = ("any_order", "masked_diffusion", "best_of_k", "n_token_reasoner", "policy_gradient")
+"""These write end tokens, or their own answers, up to the full width, or draw a place in it."""
 
 MODELS = {
     "learned": (GPT, {"heads": 2}),

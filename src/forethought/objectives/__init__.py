@@ -13,6 +13,7 @@ from forethought.objectives.masked_diffusion import MaskedDiffusion
 from forethought.objectives.masked_next_token import MaskedNextToken
 from forethought.objectives.multi_token import MultiToken
 from forethought.objectives.myopic import Myopic
+from forethought.objectives.n_token_reasoner import NTokenReasoner
 from forethought.objectives.next_latent import NextLatent
 from forethought.objectives.next_token import NextToken
 from forethought.objectives.plan_tokens import PlanTokens
@@ -37,6 +38,7 @@ __all__ = [
     "MaskedNextToken",
     "MultiToken",
     "Myopic",
+    "NTokenReasoner",
     "NextLatent",
     "NextToken",
     "Objective",

@@ -68,6 +68,7 @@ _OBJECTIVES = (
     "lookahead_insertion",
     "ranking_into_the_future",
     "full_sequence",
+    "n_token_reasoner",
 )
 
 
