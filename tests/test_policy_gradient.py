@@ -121,6 +121,77 @@ def test_gradient_is_that_of_the_expected_reward():
     assert (found - expected).norm() < 0.2 * expected.norm()
 
 
+class TestDivergence:
+    def objective(self, **options):
+        model = small(PARITY)
+        return PolicyGradient(model, PARITY, samples=3, temperature=0.7, kl_weight=0.5, **options)
+
+    def test_against_its_formula(self):
+        """Equal rewards, so that the divergence alone is left."""
+        objective = self.objective()
+        objective.rewards = lambda batch, drawn: torch.ones(len(drawn))
+        objective.loss(rows(SHORT_STAR))  # step 0: the reference is the model
+        reference, objective.steps = copy.deepcopy(objective.model), 1
+        with torch.no_grad():
+            for parameter in objective.model.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        torch.manual_seed(1)
+        drawn = sample_answers(objective, PARITY, rows(SHORT_STAR).prompt, 3, 0.7)
+        torch.manual_seed(1)
+        loss = objective.loss(rows(SHORT_STAR))
+        total = []
+        for prompt, answer in zip(drawn.prompt.tolist(), drawn.answer.tolist(), strict=True):
+            new = token_log_likelihoods(objective.model, prompt, answer, 0.7)
+            old = token_log_likelihoods(reference, prompt, answer, 0.7)
+            ratios = [(b - a).exp() for a, b in zip(new, old, strict=True)]
+            total += [ratio - ratio.log() - 1 for ratio in ratios]
+        expected = 0.5 * sum(total) / len(total)
+        assert expected > 1e-3
+        torch.testing.assert_close(loss, expected)
+        weights = [*objective.model.parameters()]
+        torch.testing.assert_close(torch.autograd.grad(loss, weights), torch.autograd.grad(expected, weights))
+
+    def test_the_reference_is_the_model_of_step_0_also_across_a_checkpoint(self):
+        first = self.objective()
+        start = copy.deepcopy(first.model.state_dict())
+        for first.steps in (0, 1):
+            first.loss(rows(SHORT_STAR))
+            with torch.no_grad():
+                first.model.norm.bias.add_(0.1)
+        second = self.objective()
+        second.load_state_dict(first.state_dict())
+        second.steps = 2
+        second.loss(rows(SHORT_STAR))
+        for objective in (first, second):
+            torch.testing.assert_close(objective.reference.model.state_dict(), start, rtol=0, atol=0)
+        assert not any(parameter.requires_grad for parameter in second.reference.parameters())
+
+
+@pytest.mark.parametrize(
+    ("reward", "expected"),
+    [("exact", [1, 0, 0, 0]), ("first_hop", [1, 1, 0, 0]), ("share", [1, 0.75, 0.75, 0.25])],
+)
+def test_rewards(reward, expected):
+    """Of the true path, one that ends in a wrong node, one that begins wrong, and a copied start."""
+    batch = rows(STAR, 1)
+    a, b, c, d = batch.answer[0].tolist()
+    arm = STAR.distract(batch)[0].tolist()
+    answers = torch.tensor([[a, b, c, b], [a, arm[1], c, d], [a, *arm[1:]]])
+    drawn = Batch(batch.prompt.expand(4, -1), torch.cat([batch.answer, answers]))
+    objective = PolicyGradient(gpt(), STAR, samples=4, reward=reward)
+    assert objective.rewards(batch, drawn).tolist() == expected
+
+
+def test_the_share_of_a_shorter_answer_counts_its_own_tokens():
+    task = PathStar(degree=2, path_length=4, min_path_length=2)
+    batch = rows(task, 20)
+    batch = batch[(batch.answer != task.dummy).sum(1) == 3][:1]
+    objective = PolicyGradient(gpt(task), task, samples=2, reward="share")
+    wrong = torch.full_like(batch.answer, task.dummy)
+    drawn = Batch(batch.prompt.expand(2, -1), torch.cat([batch.answer, wrong]))
+    assert objective.rewards(batch, drawn).tolist() == [1, 0]
+
+
 def test_the_true_answer_is_never_read():
     objective = PolicyGradient(small(PARITY), PARITY, samples=4)
     batch = rows(SHORT_STAR)

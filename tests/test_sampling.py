@@ -28,7 +28,7 @@ def test_samples_follow_the_model():
 
 
 def slow_metrics(policy, prompt, answers, temperature):
-    """For one prompt: share right, mean entropy, share not seen before."""
+    """For one prompt: share right, any right, mean entropy, share not seen before."""
     right, entropies, seen = 0, [], []
     for answer in answers:
         right += SHORT_STAR.check(prompt[None], torch.tensor([answer])).item() == 0
@@ -36,7 +36,7 @@ def slow_metrics(policy, prompt, answers, temperature):
             p = (next_logits(policy.model, prompt.tolist(), answer[:i])[:-1] / temperature).softmax(0)
             entropies.append(-sum(share * share.log() for share in p).item())
         seen += [answer] if answer not in seen else []
-    return right / len(answers), sum(entropies) / len(entropies), len(seen) / len(answers)
+    return right / len(answers), float(right > 0), sum(entropies) / len(entropies), len(seen) / len(answers)
 
 
 @torch.no_grad()
@@ -47,7 +47,7 @@ def test_metrics():
         drawn[-1],
     )[1]
     found = sampled_metrics(policy, SHORT_STAR, prompt, 7, 0.8)
-    names = ("sampled_reward", "answer_entropy", "distinct_answers")
+    names = ("sampled_reward", "pass_at_k", "answer_entropy", "distinct_answers")
     assert tuple(found) == names
     for row in range(6):
         answers = [answer[row].tolist() for answer in drawn]

@@ -37,6 +37,7 @@ def sampled_metrics(
     """Return metrics of `samples` answers to each prompt, from the same random numbers at every call.
 
     * `sampled_reward`: share of answers that the task accepts.
+    * `pass_at_k`: 1 if any of the `samples` answers is accepted, else 0.
     * `answer_entropy`: entropy of the next token in nats, averaged along the sampled answers.
     * `distinct_answers`: share of answers that equal no earlier one of the same prompt; 1/samples if all
       answers are equal.
@@ -55,8 +56,10 @@ def sampled_metrics(
             answers.append(drawn.answer)
     drawn_answers = torch.stack(answers, 1)
     equal = (drawn_answers[:, :, None] == drawn_answers[:, None]).all(3)  # (B, K, K)
+    right = torch.stack(rights, 1).float()
     return {
-        "sampled_reward": torch.stack(rights, 1).float().mean(1),
+        "sampled_reward": right.mean(1),
+        "pass_at_k": right.amax(1),
         "answer_entropy": torch.stack(entropies, 1).mean(1),
         "distinct_answers": 1 - equal.tril(-1).any(2).float().mean(1),
     }
