@@ -268,6 +268,22 @@ def test_distractor_walks_a_wrong_arm(task, seed):
     assert (task.check(batch.prompt, wrong) == task.outcomes.index("wrong_arm")).all()
 
 
+@pytest.mark.parametrize("structured", [False, True])
+def test_a_share_of_training_graphs_is_of_the_smallest_size(structured):
+    task = PathStar(**MIXED, easy_mix=0.25, structured_batches=structured)
+    easy, hard = (2, 3), (4, 5)
+
+    def sizes(batch):
+        return [tuple(int(size) for size in row) for row in torch.cat(task._sizes(batch.prompt), 1)]
+
+    assert {*sizes(task.sample(300, Draws(0)))} == {hard}
+    trained = sizes(task.sample_training(4000, Draws(0)))
+    assert {*trained} == {easy, hard}
+    share = trained.count(easy) / len(trained)
+    assert abs(share - 0.25) < 5 * (0.25 * 0.75 / (1000 if structured else 4000)) ** 0.5
+    assert task.chance == 1 / 4
+
+
 @pytest.mark.parametrize("sizes", [{"degree": 3}, {"degree": 4, "min_degree": 2, "min_path_length": 2}])
 def test_the_first_arm_listed_is_right_as_often_as_chance(sizes):
     task = PathStar(path_length=4, num_nodes=20, **sizes)
@@ -360,6 +376,7 @@ def test_files_of_mixed_lengths_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"easy_mix": 0.5}, "task.easy_mix=0.5: .*task.min_degree or task.min_path_length"),
         ({"min_degree": 3}, "task.min_degree=3: expected at most task.degree=2"),
         ({"min_path_length": 5}, "task.min_path_length=5: expected at most task.path_length=4"),
         ({"edge_tokens": "joined", "num_nodes": 101}, "task.num_nodes up to 100"),

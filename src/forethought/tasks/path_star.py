@@ -53,12 +53,13 @@ class PathStar(Task):
         reversed_path    8 2 5 = 5 2 8              what `reverse` answers, before the path
         breadth_first    2 9 8 3 = 5 2 8            the arms side by side, as listed, level by level
 
-    The training graphs alone are changed by `query`, `structured_batches` and `backward_share`.
+    The training graphs alone are changed by `query`, `structured_batches`, `backward_share` and `easy_mix`.
 
     Source: Bachmann & Nagarajan, "The Pitfalls of Next-Token Prediction", ICML 2024, §4 and App. A. Mixed
     sizes: a public fork of their code (dvruette/Next-Token-Failures). `waypoint`, `structured_batches` and
     scratchpads: Frydenlund (2503.10542) and its generator, read from digests. `by_role` and
-    `backward_share`: Brinkmann et al. (2402.11917), who reach 99.7 % on trees with both.
+    `backward_share`: Brinkmann et al. (2402.11917), who reach 99.7 % on trees with both. `easy_mix`:
+    Prakash & Buvanesh (2510.03971), for reinforcement of a language model on 10 × 10 beside 5 × 5.
 
     Args:
         degree: number of arms d.
@@ -80,6 +81,8 @@ class PathStar(Task):
         structured_batches: ask for each goal of a training graph in turn, in one batch.
         backward_share: share of training graphs that list the edges at the arms' ends first, and those
             of the start last.
+        easy_mix: share of training graphs of the smallest size. All others, and all held-out ones, then
+            have the largest. None: all sizes are equally likely.
 
     Raises:
         Impossible: `num_nodes` is too small for the graph, or the graph has more than 10,000 nodes; a
@@ -103,6 +106,7 @@ class PathStar(Task):
     query: Literal["goal", "waypoint"] = "goal"
     structured_batches: bool = False
     backward_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    easy_mix: Annotated[float, Field(ge=0, le=1)] | None = None
 
     outcomes: ClassVar[tuple[str, ...]] = ("right", "wrong_arm", "broken_edge", "late", "other")
     following: ClassVar[str | None] = "wrong_arm"
@@ -114,6 +118,11 @@ class PathStar(Task):
                 setattr(self, f"min_{key}", most)
             elif least > most:
                 raise Impossible(f"task.min_{key}={least}: expected at most task.{key}={most}, or null")
+        if self.easy_mix is not None and not self._is_mixed:
+            raise Impossible(
+                f"task.easy_mix={self.easy_mix}: all graphs have one size; set task.min_degree or "
+                "task.min_path_length to that of the easy ones, or task.easy_mix=null"
+            )
         needed = self.num_edges + 1
         if self.num_nodes is None:
             self.num_nodes = needed
@@ -182,6 +191,8 @@ class PathStar(Task):
     @property
     def chance(self) -> float:
         # On a path of two nodes the decision token is the goal, which the prompt gives away.
+        if self.easy_mix is not None:
+            return 1.0 if self.path_length == 2 else 1 / self.degree
         lengths = range(self.min_path_length, self.path_length + 1)
         degrees = range(self.min_degree, self.degree + 1)
         chances = [1.0 if length == 2 else 1 / degree for length, degree in product(lengths, degrees)]
@@ -199,10 +210,11 @@ class PathStar(Task):
 
     def sample_training(self, count: int, draws: Draws) -> Batch:
         if not self.structured_batches:
-            start, arms, pairs = self._draw(count, draws, self.backward_share)
+            start, arms, pairs = self._draw(count, draws, self.backward_share, self.easy_mix or 0.0)
             gold = arms[:, 0]
         else:
-            drawn = self._draw(math.ceil(count / self.degree), draws, self.backward_share)
+            graphs = math.ceil(count / self.degree)
+            drawn = self._draw(graphs, draws, self.backward_share, self.easy_mix or 0.0)
             start, arms, pairs = (x.repeat_interleave(self.degree, 0)[:count] for x in drawn)
             row = torch.arange(count, device=arms.device)
             # A graph with fewer arms asks for some of them again.
@@ -214,13 +226,18 @@ class PathStar(Task):
         return self._batch(pairs, start, gold, asked)
 
     def _draw(
-        self, count: int, draws: Draws, backward_share: float = 0.0
+        self, count: int, draws: Draws, backward_share: float = 0.0, easy_mix: float = 0.0
     ) -> tuple[Int[Tensor, "B 1"], Int[Tensor, "B D K"], Int[Tensor, "B E 2"]]:
         """Return the start, the nodes of every arm after it, and the edges in the order listed."""
         d, steps, edges = self.degree, self.path_length - 1, self.num_edges
         nodes = draws.permutation(count, self.num_nodes, edges + 1)
         start, arms = nodes[:, :1], nodes[:, 1:].reshape(count, d, steps)
-        if self._is_mixed:
+        if self._is_mixed and self.easy_mix is not None:
+            easy = draws.chosen(easy_mix, count, 1)
+            degree = torch.where(easy, self.min_degree, d)
+            length = torch.where(easy, self.min_path_length, self.path_length)
+            arms = arms.where(self._within(degree, length), NONE)
+        elif self._is_mixed:
             degree = self.min_degree + draws.integers(d - self.min_degree + 1, count, 1)
             length = self.min_path_length + draws.integers(steps - self.min_path_length + 2, count, 1)
             arms = arms.where(self._within(degree, length), NONE)
