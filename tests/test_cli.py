@@ -11,6 +11,7 @@ import pytest
 from helpers import CONF, TINY, choices, forethought
 
 from forethought.cli.main import COMMANDS, run
+from forethought.cli.show import print_metrics
 
 
 def imports_of(words):
@@ -122,3 +123,12 @@ def test_every_config_file_says_what_it_is():
     for path in CONF.rglob("*.yaml"):
         lines = [line for line in path.read_text().splitlines() if "@package" not in line]
         assert lines[0].startswith("# "), path
+
+
+def test_small_likelihoods_are_not_printed_as_zero(capsys):
+    print_metrics({"test/accuracy": 0.0, "test/chance": 0.5, "test/likelihood_loop": 4.3e-9})
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        "0.0000",
+        "0.5000",
+        "4.3e-09",
+    ]

@@ -30,7 +30,9 @@ def print_metrics(metrics: dict[str, float]) -> None:
         print(f"{position:>12}   {free:>12.4f}   {shown:>14}")
     for name, value in metrics.items():
         if not name.startswith(names):
-            print(f"{name:<30} {value:.4f}")
+            # The likelihood of a whole answer may be far below the fourth decimal.
+            form = ".1e" if 0 < abs(value) < 1e-4 else ".4f"
+            print(f"{name:<30} {value:{form}}")
 
 
 def print_wandb_commands(folder: Path) -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from forethought.evaluation.likelihood import likelihoods
 from forethought.tasks import Batch, Draws, Task
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def diagnose(
         task: the task of the rows; it may be another one than the objective was trained on.
         rows: B rows; they are read in pieces of `chunk`.
         temperature: 0 decodes greedily.
-        clever_hans: also hand the model other answer tokens than the true ones, which costs two more
-            decodings and one more reading.
+        clever_hans: also hand the model other answer tokens than the true ones, for the Clever Hans test
+            and for likelihoods. It costs two more decodings and at least two more readings.
     """
     training = objective.training
     objective.eval()
@@ -67,12 +68,14 @@ class Diagnosis:
         # bf16 is evaluated in fp32, so that a verdict does not depend on rounding.
         full_precision = torch.autocast(batch.prompt.device.type, enabled=False)
         with torch.compiler.set_stance("force_eager"), full_precision:
-            self._free_running(batch)
+            written = self._free_running(batch)
             self._teacher_forced(batch)
             for name, values in self.objective.diagnostics(batch, self.task).items():
                 self._add(name, values)
             if self.clever_hans and self.objective.teacher_forced:
                 self._clever_hans(batch)
+                for name, values in likelihoods(self.objective, self.task, batch, written).items():
+                    self._add(name, values)
 
     def compute(self, reduce: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
         """Return the mean of every metric; a mean over no values is left out.
@@ -95,8 +98,11 @@ class Diagnosis:
         for position, (column, mask) in enumerate(zip(values.unbind(1), written.unbind(1), strict=True), 1):
             self._add(f"{name}_{position}", column[mask])
 
-    def _free_running(self, batch: Batch) -> None:
-        """Add accuracy, error anatomy and strata of answers for which the model reads its own tokens."""
+    def _free_running(self, batch: Batch) -> Int[Tensor, "B A"]:
+        """Add accuracy, error anatomy and strata of answers for which the model reads its own tokens.
+
+        Return these answers.
+        """
         answer = self._generate(batch)
         outcome = self.task.check(batch.prompt, answer)
         right = outcome == 0
@@ -107,6 +113,7 @@ class Diagnosis:
         for name, stratum in self.task.strata(batch).items():
             for number in range(self.task.strata_sizes[name]):
                 self._add(f"accuracy_{name}_{number}", right[stratum == number])
+        return answer
 
     def _teacher_forced(self, batch: Batch) -> None:
         """Add the deciding tokens, and all tokens given the true ones before them."""

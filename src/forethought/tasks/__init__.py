@@ -14,6 +14,7 @@ from forethought.tasks.path_star import PathStar
 from forethought.tasks.planning_distance import PlanningDistance
 from forethought.tasks.transitive_path import TransitivePath
 from forethought.tasks.tree_star import TreeStar
+from forethought.tasks.typical_set import TypicalSet
 from forethought.validation import validated_dataclass
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "TaskData",
     "TransitivePath",
     "TreeStar",
+    "TypicalSet",
     "derive_seed",
     "held_out",
     "validated_dataclass",

@@ -214,6 +214,26 @@ class Task(ABC):
         targets = self.targets(batch)
         return None if targets is None else targets > 0
 
+    def log_probability(
+        self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B A"]
+    ) -> Float[Tensor, " B"] | None:
+        """Return log p(answer | prompt) under the task's own distribution, in nats; -inf if impossible.
+
+        None: the distribution is not known.
+        """
+        return None
+
+    def next_probabilities(self, batch: Batch) -> Float[Tensor, "B A V"] | None:
+        """Return the true distribution of each answer token, given the prompt and the true prefix.
+
+        None: not known. By default, that of `targets`. A task may know it and train on its samples.
+        """
+        return self.targets(batch)
+
+    def named_answers(self, batch: Batch) -> dict[str, Int[Tensor, "B A"]]:
+        """Return answers by name, whose likelihood under the model becomes a metric of that name."""
+        return {}
+
     def strata(self, batch: Batch) -> dict[str, Int[Tensor, " B"]]:
         """Return the stratum of each row, from 0, by the name of what divides the rows.
 
