@@ -198,13 +198,6 @@ class Task(ABC):
         """
         return None
 
-    def next_probabilities(self, batch: Batch) -> Float[Tensor, "B A V"] | None:
-        """Return the true distribution of each answer token after the prompt and the tokens before it.
-
-        None where it is not known; by default `targets`.
-        """
-        return self.targets(batch)
-
     def accepted(self, batch: Batch) -> Bool[Tensor, "B A V"] | None:
         """Return which tokens are right at each position after the true prefix, where several are.
 
