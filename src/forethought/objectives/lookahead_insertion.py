@@ -71,6 +71,10 @@ class LookaheadInsertion(NextToken):
     def extra_positions(cls, task: Task, span: PositiveInt = 1, **options: Any) -> int:
         return span + 2
 
+    @property
+    def left_to_right(self) -> bool:
+        return self.force is None
+
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         answer, target = self.insert(batch.answer)
         tokens = torch.cat([batch.prompt, answer[:, :-1]], 1)
