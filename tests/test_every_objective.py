@@ -247,7 +247,7 @@ def test_left_to_right_logits_read_what_is_before_alone(name, case):
             logits = objective.answer_logits(Batch(batch.prompt, answer))
             torch.testing.assert_close(logits[:, : i + 1], expected[:, : i + 1])
     beam = Decoding(decoding="beam", beams=1)
-    for prefix in (None, batch.answer[:, :2]):
+    for prefix in (None, batch.answer[:, :0], batch.answer[:, :2]):
         found = beam.generate(objective, batch.prompt, case.task.answer_length, prefix)
         assert torch.equal(found, objective.generate(batch.prompt, case.task.answer_length, prefix=prefix))
 

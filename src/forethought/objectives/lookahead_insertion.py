@@ -114,7 +114,7 @@ class LookaheadInsertion(NextToken):
             return self.sample(self.model.logits(hidden), temperature)
 
         begin, end = (prompt.new_full((len(prompt), 1), token) for token in (self.begin, self.end))
-        answer: list[Tensor] = [] if prefix is None else list(prefix.split(1, 1))
+        answer = [] if prefix is None else [token[:, None] for token in prefix.unbind(1)]
         unread = prompt
         for index in range(length):
             if index == self.force:
