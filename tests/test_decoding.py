@@ -17,9 +17,10 @@ from forethought.validation import validated_dataclass
 
 @validated_dataclass
 class Letters(Task):
-    """Two letters, answered by three tokens. The right answer begins with the letter a."""
+    """Two letters, answered by a few tokens. The right answer begins with the letter a."""
 
     ends: bool = False
+    length: int = 3
 
     outcomes = ("right", "wrong")
     vocabulary = property(
@@ -28,7 +29,7 @@ class Letters(Task):
     end = property(lambda self: 3 if self.ends else None)
     chance = 0.25
     prompt_length = 2
-    answer_length = 3
+    answer_length = property(lambda self: self.length)
 
     def sample(self, count, draws):
         letters = draws.integers(3, count, 5)
@@ -47,16 +48,15 @@ class Letters(Task):
         raise NotImplementedError
 
 
-LETTERS = {ends: Letters(ends=ends) for ends in (False, True)}
 PROMPTS = torch.tensor([*itertools.product(range(3), repeat=2)])
 SIZE = 4  # tokens that may be written
 with_and_without_end = pytest.mark.parametrize("ends", [False, True], ids=["fixed length", "end token"])
 
 
-def objective(ends):
+def objective(ends, length=3, seed=11):
     """Its distributions are neither flat nor certain, and differ between prompts."""
-    task = LETTERS[ends]
-    return NextToken(untied(with_large_weights(gpt(task, seed=11, layers=1, width=8), 0.8)), task).eval()
+    task = Letters(ends=ends, length=length)
+    return NextToken(untied(with_large_weights(gpt(task, seed=seed, layers=1, width=8), 0.8)), task).eval()
 
 
 def softmax(logits):
@@ -161,13 +161,12 @@ def slow_beam(objective, prompt, width):
 @with_and_without_end
 @torch.no_grad()
 def test_a_narrow_beam(ends):
-    model = objective(ends)
-    answers = {}
-    for width in (1, 2, 4):
-        decoding = Decoding(decoding="beam", beams=None if width == 4 else width)
-        answers[width] = write(decoding, model)
-        assert answers[width] == [slow_beam(model, prompt, width) for prompt in PROMPTS]
-    assert answers[1] != answers[2]
+    """None is 4."""
+    model = objective(ends, length=6, seed=20)
+    answers = [write(Decoding(decoding="beam", beams=beams), model) for beams in (1, 2, 3, None)]
+    assert answers == [[slow_beam(model, prompt, width) for prompt in PROMPTS] for width in (1, 2, 3, 4)]
+    different = [a != b for a, b in itertools.pairwise(answers)]
+    assert different == [True, True, ends]  # otherwise the widths compare nothing
 
 
 @with_and_without_end
@@ -312,7 +311,7 @@ def test_options_without_effect_are_rejected(options, message):
     ids=str,
 )
 def test_objectives_that_do_not_write_from_left_to_right(kind, options, decoding, rejected, instead):
-    model = kind(gpt(LETTERS[False], extra=3), LETTERS[False], **options)
+    model = kind(gpt(Letters(), extra=3), Letters(), **options)
     if rejected is None:
         assert len(write(Decoding(**decoding), model)) == len(PROMPTS)
     else:
