@@ -1,4 +1,4 @@
-"""Decodings: how an answer is written, given the model's probabilities."""
+"""Decodings: ways to write an answer, given the model's probabilities."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
 
 @validated_dataclass
 class Decoding:
-    """How answers are written in validation and test.
+    """Method of writing the answers in validation and test.
 
-    With p the model's distribution of the next token after prompt and own answer so far, without `$`:
+    With p the model's distribution of the next token, without `$`, after prompt and own answer so far,
 
         greedy       at each position the likeliest token
         sample       y_i ~ p^(1/temperature), restricted to `top_k` tokens, then to `top_p`, and normalised
@@ -39,12 +39,12 @@ class Decoding:
 
     Best is the highest Σ_i log p(y_i | x, y_<i) at temperature 1, without normalisation by length; of
     equal answers, the first one drawn. An answer ends with the task's end token; what follows is `$`,
-    at no cost. A beam may miss the likeliest answer, and finds it for sure if `beams` is at least the
+    at no cost. A beam may miss the likeliest answer. It always finds it if `beams` is at least the
     number of beginnings of length A - 1.
 
-    Cost: the first two are the objective's own decoding, with its cache. `top_k` and `top_p` read prompt
-    and answer anew for each of the A tokens, and `beam` does so for each beam; no cache is kept. Memory is
-    that of one reading of the B rows.
+    Cost: `greedy` and plain `sample` are the objective's own decoding, with its cache. `top_k` and `top_p`
+    keep no cache: each of the A tokens costs a pass over prompt and answer, and under `beam` one for each
+    beam. Memory is that of one pass over the B rows.
 
     Source: top-k: Fan et al. (1805.04833); top-p: Holtzman et al., "The Curious Case of Neural Text
     Degeneration" (1904.09751); temperature, top-k and top-p in the order of Hugging Face's `generate`.
@@ -52,7 +52,7 @@ class Decoding:
     Args:
         temperature: of `sample` and `best_of_k`; None is 1. `greedy` and `beam` also accept 0.
         top_k: number of the likeliest tokens to draw from.
-        top_p: probability that the drawn-from tokens hold at least, in (0, 1]; they are the fewest that do.
+        top_p: in (0, 1]; the fewest tokens that hold at least this probability are drawn from.
         beams: width of `beam`; None is 4.
         samples: answers a prompt of `best_of_k`; None is 8.
 
