@@ -29,7 +29,7 @@ def composed(*words, **options):
         ["task=addition", "model=lstm", "objective=multi_token", "objective.horizon=2"],
         ["experiment=smoke", "evaluation.test_samples=7", "logger=wandb", "logger.entity='b c, [d]'"],
         ["experiment=quickstart", "task.degree=3", "sweep='é \\'x\\''"],
-        ["evaluation={temperature: 0.5, test_samples: 9}", "optimizer.betas=[0.8,0.9]"],
+        ["evaluation={decoding: sample, test_samples: 9}", "optimizer.betas=[0.8,0.9]"],
         ["task.path_length=${task.degree}", "task.degree=3", "batch_size=${max_steps}"],
         ["+task.new={a: [1, {b: 2}]}", "++seed=4", "++task.other=x", "task.other=y", "max_steps=2"],
         ["max_steps=2", "++max_steps=3", "max_steps=4", "++max_steps=5"],
@@ -122,7 +122,7 @@ def test_several_experiments(workplace):
         ("'seed=sort(choice(2,0,1))' logger=csv".replace("'", ""), 3),
         ("optimizer.betas=[0.8,0.9],[0.9,0.95]", 2),
         ("sweep='a,b' seed=1", 1),
-        ("evaluation={temperature:0.5},{temperature:0.7}", 2),
+        ("evaluation={decoding:greedy},{decoding:beam}", 2),
     ],
 )
 def test_each_cell_once_and_a_key_where_its_choice_has_it(words, count):

@@ -13,7 +13,7 @@ if torch.cuda.is_available():
 from elsewhere import DEVICE, gpu
 
 from forethought.config import Composer
-from forethought.evaluation import diagnose, grad_flow, show_examples
+from forethought.evaluation import GREEDY, Decoding, diagnose, grad_flow, show_examples
 from forethought.results import read_curves
 from forethought.tasks import Data, Draws, PathStar
 from forethought.training import Session, build, run_cell
@@ -117,13 +117,19 @@ def test_rows_of_a_test_file_are_excluded_without_a_wait(device, tmp_path):
 def test_an_evaluation(device, words):
     here, there = build(config(words)).objective, build(config(words)).objective.to(DEVICE)
     rows = Data(here.task, 0, 8).test(32)
-    for temperature in (0.0, 1.0):
+    decodings = [GREEDY, Decoding(decoding="sample")]
+    if here.left_to_right:
+        decodings += [
+            Decoding(decoding="beam", beams=2),
+            Decoding(decoding="best_of_k", samples=2, top_k=3, top_p=0.9),
+        ]
+    for decoding in decodings:
         metrics = []
         for objective, batch in ((here, rows), (there, rows.to(DEVICE))):
             torch.manual_seed(0)
-            metrics.append(diagnose(objective, objective.task, batch, temperature))
+            metrics.append(diagnose(objective, objective.task, batch, decoding))
         assert metrics[1] == pytest.approx(metrics[0], rel=1e-4, nan_ok=True)
-    assert show_examples(there, rows[:2].to(DEVICE), 0.0) == show_examples(here, rows[:2], 0.0)
+    assert show_examples(there, rows[:2].to(DEVICE)) == show_examples(here, rows[:2])
     expected = grad_flow(here.eval(), rows)
     if expected is not None:
         torch.testing.assert_close(grad_flow(there.eval(), rows.to(DEVICE)).cpu(), expected)

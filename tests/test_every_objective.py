@@ -27,6 +27,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from forethought import objectives
 from forethought.errors import Impossible
+from forethought.evaluation import Decoding
 from forethought.objectives import LookaheadInsertion, NextToken, PlanTokens
 from forethought.tasks import Batch, Data, PathStar
 
@@ -233,6 +234,37 @@ def test_decoding_takes_the_likeliest_teacher_forced_tokens(name, mask):
         for _ in range(2):
             assert torch.equal(objective.generate(batch.prompt, 4, prefix=prefix), expected)
         assert len(expected.unique(dim=0)) > 2  # the rows are not all answered alike
+
+
+NOT_LEFT_TO_RIGHT = [
+    ("any_order", "order"),
+    ("lookahead_insertion", "force"),
+    ("masked_diffusion", "steps"),
+    ("masked_diffusion", "steps", "weighting"),
+    ("teacherless",),
+]
+
+
+@every_objective
+@torch.no_grad()
+def test_left_to_right_logits_read_what_is_before_alone(name, case):
+    """And greedy decoding takes the likeliest of these, one by one."""
+    objective = with_large_weights(case.build(name)).eval()
+    if (name, *case.options) in NOT_LEFT_TO_RIGHT:
+        assert not objective.left_to_right
+        return
+    assert objective.left_to_right
+    batch = rows(case.task, 8)
+    expected = objective.answer_logits(batch)
+    for i in range(case.task.answer_length):
+        for later in (torch.full_like(batch.answer, case.task.dummy), batch.answer.flip(0)):
+            answer = torch.cat([batch.answer[:, :i], later[:, i:]], 1)
+            logits = objective.answer_logits(Batch(batch.prompt, answer))
+            torch.testing.assert_close(logits[:, : i + 1], expected[:, : i + 1])
+    beam = Decoding(decoding="beam", beams=1)
+    for prefix in (None, batch.answer[:, :0], batch.answer[:, :2]):
+        found = beam.generate(objective, batch.prompt, case.task.answer_length, prefix)
+        assert torch.equal(found, objective.generate(batch.prompt, case.task.answer_length, prefix=prefix))
 
 
 LOSS_OF_NEXT_TOKEN = {

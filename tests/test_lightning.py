@@ -151,7 +151,7 @@ def test_every_argument_of_the_trainer_is_deaf_to_variables(workplace, monkeypat
 @pytest.mark.parametrize("value", ["5", "nonsense"])
 def test_a_seed_of_lightning_does_not_change_a_run(workplace, monkeypatch, value):
     """Its DDP seeds anew before the training and before the test."""
-    words = ["trainer.strategy=ddp", "hardware=cpu", "evaluation.temperature=1.0"]
+    words = ["trainer.strategy=ddp", "hardware=cpu", "evaluation.decoding=sample"]
     run_cell(tiny("calm", *words))
     monkeypatch.setenv("PL_GLOBAL_SEED", value)
     monkeypatch.setenv("PL_SEED_WORKERS", "1")

@@ -104,7 +104,7 @@ STOPS = [
         ["optimizer=muon", "optimizer.schedule=cosine"],
         ["objective=masked_next_token", "task.train_samples=40"],
         ["trainer.accumulate_grad_batches=2"],
-        ["max_steps=25", "evaluation.temperature=1.0", "task=addition", "task.digits=1"],
+        ["max_steps=25", "evaluation.decoding=sample", "task=addition", "task.digits=1"],
     ],
     ids=" ".join,
 )
@@ -265,7 +265,7 @@ def test_evaluating_on_other_data(workplace, capsys):
     (path,) = (folder / "evaluations").iterdir()
     assert json.loads(path.read_text())["metrics"] == trained
     assert "100.0% of them held out" in capsys.readouterr().out
-    assert run(["evaluate", "run", "task.path_length=3", "evaluation.temperature=1.0"]) == 0
+    assert run(["evaluate", "run", "task.path_length=3", "evaluation.decoding=beam"]) == 0
     assert len(list((folder / "evaluations").iterdir())) == 2
     capsys.readouterr()
     assert run(["evaluate", "run", "task.test_file=graphs.txt"]) == 0
@@ -273,6 +273,30 @@ def test_evaluating_on_other_data(workplace, capsys):
     assert f"400 rows, {share:.1%} of them held out" in capsys.readouterr().out
     assert 0.05 < share < 0.25
     assert len(list((folder / "evaluations").iterdir())) == 3
+
+
+def test_evaluating_a_run_of_an_earlier_version(workplace, capsys):
+    """Its config lacks the keys of later decodings."""
+    results = train("run")
+    evaluation = results.config["evaluation"]
+    earlier = {key: evaluation[key] for key in ("validation_samples", "test_samples")}
+    path = Path("run/results.json")
+    stored = json.loads(path.read_text())
+    stored["config"]["evaluation"] = earlier | {"temperature": 0.0}
+    path.write_text(json.dumps(stored))
+
+    def metrics(*words):
+        assert run(["evaluate", "run", *words]) == 0
+        written = Path(capsys.readouterr().out.split("written to ")[1].strip())
+        return json.loads(written.read_text())["metrics"]
+
+    assert metrics() == results.metrics
+    beam = metrics("evaluation.decoding=beam")
+    assert beam["test/forced_loss"] == results.metrics["test/forced_loss"]
+    assert beam["test/token_accuracy_3"] != results.metrics["test/token_accuracy_3"]
+    assert run(["evaluate", "run", "evaluation.decoding=sample"]) == 2
+    assert "evaluation.temperature=0.0" in capsys.readouterr().err
+    metrics("evaluation.decoding=sample", "evaluation.temperature=1")
 
 
 def test_an_edited_objective_is_said(workplace, monkeypatch, capsys):

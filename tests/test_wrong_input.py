@@ -182,6 +182,9 @@ stop_when_solved=maybe | true or false
 dry_run=1 | true or false
 force=maybe | true or false
 evaluation.temperature=-1 | out of range, at least 0.0
+evaluation.decoding=beams | greedy, sample, beam, best_of_k
+evaluation.top_p=0 | out of range, above 0.0
+evaluation.beams=0 | out of range, above 0
 evaluation.test_samples=99999999999 | out of range, at most 10000000
 sweep= | letters, digits
 """
@@ -197,6 +200,8 @@ model=mamba2 model.head_width=7 | not supported, model.expand=2, divisor of 128
 model.mask=full | not supported, NextToken, causal, prefix
 model=lstm model.mask=prefix | not supported, LSTM, causal
 model=mamba objective=any_order | Mamba, positions, gpt | model
+evaluation.temperature=0.7 | no effect, evaluation.decoding=greedy, sample or best_of_k
+objective=teacherless evaluation.decoding=beam | not supported, Teacherless, greedy or sample
 objective=multi_token objective.horizon=9 | out of range, at most 4
 objective=joint_multi_token objective.heads=3 | divisor, model.width=16
 objective=teacherless objective.next_token_weight=0.5 model.mask=full | not supported, causal, prefix
@@ -399,6 +404,7 @@ evaluate run seed.x=1 | no such key, none
 evaluate run +seed=1 | KEY=VALUE, task, evaluation, hardware
 evaluate run model.layers=3 | KEY=VALUE, task, evaluation, hardware
 evaluate run hardware.threads=0 | out of range, auto, above 0
+evaluate run evaluation.beams=2 | no effect, evaluation.decoding=greedy, beam
 evaluate run --flag | unrecognized
 """
 

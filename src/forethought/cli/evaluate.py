@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from forethought.errors import InputError
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=[],
         metavar="KEY=VALUE",
-        help=f"of {', '.join(CHANGEABLE)}: task.test_file=graphs.txt, evaluation.temperature=1.0",
+        help=f"of {', '.join(CHANGEABLE)}: task.test_file=graphs.txt, evaluation.decoding=beam",
     )
 
 
@@ -29,9 +30,12 @@ def run(options: argparse.Namespace) -> int:
     results = read_results(options.folder)
     if results is None:
         raise InputError(f"{options.folder}: has no results.json; pass the folder of a finished run")
-    config = apply_overrides(results.config, options.overrides, CHANGEABLE)
     from forethought.training import evaluate_run, write_evaluation
+    from forethought.training.settings import EvaluationSettings
 
+    # A run of an earlier version lacks the keys that came later.
+    evaluation = asdict(EvaluationSettings()) | results.config.get("evaluation", {})
+    config = apply_overrides(results.config | {"evaluation": evaluation}, options.overrides, CHANGEABLE)
     report = evaluate_run(options.folder, config, options.overrides)
     print_metrics(report["metrics"])
     share = report["held_out_share"]

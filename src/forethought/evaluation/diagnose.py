@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from forethought.evaluation.decoding import GREEDY, Decoding
 from forethought.evaluation.likelihood import likelihoods
 from forethought.tasks import Batch, Draws, Task
 
@@ -22,7 +23,7 @@ def diagnose(
     objective: Objective,
     task: Task,
     rows: Batch,
-    temperature: float = 0.0,
+    decoding: Decoding = GREEDY,
     chunk: int = 2000,
     clever_hans: bool = True,
 ) -> dict[str, float]:
@@ -31,13 +32,13 @@ def diagnose(
     Args:
         task: the task of the rows; it may be another one than the objective was trained on.
         rows: B rows; they are read in pieces of `chunk`.
-        temperature: 0 decodes greedily.
+        decoding: writes the answers.
         clever_hans: also hand the model other answer tokens than the true ones, for the Clever Hans test
             and for likelihoods. It costs two more decodings and at least two more readings.
     """
     training = objective.training
     objective.eval()
-    diagnosis = Diagnosis(objective, task, temperature, clever_hans)
+    diagnosis = Diagnosis(objective, task, decoding, clever_hans)
     for start in range(0, len(rows), chunk):
         diagnosis.update(rows[start : start + chunk].to(objective.device))
     objective.train(training)
@@ -55,10 +56,10 @@ class Diagnosis:
     """
 
     def __init__(
-        self, objective: Objective, task: Task, temperature: float = 0.0, clever_hans: bool = True
+        self, objective: Objective, task: Task, decoding: Decoding = GREEDY, clever_hans: bool = True
     ) -> None:
         self.objective, self.task = objective, task
-        self.temperature, self.clever_hans = temperature, clever_hans
+        self.decoding, self.clever_hans = decoding, clever_hans
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
 
@@ -176,8 +177,7 @@ class Diagnosis:
                 self._add(name, self.task.check(rows.prompt, answer) == outcome)
 
     def _generate(self, batch: Batch, prefix: Int[Tensor, "B G"] | None = None) -> Int[Tensor, "B A"]:
-        length = batch.answer.shape[1]
-        return self.objective.generate(batch.prompt, length, prefix=prefix, temperature=self.temperature)
+        return self.decoding.generate(self.objective, batch.prompt, batch.answer.shape[1], prefix)
 
 
 def margin(logits: Float[Tensor, "N W"], right: Bool[Tensor, "N W"]) -> Float[Tensor, " N"]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from forethought.evaluation.decoding import GREEDY, Decoding
 from forethought.results import Example
 from forethought.tasks import Batch
 
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
 
 
 @torch.inference_mode()
-def show_examples(objective: Objective, rows: Batch, temperature: float = 0.0) -> list[Example]:
+def show_examples(objective: Objective, rows: Batch, decoding: Decoding = GREEDY) -> list[Example]:
     """Return one example for each of the given rows."""
     task = objective.task
     training = objective.training
     objective.eval()
     rows = rows.to(objective.device)
     with torch.compiler.set_stance("force_eager"):
-        answers = objective.generate(rows.prompt, rows.answer.shape[1], temperature=temperature)
+        answers = decoding.generate(objective, rows.prompt, rows.answer.shape[1])
     objective.train(training)
 
     def names(tokens: torch.Tensor) -> list[str]:

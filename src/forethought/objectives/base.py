@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
-from forethought.evaluation import Diagnosis
+from forethought.evaluation import GREEDY, Decoding, Diagnosis
 from forethought.models.base import Model, ModelInput
 from forethought.models.layers import Cache
 from forethought.optimizers import OptimizerFactory
@@ -38,7 +38,7 @@ class Objective(pl.LightningModule, ABC):
     Attributes:
         make_optimizer: called as `make_optimizer(objective, max_steps)` by `configure_optimizers`; AdamW
             unless replaced.
-        evaluation_temperature: temperature of decoding in validation and test; 0 is greedy.
+        decoding: writes the answers in validation and test; greedy unless replaced.
         steps: optimiser steps before the current one, for losses that change by the step; None outside a
             Trainer.
 
@@ -64,7 +64,7 @@ class Objective(pl.LightningModule, ABC):
         self.model = model
         self.task = task
         self.make_optimizer: Callable[[nn.Module, int], Any] = OptimizerFactory()
-        self.evaluation_temperature = 0.0
+        self.decoding: Decoding = GREEDY
         self.steps: int | None = None
         if model.mask not in self.masks:
             raise Impossible(
@@ -81,6 +81,11 @@ class Objective(pl.LightningModule, ABC):
                 f"model: {type(model).__name__} reads no padded prompts, and those of this task differ in "
                 "length; use gpt, looped_gpt, lstm, mamba or mamba2"
             )
+
+    @property
+    def left_to_right(self) -> bool:
+        """True if `decode` writes token i from `answer_logits` at i, which follow from y_<i alone."""
+        return self.teacher_forced
 
     @abstractmethod
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
@@ -219,7 +224,7 @@ class Objective(pl.LightningModule, ABC):
         self._log_exactly({"step": self.global_step})
 
     def on_validation_epoch_start(self) -> None:
-        self._diagnosis = Diagnosis(self, self.task, self.evaluation_temperature, clever_hans=False)
+        self._diagnosis = Diagnosis(self, self.task, self.decoding, clever_hans=False)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._diagnosis.update(batch)
@@ -234,7 +239,7 @@ class Objective(pl.LightningModule, ABC):
         self._log_exactly(shown, ("val/accuracy", "val/decision_accuracy"))
 
     def on_test_epoch_start(self) -> None:
-        self._diagnosis = Diagnosis(self, self.task, self.evaluation_temperature)
+        self._diagnosis = Diagnosis(self, self.task, self.decoding)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._diagnosis.update(batch)

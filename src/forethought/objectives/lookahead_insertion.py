@@ -71,6 +71,10 @@ class LookaheadInsertion(NextToken):
     def extra_positions(cls, task: Task, span: PositiveInt = 1, **options: Any) -> int:
         return span + 2
 
+    @property
+    def left_to_right(self) -> bool:
+        return self.force is None
+
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         answer, target = self.insert(batch.answer)
         tokens = torch.cat([batch.prompt, answer[:, :-1]], 1)
@@ -110,7 +114,7 @@ class LookaheadInsertion(NextToken):
             return self.sample(self.model.logits(hidden), temperature)
 
         begin, end = (prompt.new_full((len(prompt), 1), token) for token in (self.begin, self.end))
-        answer: list[Tensor] = [] if prefix is None else list(prefix.split(1, 1))
+        answer = [] if prefix is None else [token[:, None] for token in prefix.unbind(1)]
         unread = prompt
         for index in range(length):
             if index == self.force:

@@ -96,7 +96,8 @@ def build(config: Config, cell: Cell | None = None) -> Run:
         if not re.search("allocate memory|size calculation overflowed", str(error)):
             raise
         raise InputError("model: larger than the memory of this machine; use a smaller one") from None
-    objective.evaluation_temperature = settings.evaluation.temperature
+    settings.evaluation.check_objective(objective)
+    objective.decoding = settings.evaluation
     factory = build_optimizer_factory(config)
     factory.build(objective)  # an option that the optimizer rejects is found before anything is written
     objective.make_optimizer = factory

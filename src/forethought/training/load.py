@@ -68,7 +68,7 @@ def evaluate_run(folder: Path, config: Config, overrides: list[str]) -> dict[str
     torch.manual_seed(derive_seed(settings.seed, "test"))
     own_file = task.test_file is not None and task.test_file == trained["task"].get("test_file")
     unseen = 1.0 if own_file else held_out(task, rows).double().mean().item()
-    metrics = diagnose(objective.to(hardware.device), task, rows, settings.evaluation.temperature)
+    metrics = diagnose(objective.to(hardware.device), task, rows, settings.evaluation)
     return {
         "overrides": overrides,
         "rows": len(rows),

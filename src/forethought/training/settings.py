@@ -3,9 +3,10 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
 from forethought.errors import InputError, expected_one_of
+from forethought.evaluation import Decoding
 from forethought.hardware.hardware import Precision
 from forethought.validation import as_typed, validated_dataclass
 
@@ -21,12 +22,11 @@ Rows = Annotated[int, Field(gt=0, le=10_000_000)]
 
 
 @validated_dataclass
-class EvaluationSettings:
+class EvaluationSettings(Decoding):
     """Rows and decoding of the evaluations; see conf/config.yaml."""
 
     validation_samples: Rows = 1000
     test_samples: Rows = 10_000
-    temperature: NonNegativeFloat = 0.0
 
 
 @validated_dataclass

@@ -174,7 +174,7 @@ class Session:
             "grad_flow": reach
             if reach is None
             else [[float(f"{x:.4g}") for x in row] for row in reach.tolist()],
-            "examples": show_examples(objective, rows[:_EXAMPLES], self.settings.evaluation.temperature),
+            "examples": show_examples(objective, rows[:_EXAMPLES], self.settings.evaluation),
         }
 
     def test_metrics(self) -> dict[str, float]:
