@@ -224,11 +224,22 @@ def test_a_single_run_resumes_wherever_it_lies(workplace, capsys, place):
     assert os.listdir() == []
 
 
-def test_training_starts_from_another_runs_weights(workplace):
-    train("first")
-    train("next", "init_from=first", "optimizer.lr=1e-30", "objective=teacherless")
-    for name, tensor in last_checkpoint("first")["state_dict"].items():
+@pytest.mark.parametrize("source", ["run", "sweep"])
+def test_training_starts_from_another_runs_weights(workplace, source):
+    """Of a sweep, from those of the run with the same seed."""
+    if source == "run":
+        folder = first = "first"
+        train("first")
+    else:
+        folder = "multirun/first"
+        assert run(["train", "-m", *SMOKE, "sweep=first", "seed=6,7", "max_steps=20"]) == 0
+        (first,) = Path(folder).glob("*-s7-*")
+    train("next", f"init_from={folder}", "seed=7", "optimizer.lr=1e-30", "objective=teacherless")
+    for name, tensor in last_checkpoint(first)["state_dict"].items():
         torch.testing.assert_close(tensor, last_checkpoint("next")["state_dict"][name], atol=1e-6, rtol=0)
+    if source == "sweep":
+        results = run_cell(tiny("other", f"init_from={folder}", "seed=8"))
+        assert "init_from=multirun/first: has 0 finished runs of seed=8" in results.reason
 
 
 @pytest.mark.parametrize(

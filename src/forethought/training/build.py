@@ -23,7 +23,8 @@ from forethought.hardware import Hardware
 from forethought.objectives import Objective
 from forethought.optimizers import ClipGradients, OptimizerFactory
 from forethought.optimizers.factory import OPTIONS_OF_FACTORY
-from forethought.sweeps import Cell
+from forethought.results import collect
+from forethought.sweeps import GRID_FILE, Cell
 from forethought.sweeps.source import hash_source
 from forethought.tasks import Data, Task, TaskData, derive_seed
 from forethought.training.checkpoint import check_weights, checkpoint_of, load_model_weights, read_checkpoint
@@ -211,7 +212,7 @@ def check(config: Config, cell: Cell | None = None, checkpoint: Path | None = No
         check_weights(run.objective, read_checkpoint(checkpoint)["state_dict"], checkpoint)
     resumes = checkpoint or (cell is not None and (cell.folder / "checkpoints" / "last.ckpt").exists())
     if run.settings.init_from is not None and not resumes:
-        load_initial_weights(run.objective.model, run.settings.init_from)
+        load_initial_weights(run.objective.model, run.settings)
 
 
 def describe_train_file(config: Config) -> str:
@@ -227,14 +228,23 @@ def _check_data(task: str) -> str:
     return data.describe_train_file()
 
 
-def load_initial_weights(model: nn.Module, init_from: str) -> dict[str, Any]:
-    """Return weights for `model` from the run in the folder `init_from`.
+def load_initial_weights(model: nn.Module, settings: Settings) -> dict[str, Any]:
+    """Return weights for `model` from the run in the folder `init_from`, or a sweep's run of this seed.
 
     Raises:
-        InputError: not the folder of a run with a checkpoint, or of another model.
+        InputError: no run with a checkpoint, several in the sweep with this seed, or one of another model.
     """
+    folder, seed = Path(str(settings.init_from)), settings.seed
     try:
-        path = checkpoint_of(Path(init_from))
+        if (folder / GRID_FILE).exists():
+            runs = [path for path, results in collect(folder).items() if results.seed == seed]
+            if len(runs) != 1:
+                raise InputError(
+                    f"{folder}: has {len(runs)} finished runs of seed={seed}; pass the folder of a run, or "
+                    "of a sweep with one run a seed"
+                )
+            folder = runs[0]
+        path = checkpoint_of(folder)
     except InputError as error:
         raise InputError(f"init_from={error}") from None
     return load_model_weights(model, path)

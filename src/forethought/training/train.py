@@ -83,7 +83,7 @@ class Session:
             self.state.restore(saved)
             run.objective.load_state_dict(saved["state_dict"])
         elif run.settings.init_from is not None:
-            weights = load_initial_weights(run.objective.model, run.settings.init_from)
+            weights = load_initial_weights(run.objective.model, run.settings)
             run.objective.model.load_state_dict(weights)
         shown: dict[str, list[Callback]] = {"bar": [TrainingBar()], "lines": [ProgressLines()], "none": []}
         options = {
