@@ -115,14 +115,18 @@ class NTokenReasoner(NextToken):
     ) -> tuple[Int[Tensor, "B K N"], Float[Tensor, "B K N"]]:
         """Return K sampled pieces a row, and log p of each of their tokens."""
         assert self.samples is not None
-        count, n = self.samples, self.horizon
-        pieces = columns.new_zeros(len(batch), count, n)
-        at = columns.repeat_interleave(count, 0)
+        at = columns.repeat_interleave(self.samples, 0)
+        true = batch.answer.repeat_interleave(self.samples, 0)
+        prompt = batch.prompt.repeat_interleave(self.samples, 0)
+        cache = self.model.init_cache(len(prompt), prompt.shape[1] + true.shape[1])
+        inputs, tokens = self.inputs(prompt, true[:, :0]), []
         # Decoding has too many shapes to be worth compiling, even if training is compiled.
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
-            for i in range(n):
-                logits = self.piece_logits(self.write(batch, columns, pieces), at[:, i : i + 1])
-                pieces[:, :, i] = self.sample(logits[:, 0], temperature=1.0).view(-1, count)
+            for i in range(true.shape[1]):
+                sampled = self.sample(self.next_logits(self.read(inputs, prompt, 1, cache)), temperature=1.0)
+                inputs = torch.where(at[:, :1] > i, true[:, i : i + 1], sampled)
+                tokens.append(inputs)
+        pieces = torch.cat(tokens, 1).gather(1, at).view(len(batch), -1, self.horizon)
         written = self.write(batch, columns, pieces)
         log_p = log_likelihood(self, written).gather(1, at).view_as(pieces)
         return written.answer.gather(1, at).view_as(pieces), log_p
