@@ -15,6 +15,7 @@ from forethought.tasks import (
     JunctionStar,
     PathStar,
     PlanningDistance,
+    PrepareAhead,
     TransitivePath,
     TreeStar,
     derive_seed,
@@ -112,6 +113,7 @@ TASKS = [
     TreeStar(),
     BinaryTree(node_ids="by_role"),
     InWeightsPathStar(),
+    PrepareAhead(),
 ]
 
 

@@ -12,6 +12,7 @@ from forethought.tasks.in_weights_path_star import InWeightsPathStar
 from forethought.tasks.junction_star import JunctionStar
 from forethought.tasks.path_star import PathStar
 from forethought.tasks.planning_distance import PlanningDistance
+from forethought.tasks.prepare_ahead import PrepareAhead
 from forethought.tasks.transitive_path import TransitivePath
 from forethought.tasks.tree_star import TreeStar
 from forethought.validation import validated_dataclass
@@ -28,6 +29,7 @@ __all__ = [
     "JunctionStar",
     "PathStar",
     "PlanningDistance",
+    "PrepareAhead",
     "Task",
     "TaskData",
     "TransitivePath",
