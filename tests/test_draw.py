@@ -102,6 +102,7 @@ TASKS = [
     PathStar(edge_order="arms_permuted"),
     PathStar(degree=3, path_length=4, min_degree=2, min_path_length=2, flip_edges=True),
     Addition(),
+    Addition(balanced=True, scratchpad="optional", pauses=2),
     BalancedSearch(),
     BalancedSearch(max_lookahead=2, num_nodes=7),
     JunctionStar(),
