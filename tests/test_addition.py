@@ -1,7 +1,6 @@
 """The addition task against schoolbook arithmetic."""
 
 import itertools
-from collections import Counter
 
 import pytest
 import torch
@@ -100,18 +99,16 @@ def test_balanced_sums_are_uniform_over_chains_and_within_each(digits):
     all_sums = rows(task, torch.cartesian_prod(numbers, numbers)).prompt
 
     def kinds(prompt):
-        """Return the longest chain of each sum, and which pairs sum to less than 9, to 9 and to more."""
-        signs = (task._pairs(prompt) - 9).sign().tolist()
-        return [(chain, *row) for chain, row in zip(task.carry_chain(prompt).tolist(), signs, strict=True)]
+        """Number the sums by their pairs: below 9, 9 or above. These determine the chain."""
+        return ((task._pairs(prompt) - 9).sign() + 1) @ 3 ** torch.arange(digits)
 
-    law, of_chain = Counter(kinds(all_sums)), task.carry_chain(all_sums).bincount().tolist()
+    law, chain = kinds(all_sums).bincount(), task.carry_chain(all_sums)
+    chain_of_kind = torch.zeros_like(law).scatter(0, kinds(all_sums), chain)
+    share = law / chain.bincount()[chain_of_kind] / (digits + 1)
     for draw in (task.sample, task.sample_training):
         prompt = draw(count, Draws(1)).prompt
-        found = Counter(kinds(prompt))
-        for kind, ways in law.items():
-            share = ways / of_chain[kind[0]] / (digits + 1)
-            assert abs(found[kind] - count * share) <= 4.5 * (count * share * (1 - share)) ** 0.5, kind
-        assert found.keys() <= law.keys()
+        found = kinds(prompt).bincount(minlength=len(law))
+        assert (abs(found - count * share) <= 4.5 * (count * share * (1 - share)) ** 0.5).all()
         nines = prompt[:, 0][task._pairs(prompt)[:, 0] == 9].bincount(minlength=10)
         assert (abs(nines - nines.sum() / 10) < 4.5 * (nines.sum() / 10) ** 0.5).all()
 
@@ -132,8 +129,8 @@ def test_scratchpads(scratchpad, order):
     task, digits = Addition(digits=3, scratchpad=scratchpad, order=order, pauses=2), 3
     plain = Addition(digits=3, order=order)
     for draw in (task.sample, task.sample_training):
-        batch, noted = draw(400, Draws(2)), 0
-        expected = plain.sample(400, Draws(2))
+        batch, noted = draw(100, Draws(2)), 0
+        expected = plain.sample(100, Draws(2))
         assert torch.equal(batch.prompt[:, :-2], expected.prompt)
         for row, line in enumerate(lines_of(task, batch)):
             a, b = int(line[:3]), int(line[4:7])
@@ -146,7 +143,7 @@ def test_scratchpads(scratchpad, order):
             assert line == f"{line[:7]}={notes}{':' if notes else ''}{a + b:04d}"
             noted += bool(notes)
         share = {"required": 1, "optional": 0 if draw == task.sample else 1 / 2}[scratchpad]
-        assert noted / 400 == pytest.approx(share, abs=0.1)
+        assert noted / 100 == pytest.approx(share, abs=0.2)
         assert (task.check(batch.prompt, batch.answer) == 0).all()
         # The digits that need a plan, wherever they stand
         mask = task.decision_mask(batch)

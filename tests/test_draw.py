@@ -13,6 +13,7 @@ from forethought.tasks import (
     Draws,
     InWeightsPathStar,
     JunctionStar,
+    Multiplication,
     PathStar,
     PlanningDistance,
     PrepareAhead,
@@ -115,6 +116,7 @@ TASKS = [
     BinaryTree(node_ids="by_role"),
     InWeightsPathStar(),
     PrepareAhead(),
+    Multiplication(scratchpad="partial_products", pauses=2),
 ]
 
 

@@ -13,6 +13,7 @@ from forethought.errors import InputError
 from forethought.tasks.base import Batch, Task
 from forethought.tasks.carries import carry_chances, draw_balanced
 from forethought.tasks.draw import Draws
+from forethought.tasks.numerals import from_digits, to_digits
 from forethought.validation import validated_dataclass
 
 
@@ -145,9 +146,7 @@ class Addition(Task):
 
     def _total(self, prompt: Int[Tensor, "B P"]) -> Int[Tensor, "B M"]:
         """Return the M = N + 1 digits of the sum, most significant first."""
-        powers = 10 ** torch.arange(self.digits, -1, -1, device=prompt.device)
-        total = (self._pairs(prompt) * powers[1:]).sum(1, keepdim=True)
-        return total // powers % 10
+        return to_digits(from_digits(self._pairs(prompt).flip(1)), self.digits + 1).flip(1)
 
     def _sum(self, prompt: Int[Tensor, "B P"]) -> Int[Tensor, "B M"]:
         """Return the digits of the sum in the order of writing."""
