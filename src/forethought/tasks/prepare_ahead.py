@@ -23,13 +23,13 @@ class PrepareAhead(Task):
 
     The sum is taken modulo m over the last k terms. m = 5, k = 3, n = 6:
 
-        text     2,0,4,3,3,2?=2
-        prompt   2 0 4 3 3 2 ?
-        answer                 2               4·3 + 3·3 + 3·2 = 27, modulo 5
+        text     2,0,4,3,3,1?=4
+        prompt   2 0 4 3 3 1 ?
+        answer                 4               4·3 + 3·3 + 3·1 = 24, modulo 5
 
-        text     2,0,4,3,3,2.=2
-        prompt   2 0 4 3 3 2 .
-        answer                 2               the last number
+        text     2,0,4,3,3,1.=1
+        prompt   2 0 4 3 3 1 .
+        answer                 1               the last number
 
     With `terms=products`, the term at a number is its product with the number before it. The position that
     is asked holds no term of its own: a model of few layers must have the products ready at the numbers.
@@ -37,9 +37,11 @@ class PrepareAhead(Task):
     later loss can teach it, which the objective `myopic` blocks. With `terms=tokens`, the control, the
     position that is asked adds up embeddings, and nothing is to be prepared.
 
-    A position with enough heads can fetch the numbers and multiply them itself. A GPT with 2 layers of width
-    64 and 2 heads cannot at the defaults: after 2,000 steps (batch 128, Muon), it answers 95 % of the asked
-    rows right, and 26 % if trained by `myopic`. With `window=2` or `modulus=3`, both learn the sum.
+    A position with enough heads can fetch the numbers and multiply them itself. With 2 layers of width 64 and
+    2 heads, at the defaults (batch 128, Muon, 2,000 steps), a GPT answers 100 % and 89 % of the asked rows
+    right (2 seeds), and 39 % if trained by `myopic` (1 seed). With `window=2` or `modulus=3`, `myopic` learns
+    it too. Longer prompts are slower to learn. At the defaults, 625 prompts ask for a sum, and one in 16 is
+    for the test: there, the commonest sum has 26 % and not 23 %.
 
     Source: Wu et al., "Do Language Models Plan Ahead for Future Tokens?" (2404.00859), the synthetic data
     D_p. There each number is real, each position is asked with probability p for Σ sin(10 x) over the ten
@@ -59,7 +61,7 @@ class PrepareAhead(Task):
 
     modulus: int = Field(default=5, ge=2, le=100)
     window: int = Field(default=3, ge=1, le=100)
-    length: int = Field(default=8, ge=1, le=1000)
+    length: int = Field(default=4, ge=1, le=1000)
     terms: Terms = "products"
     asked_share: Annotated[float, Field(gt=0, le=1)] = 0.5
 
