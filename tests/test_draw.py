@@ -13,8 +13,10 @@ from forethought.tasks import (
     Draws,
     InWeightsPathStar,
     JunctionStar,
+    Multiplication,
     PathStar,
     PlanningDistance,
+    PrepareAhead,
     TransitivePath,
     TreeStar,
     derive_seed,
@@ -101,6 +103,7 @@ TASKS = [
     PathStar(edge_order="arms_permuted"),
     PathStar(degree=3, path_length=4, min_degree=2, min_path_length=2, flip_edges=True),
     Addition(),
+    Addition(balanced=True, scratchpad="optional", pauses=2),
     BalancedSearch(),
     BalancedSearch(max_lookahead=2, num_nodes=7),
     JunctionStar(),
@@ -112,6 +115,8 @@ TASKS = [
     TreeStar(),
     BinaryTree(node_ids="by_role"),
     InWeightsPathStar(),
+    PrepareAhead(),
+    Multiplication(scratchpad="partial_products", pauses=2),
 ]
 
 

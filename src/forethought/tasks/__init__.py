@@ -10,8 +10,10 @@ from forethought.tasks.draw import Draws, derive_seed
 from forethought.tasks.first_hop import FirstHop
 from forethought.tasks.in_weights_path_star import InWeightsPathStar
 from forethought.tasks.junction_star import JunctionStar
+from forethought.tasks.multiplication import Multiplication
 from forethought.tasks.path_star import PathStar
 from forethought.tasks.planning_distance import PlanningDistance
+from forethought.tasks.prepare_ahead import PrepareAhead
 from forethought.tasks.transitive_path import TransitivePath
 from forethought.tasks.tree_star import TreeStar
 from forethought.tasks.typical_set import TypicalSet
@@ -27,8 +29,10 @@ __all__ = [
     "FirstHop",
     "InWeightsPathStar",
     "JunctionStar",
+    "Multiplication",
     "PathStar",
     "PlanningDistance",
+    "PrepareAhead",
     "Task",
     "TaskData",
     "TransitivePath",
