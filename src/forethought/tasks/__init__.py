@@ -4,7 +4,7 @@ from forethought.tasks.addition import Addition
 from forethought.tasks.balanced_search import BalancedSearch
 from forethought.tasks.base import Batch, Task
 from forethought.tasks.binary_tree import BinaryTree
-from forethought.tasks.data import Data, held_out
+from forethought.tasks.data import Data, evaluation_rows, held_out
 from forethought.tasks.data_module import TaskData
 from forethought.tasks.draw import Draws, derive_seed
 from forethought.tasks.first_hop import FirstHop
@@ -12,6 +12,7 @@ from forethought.tasks.in_weights_path_star import InWeightsPathStar
 from forethought.tasks.junction_star import JunctionStar
 from forethought.tasks.path_star import PathStar
 from forethought.tasks.planning_distance import PlanningDistance
+from forethought.tasks.text_file import TextFile
 from forethought.tasks.transitive_path import TransitivePath
 from forethought.tasks.tree_star import TreeStar
 from forethought.tasks.typical_set import TypicalSet
@@ -31,10 +32,12 @@ __all__ = [
     "PlanningDistance",
     "Task",
     "TaskData",
+    "TextFile",
     "TransitivePath",
     "TreeStar",
     "TypicalSet",
     "derive_seed",
+    "evaluation_rows",
     "held_out",
     "validated_dataclass",
 ]
