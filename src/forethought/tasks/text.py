@@ -72,7 +72,7 @@ def read_text(path: str | None, tokenizer: str) -> Text:
         if not place.is_file():
             raise InputError(f"task.text_file={path}: not a regular file; {_EXPECTED}")
         return _read(place.absolute(), (state.st_mtime_ns, state.st_size, state.st_ino), tokenizer)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # bytes that cannot be decoded are a ValueError
         reason = getattr(error, "strerror", None) or "not a text file"
         raise InputError(f"task.text_file={path}: {reason}; {_EXPECTED}") from None
 
@@ -81,7 +81,7 @@ def read_text(path: str | None, tokenizer: str) -> Text:
 def _read(path: Path, state: tuple[int, ...], tokenizer: str) -> Text:
     text = path.read_text(encoding="utf-8-sig")
     if "\0" in text:
-        raise InputError(f"task.text_file={path}: not a text file; {_EXPECTED}")
+        raise ValueError("not a text")
     if tokenizer == "characters":
         points, ids = np.unique(np.frombuffer(text.encode("utf-32-le"), np.uint32), return_inverse=True)
         # From NumPy, as models are checked under `torch.device("meta")`.
