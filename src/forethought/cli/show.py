@@ -24,8 +24,7 @@ def print_metrics(metrics: dict[str, float]) -> None:
     """Print per-position accuracies as a small table, and every other metric on its own line."""
     names = ("test/token_accuracy_", "test/forced_token_accuracy_", "test/forced_loss_")
     length = sum(name.startswith(names[0]) for name in metrics)
-    if length:
-        print("answer token   free-running   teacher-forced   loss")
+    print("answer token   free-running   teacher-forced   loss")
     for position in range(1, length + 1):
         values = (metrics.get(f"{name}{position}") for name in names)
         free, forced, loss = ("-" if value is None else f"{value:.4f}" for value in values)
@@ -38,10 +37,14 @@ def print_metrics(metrics: dict[str, float]) -> None:
 
 
 def print_examples(examples: list[dict[str, Any]]) -> None:
-    """Print answers to prompts that are texts. Of a graph, the report has a picture."""
-    for example in examples:
-        if example["drawing"] is None:
-            print(f"{example['text']}\n  {example['outcome']}: {' '.join(example['answer'])}")
+    """Print answers to prompts that are texts, each once. Of a graph, the report has a picture."""
+    shown = [
+        f"{example['text']}\n  {example['outcome']}: {' '.join(example['answer'])}"
+        for example in examples
+        if example["drawing"] is None
+    ]
+    for lines in dict.fromkeys(shown):
+        print(lines)
 
 
 def print_wandb_commands(folder: Path) -> None:
