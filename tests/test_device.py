@@ -129,7 +129,8 @@ def test_an_evaluation(device, words):
             torch.manual_seed(0)
             metrics.append(diagnose(objective, objective.task, batch, decoding))
         assert metrics[1] == pytest.approx(metrics[0], rel=1e-4, nan_ok=True)
-    assert show_examples(there, rows[:2].to(DEVICE)) == show_examples(here, rows[:2])
+    shown = show_examples(there, there.task, rows[:2].to(DEVICE))
+    assert shown == show_examples(here, here.task, rows[:2])
     expected = grad_flow(here.eval(), rows)
     if expected is not None:
         torch.testing.assert_close(grad_flow(there.eval(), rows.to(DEVICE)).cpu(), expected)

@@ -136,7 +136,7 @@ def test_verdicts(changed, expected):
 def test_examples_say_what_the_model_wrote():
     task = PathStar(degree=2, path_length=3, num_nodes=6)
     batch = task.sample(4, Draws(0))
-    for example, row in zip(show_examples(Answerer(task, "cheat"), batch), range(4), strict=True):
+    for example, row in zip(show_examples(Answerer(task, "cheat"), task, batch), range(4), strict=True):
         assert example.text == task.text(batch.prompt[row], batch.answer[row])
         assert (example.outcome == "right") == (example.answer == example.truth)
         assert example.outcome in ("right", "wrong_arm")

@@ -355,7 +355,7 @@ resume run max_stps=40 | no such key, did you mean max_steps
 resume run seed=[1 | cannot be read, KEY=VALUE
 resume run seed=1,2 | several values
 resume run task=nothing | no such choice, addition, path_star
-resume run max_steps=0 | out of range, above 0
+resume run max_steps=-1 | out of range, at least 0
 resume run model.layers=2 | model.blocks.1 | run/checkpoints/last.ckpt
 resume run --flag | unrecognized
 resume sweep seed=1,2 | several values

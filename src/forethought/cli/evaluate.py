@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from forethought.cli.show import print_metrics
+    from forethought.cli.show import print_examples, print_metrics
     from forethought.config import apply_overrides
     from forethought.results import read_results
 
@@ -38,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
     config = apply_overrides(results.config | {"evaluation": evaluation}, options.overrides, CHANGEABLE)
     report = evaluate_run(options.folder, config, options.overrides)
     print_metrics(report["metrics"])
+    print_examples(report["examples"])
     share = report["held_out_share"]
     print(f"{report['rows']} rows, {share:.1%} of them held out from training by construction")
     # Last, as the folder of another user's run is often read-only.

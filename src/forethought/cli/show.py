@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from forethought.results import Results, list_strangers, wandb_folder
 
@@ -21,18 +22,29 @@ def print_results(results: Results, folder: Path) -> None:
 
 def print_metrics(metrics: dict[str, float]) -> None:
     """Print per-position accuracies as a small table, and every other metric on its own line."""
-    names = ("test/token_accuracy_", "test/forced_token_accuracy_")
+    names = ("test/token_accuracy_", "test/forced_token_accuracy_", "test/forced_loss_")
     length = sum(name.startswith(names[0]) for name in metrics)
-    print("answer token   free-running   teacher-forced")
+    print("answer token   free-running   teacher-forced   loss")
     for position in range(1, length + 1):
-        free, forced = (metrics.get(f"{name}{position}") for name in names)
-        shown = "-" if forced is None else f"{forced:.4f}"
-        print(f"{position:>12}   {free:>12.4f}   {shown:>14}")
+        values = (metrics.get(f"{name}{position}") for name in names)
+        free, forced, loss = ("-" if value is None else f"{value:.4f}" for value in values)
+        print(f"{position:>12}   {free:>12}   {forced:>14}   {loss}")
     for name, value in metrics.items():
         if not name.startswith(names):
             # The likelihood of a whole answer may be far below the fourth decimal.
             form = ".1e" if 0 < abs(value) < 1e-4 else ".4f"
             print(f"{name:<30} {value:{form}}")
+
+
+def print_examples(examples: list[dict[str, Any]]) -> None:
+    """Print answers to prompts that are texts, each once. Of a graph, the report has a picture."""
+    shown = [
+        f"{example['text']}\n  {example['outcome']}: {' '.join(example['answer'])}"
+        for example in examples
+        if example["drawing"] is None
+    ]
+    for lines in dict.fromkeys(shown):
+        print(lines)
 
 
 def print_wandb_commands(folder: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from forethought.evaluation.decoding import GREEDY, Decoding
 from forethought.evaluation.likelihood import likelihoods
-from forethought.tasks import Batch, Draws, Task
+from forethought.tasks import Batch, Draws, Task, evaluation_rows
 
 if TYPE_CHECKING:
     from forethought.objectives import Objective
@@ -24,21 +24,23 @@ def diagnose(
     task: Task,
     rows: Batch,
     decoding: Decoding = GREEDY,
-    chunk: int = 2000,
+    chunk: int | None = None,
     clever_hans: bool = True,
 ) -> dict[str, float]:
     """Return metrics by name (docs/REPORT.md), without their `test/` or `val/`.
 
     Args:
         task: the task of the rows; it may be another one than the objective was trained on.
-        rows: B rows; they are read in pieces of `chunk`.
+        rows: B rows.
         decoding: writes the answers.
+        chunk: rows that are read at a time; None: `evaluation_rows`.
         clever_hans: also hand the model other answer tokens than the true ones, for the Clever Hans test
             and for likelihoods. It costs two more decodings and at least two more readings.
     """
     training = objective.training
     objective.eval()
     diagnosis = Diagnosis(objective, task, decoding, clever_hans)
+    chunk = chunk or evaluation_rows(task)
     for start in range(0, len(rows), chunk):
         diagnosis.update(rows[start : start + chunk].to(objective.device))
     objective.train(training)
@@ -127,9 +129,12 @@ class Diagnosis:
             answer = batch.answer.where(written, -100)
             losses = F.cross_entropy(logits.transpose(1, 2).float(), answer, reduction="none")
             self._add("forced_loss", losses[written])
-            self._add("forced_accuracy", (hits | ~written).all(1))
+            # Empty answers, to a prompt with no known one, are neither right nor wrong.
+            self._add("forced_accuracy", (hits | ~written).all(1)[written.any(1)])
             self._add("forced_local_accuracy", hits[written & ~deciding])
             self._add_positions("forced_token_accuracy", hits, written)
+            if self.clever_hans:  # not in the curves, whose columns are many enough
+                self._add_positions("forced_loss", losses, written)
 
     def _right_tokens(self, batch: Batch) -> Bool[Tensor, "B A W"]:
         """Return which tokens are right at each position, of all but `$`."""

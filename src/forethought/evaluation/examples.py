@@ -8,16 +8,21 @@ import torch
 
 from forethought.evaluation.decoding import GREEDY, Decoding
 from forethought.results import Example
-from forethought.tasks import Batch
+from forethought.tasks import Batch, Task
 
 if TYPE_CHECKING:
     from forethought.objectives import Objective
 
 
+EXAMPLES = 8
+"""Rows of a test that are kept as examples."""
+
+
 @torch.inference_mode()
-def show_examples(objective: Objective, rows: Batch, decoding: Decoding = GREEDY) -> list[Example]:
-    """Return one example for each of the given rows."""
-    task = objective.task
+def show_examples(
+    objective: Objective, task: Task, rows: Batch, decoding: Decoding = GREEDY
+) -> list[Example]:
+    """Return one example for each of the given rows; arguments as of `diagnose`."""
     training = objective.training
     objective.eval()
     rows = rows.to(objective.device)
@@ -25,14 +30,11 @@ def show_examples(objective: Objective, rows: Batch, decoding: Decoding = GREEDY
         answers = decoding.generate(objective, rows.prompt, rows.answer.shape[1])
     objective.train(training)
 
-    def names(tokens: torch.Tensor) -> list[str]:
-        return [task.vocabulary[token] for token in tokens.tolist()]
-
     return [
         Example(
             text=task.text(prompt, truth),
-            truth=names(truth),
-            answer=names(answer),
+            truth=task.names(truth),
+            answer=task.names(answer),
             outcome=task.outcomes[outcome],
             drawing=task.drawing(prompt),
         )

@@ -93,8 +93,8 @@ class Model(nn.Module, ABC):
         """
         options["vocabulary_size"] = len(task.vocabulary)
         options["context_length"] = task.prompt_length + task.answer_length + extra_positions
-        if "token_names" in inspect.signature(cls).parameters:
-            options["token_names"] = task.vocabulary
+        named = {"token_names": task.vocabulary, "tokenizer": task.pretrained_tokenizer}
+        options |= {key: named[key] for key in named.keys() & inspect.signature(cls).parameters}
         return cls(**options)
 
     @property

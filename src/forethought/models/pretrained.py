@@ -16,9 +16,11 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible, InputError, first_line
+from forethought.extras import import_transformers
 from forethought.models.base import Model, OutputLayer
 from forethought.models.gpt import Attention, GPTBlock
 from forethought.models.layers import Context, Layer, Unchanged
+from forethought.tasks.text import token_names_of
 from forethought.validation import validated
 
 CACHE_NAMES = ("cache", "cache_params", "past_key_values")
@@ -38,13 +40,16 @@ class Pretrained(Model):
         name: a folder written by `save_pretrained`, or a model on the Hugging Face hub. The hub's local
             cache is tried first.
         vocabulary: `added`: new rows, normal with the mean and deviation of each column of the old ones;
-            `native`: the rows of the tokens with the same text in the model's own tokenizer.
+            `native`: the rows of the tokens with the same text in the model's own tokenizer, or of all its
+            tokens if the task is written in them (`tokenizer`), and one new row for `$`.
         lora_rank: r of LoRA, whose output is scaled by 1; None trains all weights.
         token_names: text of the task's tokens, by id; required for `native`.
+        tokenizer: folder of the tokenizer that the task's tokens are of; None: it has tokens of its own.
         others: as for `Model`.
 
     Raises:
-        Impossible: a context longer than the model's, or a token that the model lacks.
+        Impossible: a context longer than the model's, a token that the model lacks, or `tokenizer` is another
+            one than the model's, or given without `native`.
         InputError: the model cannot be loaded, is not a causal language model, or scales its embeddings or
             logits; or a package is missing.
     """
@@ -59,7 +64,13 @@ class Pretrained(Model):
         lora_rank: PositiveInt | None = None,
         mask: Literal["causal", "prefix", "full"] = "causal",
         token_names: tuple[str, ...] | None = None,
+        tokenizer: str | None = None,
     ) -> None:
+        if tokenizer is not None and vocabulary != "native":
+            raise Impossible(
+                f"model.vocabulary={vocabulary}: not supported with task.tokenizer={tokenizer}, whose "
+                "tokens would get new embeddings; use native"
+            )
         model = load_language_model(name)
         longest = getattr(model.config, "max_position_embeddings", None) or context_length
         if context_length > longest:
@@ -68,8 +79,13 @@ class Pretrained(Model):
                 f"most {longest}; use a shorter task or another model"
             )
         plain = reads_out_plainly(model)
-        ids = native_ids(name, token_names) if vocabulary == "native" else None
+        ids = native_ids(name, token_names, tokenizer) if vocabulary == "native" else None
         old, output = model.get_input_embeddings().weight, model.get_output_embeddings()
+        if ids and max(ids) >= len(old):
+            raise InputError(
+                f"model.name={name}: its tokenizer has more tokens than the {len(old)} of the model; use a "
+                "tokenizer of its own"
+            )
         super().__init__(old.shape[1], mask)
         # A model without heads gets one head in the blocks that objectives add.
         self.heads = math.gcd(self.width, getattr(model.config, "num_attention_heads", 1))
@@ -154,7 +170,7 @@ class WholeBackbone(Layer):
         known = inspect.signature(self.model.forward).parameters
         names = [key for key in CACHE_NAMES if key in known]
         if not names:
-            version = import_transformers(name).__version__
+            version = import_transformers(f"model.name={name}").__version__
             raise InputError(
                 f"model.name={name}: {type(self.model).__name__} of transformers {version} takes no "
                 f"{' or '.join(CACHE_NAMES)}; use another version, or a model with a cache"
@@ -197,28 +213,13 @@ def reads_out_plainly(model: Any) -> bool:
 
 
 def rows(old: Float[Tensor, " N *D"], ids: list[int] | None, count: int) -> Float[Tensor, " V *D"]:
-    """Return the rows `ids` of a table, or draw `count` rows with the mean and deviation of each column."""
-    old = old.detach()
-    if ids is not None:
-        return old[ids]
-    return old.mean(0) + old.std(0) * torch.randn(count, *old.shape[1:])
+    """Return the rows `ids` of a table, then new ones up to `count` in all.
 
-
-def import_transformers(name: str) -> Any:
-    """Import `transformers`, without its log lines and progress bars.
-
-    Raises:
-        InputError: `transformers` is missing.
+    New rows are normal with the mean and deviation of each column.
     """
-    try:
-        import transformers
-    except ImportError:
-        raise InputError(
-            f"model.name={name}: transformers is missing; run `pip install -e '.[pretrained]'`"
-        ) from None
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    return transformers
+    old, ids = old.detach(), ids or []
+    new = old.mean(0) + old.std(0) * torch.randn(count - len(ids), *old.shape[1:])
+    return torch.cat([old[ids], new])
 
 
 def load_language_model(name: str) -> Any:
@@ -227,7 +228,7 @@ def load_language_model(name: str) -> Any:
     Raises:
         InputError: the model cannot be loaded.
     """
-    transformers = import_transformers(name)
+    transformers = import_transformers(f"model.name={name}")
     auto = transformers.AutoModelForCausalLM
     if torch.get_default_device().type != "meta":
         # Without adapter_kwargs, every load asks the hub for adapters of that name.
@@ -277,24 +278,31 @@ def hub_answers() -> bool:
     return True
 
 
-def native_ids(name: str, token_names: tuple[str, ...] | None) -> list[int]:
-    """Return the ids of the task's tokens in the model's own tokenizer.
+def native_ids(name: str, token_names: tuple[str, ...] | None, tokenizer: str | None) -> list[int]:
+    """Return the ids of the task's tokens in the model's own tokenizer; without `$` if they are its tokens.
 
     Raises:
         InputError: `token_names` is None.
-        Impossible: a token of the task is not exactly one token of the tokenizer.
+        Impossible: a token of the task is not exactly one token of the tokenizer; `tokenizer` is another one.
     """
     if token_names is None:
         raise InputError("model.vocabulary=native: requires token_names, the texts of the task's tokens")
-    tokenizer = load_pretrained(import_transformers(name).AutoTokenizer, name)
-    vocabulary = tokenizer.get_vocab()
+    own = load_pretrained(import_transformers(f"model.name={name}").AutoTokenizer, name)
+    if tokenizer is not None:
+        if token_names_of(own) != token_names[:-1]:
+            raise Impossible(
+                f"task.tokenizer={tokenizer}: its tokens are not those of model.name={name}; use the "
+                "same folder for both"
+            )
+        return [*range(len(own))]
+    vocabulary = own.get_vocab()
     ids = []
     for text in token_names:
-        pieces = tokenizer.encode(text, add_special_tokens=False)
+        pieces = own.encode(text, add_special_tokens=False)
         if len(pieces) > 1 and text in vocabulary:  # a tokenizer that puts a space before every text
             pieces = [vocabulary[text]]
         # An unknown or normalised token is one piece too, but decodes to another text.
-        if len(pieces) != 1 or tokenizer.decode(pieces).strip() != text.strip():
+        if len(pieces) != 1 or own.decode(pieces).strip() != text.strip():
             raise Impossible(
                 f"model.vocabulary=native: {text!r} is not one token of {name}; use another task or "
                 "model.vocabulary=added"

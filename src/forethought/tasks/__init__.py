@@ -4,7 +4,7 @@ from forethought.tasks.addition import Addition
 from forethought.tasks.balanced_search import BalancedSearch
 from forethought.tasks.base import Batch, Task
 from forethought.tasks.binary_tree import BinaryTree
-from forethought.tasks.data import Data, held_out
+from forethought.tasks.data import Data, evaluation_rows, held_out
 from forethought.tasks.data_module import TaskData
 from forethought.tasks.draw import Draws, derive_seed
 from forethought.tasks.first_hop import FirstHop
@@ -14,6 +14,7 @@ from forethought.tasks.multiplication import Multiplication
 from forethought.tasks.path_star import PathStar
 from forethought.tasks.planning_distance import PlanningDistance
 from forethought.tasks.prepare_ahead import PrepareAhead
+from forethought.tasks.text_file import TextFile
 from forethought.tasks.transitive_path import TransitivePath
 from forethought.tasks.tree_star import TreeStar
 from forethought.tasks.typical_set import TypicalSet
@@ -35,10 +36,12 @@ __all__ = [
     "PrepareAhead",
     "Task",
     "TaskData",
+    "TextFile",
     "TransitivePath",
     "TreeStar",
     "TypicalSet",
     "derive_seed",
+    "evaluation_rows",
     "held_out",
     "validated_dataclass",
 ]

@@ -98,6 +98,14 @@ class Task(ABC):
         """Names of all tokens, in the order of their ids. The last one is the dummy token `$`."""
 
     @property
+    def pretrained_tokenizer(self) -> str | None:
+        """Folder of the tokenizer of `transformers` whose tokens are those of the task, but for `$`.
+
+        None: the task has tokens of its own.
+        """
+        return None
+
+    @property
     def dummy(self) -> int:
         """Id of the token that means "no token here" (padding, teacherless training, masking)."""
         return len(self.vocabulary) - 1
@@ -175,6 +183,10 @@ class Task(ABC):
         By default they are those of `sample`, from which validation and test always come.
         """
         return self.sample(count, draws)
+
+    def sample_test(self, count: int, draws: Draws) -> Batch | None:
+        """Draw `count` rows to test on. None: those of `sample` that `part` sets aside for the test."""
+        return None
 
     @abstractmethod
     def check(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B A"]) -> Int[Tensor, " B"]:
@@ -255,6 +267,10 @@ class Task(ABC):
         """
         weights = splitmix64(torch.arange(1, batch.prompt.shape[1] + 1, device=batch.prompt.device))
         return splitmix64((splitmix64(batch.prompt.long() + 1) * weights).sum(1))
+
+    def names(self, tokens: Int[Tensor, " S"]) -> list[str]:
+        """Return the names of tokens, for people."""
+        return [self.vocabulary[token] for token in tokens.tolist()]
 
     @abstractmethod
     def text(self, prompt: Int[Tensor, " P"], answer: Int[Tensor, " A"]) -> str:

@@ -18,6 +18,8 @@ from forethought.tasks.draw import Draws
 _CHUNK = 4096
 """Most rows drawn at a time: bounds the memory, and stays within the cache of a CPU."""
 
+_EVALUATION_ROWS, _LOGITS = 2000, 1 << 25
+"""Most rows of one validation or test batch, and most logits of its answers: 0.3 GB in float64."""
 
 _PATIENCE = 72
 """Most rows drawn for each row that is set aside."""
@@ -29,6 +31,11 @@ _FILES = 4
 def held_out(task: Task, rows: Batch) -> Bool[Tensor, " B"]:
     """Return a mask of the rows that no run of this task trains on, whatever its seed."""
     return task.part(rows) != TRAIN
+
+
+def evaluation_rows(task: Task) -> int:
+    """Return how many rows are evaluated at a time: fewer with a large vocabulary."""
+    return max(1, min(_EVALUATION_ROWS, _LOGITS // (task.answer_length * len(task.vocabulary))))
 
 
 class Data:
@@ -74,7 +81,8 @@ class Data:
 
     def test(self, count: int) -> Batch:
         """Return all rows of the test file, or `count` fresh rows if there is no test file."""
-        return self._test_file or self._set_aside("test", TEST, count)
+        fresh = self._test_file or self.task.sample_test(count, self._draws("test"))
+        return fresh or self._set_aside("test", TEST, count)
 
     @cached_property
     def _test_file(self) -> Batch | None:

@@ -10,11 +10,8 @@ import lightning.pytorch as pl
 from pydantic import Field
 
 from forethought.tasks.base import Batch, Task
-from forethought.tasks.data import Data
+from forethought.tasks.data import Data, evaluation_rows
 from forethought.validation import validated
-
-_EVALUATION_ROWS = 2000
-"""Most rows of one validation or test batch."""
 
 Count = Annotated[int, Field(gt=0)]
 
@@ -96,7 +93,7 @@ class TaskData(pl.LightningDataModule):
     def _chunks(self, rows: Batch) -> UserList[Batch]:
         """Split this rank's share of `rows`. All ranks get equally many chunks."""
         rank, world_size = self._ranks()
-        count = math.ceil(len(rows) / (_EVALUATION_ROWS * world_size))
+        count = math.ceil(len(rows) / (evaluation_rows(self._data.task) * world_size))
         bounds = itertools.pairwise(len(rows) * chunk // count for chunk in range(count + 1))
         # Not a list: Lightning takes the elements of a list for loaders.
         return UserList(rows[first:last][rank::world_size] for first, last in bounds)

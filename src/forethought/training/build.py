@@ -40,7 +40,13 @@ from forethought.training.construct import (
 from forethought.training.settings import EvaluationSettings, Settings, check_trainer_options
 from forethought.validation import as_typed, explain_validation
 
-_FROM_TASK = {"self", "vocabulary_size", "context_length", "token_names"}  # `Model.for_task` sets them
+_FROM_TASK = {
+    "self",
+    "vocabulary_size",
+    "context_length",
+    "token_names",
+    "tokenizer",
+}  # `Model.for_task` sets them
 _ROOT_KEYS = {*BASES, "trainer", *inspect.signature(Settings).parameters}
 _TRAINER_ARGUMENTS = list(inspect.signature(pl.Trainer.__init__).parameters)[1:]
 

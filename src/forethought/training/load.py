@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from forethought.errors import InputError
-from forethought.evaluation import diagnose, verdict
+from forethought.evaluation import EXAMPLES, diagnose, show_examples, verdict
 from forethought.objectives import Objective
 from forethought.results import read_results, write_atomically
 from forethought.sweeps import fingerprint
@@ -76,6 +76,10 @@ def evaluate_run(folder: Path, config: Config, overrides: list[str]) -> dict[str
         "held_out_share": unseen,
         "verdict": verdict(metrics, settings.solve_threshold, task.needs_plan),
         "metrics": {f"test/{name}": value for name, value in metrics.items()},
+        "examples": [
+            example.model_dump()
+            for example in show_examples(objective, task, rows[:EXAMPLES], settings.evaluation)
+        ],
     }
 
 

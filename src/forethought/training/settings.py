@@ -35,7 +35,7 @@ class Settings:
 
     seed: NonNegativeInt = 0
     sweep: Annotated[str, AfterValidator(_folder_name)] = "sweep"
-    max_steps: PositiveInt = 10_000
+    max_steps: NonNegativeInt = 10_000
     batch_size: Rows = 64
     eval_every: PositiveInt = 250
     log_every: PositiveInt = 50

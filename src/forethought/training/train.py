@@ -23,7 +23,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.trainer.states import TrainerStatus
 
 from forethought.errors import InputError, describe_error
-from forethought.evaluation import grad_flow, show_examples, verdict
+from forethought.evaluation import EXAMPLES, grad_flow, show_examples, verdict
 from forethought.hardware import Hardware
 from forethought.loggers import CurvesLogger
 from forethought.sweeps import Stopped, pending_signal
@@ -40,7 +40,6 @@ from forethought.training.checkpoint import AtomicCheckpoints, check_weights, re
 
 log = logging.getLogger(__name__)
 
-_EXAMPLES = 8
 _GRAD_FLOW_ROWS = 256
 _FEW_INSTANCES = 100
 _TRAINER_DEFAULTS = {name: p.default for name, p in inspect.signature(pl.Trainer).parameters.items()}
@@ -116,7 +115,7 @@ class Session:
 
     @property
     def trained(self) -> bool:
-        return self.first_step >= self.settings.max_steps or self.state.solved
+        return self.state.solved or (self.checkpoint.exists() and self.first_step >= self.settings.max_steps)
 
     def fit(self) -> None:
         """Train to the end or until solved.
@@ -132,6 +131,8 @@ class Session:
         self.run.objective.configure_optimizers = _one_optimizer(self.run.objective)  # type: ignore[method-assign]
         try:
             self.trainer.fit(self.run.objective, datamodule=self.run.data, ckpt_path=path, weights_only=True)
+            if not self.settings.max_steps:  # Lightning trains nothing, and saves nothing
+                self.trainer.save_checkpoint(self.checkpoint)
         except SystemExit:
             if self.trainer.state.status is not TrainerStatus.INTERRUPTED:
                 raise
@@ -174,7 +175,7 @@ class Session:
             "grad_flow": reach
             if reach is None
             else [[float(f"{x:.4g}") for x in row] for row in reach.tolist()],
-            "examples": show_examples(objective, rows[:_EXAMPLES], self.settings.evaluation),
+            "examples": show_examples(objective, task, rows[:EXAMPLES], self.settings.evaluation),
         }
 
     def test_metrics(self) -> dict[str, float]:
