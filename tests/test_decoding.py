@@ -262,7 +262,7 @@ def test_metrics_and_examples_are_of_the_decoding():
         answers = decoding.generate(model, rows.prompt, 3)
         shares.append((answers[:, 0] == 0).double().mean().item())
         assert diagnose(model, model.task, rows, decoding)["accuracy"] == pytest.approx(shares[-1])
-        shown = [example.answer for example in show_examples(model, rows[:20], decoding)]
+        shown = [example.answer for example in show_examples(model, model.task, rows[:20], decoding)]
         assert shown == [[model.task.vocabulary[token] for token in answer] for answer in answers[:20]]
     assert shares[0] != shares[1]
 

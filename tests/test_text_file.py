@@ -274,8 +274,8 @@ def test_a_pretrained_model_is_tested_asked_and_trained(workplace, capsys, folde
     capsys.readouterr()
     question = ["evaluate", "as_built", f'task.prompt="{ONCE}"', "evaluation.test_samples=3"]
     reports = []
-    for temperature in (0.0, 1.0):
-        assert run([*question, f"evaluation.temperature={temperature}"]) == 0
+    for decoding in ("greedy", "sample"):
+        assert run([*question, f"evaluation.decoding={decoding}"]) == 0
         out = capsys.readouterr().out
         path = max(Path("as_built/evaluations").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
         reports.append(json.loads(path.read_text()))
