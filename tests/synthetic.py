@@ -79,6 +79,10 @@ def simulate(
             ]
             for row in range(length)
         ],
+        gradient_split=[
+            [0.5 + 0.1 * layer, (objective != "myopic") * random.random() * (3 - layer), 2.0, 0.3]
+            for layer in range(4)
+        ],
     )
 
 

@@ -85,4 +85,10 @@ class Results(BaseModel):
         description="a row for each answer token: norm of the gradient of its teacher-forced loss by the "
         "hidden state at every position (`evaluation.grad_flow`); null where meaningless",
     )
+    gradient_split: list[list[float]] | None = Field(
+        None,
+        description="a row for each layer, from the embedding: norms of the direct, the pre-cached and the "
+        "shared part of the gradient at the decision, and the cosine of the first two "
+        "(`evaluation.gradient_split`); null where meaningless",
+    )
     examples: list[Example] = Field(default_factory=list)

@@ -23,7 +23,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.trainer.states import TrainerStatus
 
 from forethought.errors import InputError, describe_error
-from forethought.evaluation import grad_flow, show_examples, verdict
+from forethought.evaluation import grad_flow, gradient_split, show_examples, verdict
 from forethought.hardware import Hardware
 from forethought.loggers import CurvesLogger
 from forethought.sweeps import Stopped, pending_signal
@@ -41,7 +41,7 @@ from forethought.training.checkpoint import AtomicCheckpoints, check_weights, re
 log = logging.getLogger(__name__)
 
 _EXAMPLES = 8
-_GRAD_FLOW_ROWS = 256
+_GRADIENT_ROWS = 256
 _FEW_INSTANCES = 100
 _TRAINER_DEFAULTS = {name: p.default for name, p in inspect.signature(pl.Trainer).parameters.items()}
 
@@ -155,7 +155,7 @@ class Session:
             more = "more rows by evaluation.test_samples" if 2 * instances > len(rows) else "a larger task"
             use = more if task.test_file is None else "other rows in task.test_file"
             log.warning("the test has %d different instances in %d rows; use %s", instances, len(rows), use)
-        reach = grad_flow(objective.eval(), rows[:_GRAD_FLOW_ROWS])
+        objective.eval()
         steps = max(self.trainer.global_step, self.first_step)
         per_step = len(run.data.data.batch(0)) * self.trainer.accumulate_grad_batches
         plain = {name.removeprefix("test/"): value for name, value in tested.items()}
@@ -171,9 +171,8 @@ class Session:
             "test_instances": instances,
             "decision_positions": [int(i) + 1 for i in task.decision_mask(rows).all(0).nonzero()],
             "metrics": tested,
-            "grad_flow": reach
-            if reach is None
-            else [[float(f"{x:.4g}") for x in row] for row in reach.tolist()],
+            "grad_flow": _rounded(grad_flow(objective, rows[:_GRADIENT_ROWS])),
+            "gradient_split": _rounded(gradient_split(objective, rows[:_GRADIENT_ROWS])),
             "examples": show_examples(objective, rows[:_EXAMPLES], self.settings.evaluation.temperature),
         }
 
@@ -186,6 +185,11 @@ class Session:
             if not math.isfinite(value):  # the last update may have failed after the last loss that was read
                 raise FloatingPointError(f"{name} became {value}")
         return dict(tested)
+
+
+def _rounded(table: torch.Tensor | None) -> list[list[float]] | None:
+    """Return a table with four digits of each number."""
+    return None if table is None else [[float(f"{x:.4g}") for x in row] for row in table.tolist()]
 
 
 class _EachRank(pl.Callback):

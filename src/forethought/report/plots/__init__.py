@@ -12,6 +12,7 @@ from forethought.report.plots import (
     errors,
     example,
     grad_flow,
+    gradient_split,
     learning,
     phase_diagram,
     solve_rate,
@@ -36,6 +37,7 @@ PLOTS: dict[str, ModuleType] = {
         errors,
         strata,
         grad_flow,
+        gradient_split,
     )
 }
 """Plots in the order of the page. `draw(sweep)` returns a figure, a sentence that says why a figure would
