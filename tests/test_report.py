@@ -24,7 +24,7 @@ from forethought.report import build_sweep, print_table, wilson
 from forethought.report.findings import describe_hue_levels, describe_settings
 from forethought.report.myopia import describe_myopia_gaps
 from forethought.report.page import _list_provenance
-from forethought.report.plots import grad_flow, gradient_split
+from forethought.report.plots import attention, grad_flow, gradient_split
 from forethought.report.plots.graph_layout import layout_graph
 from forethought.report.wording import (
     format_count,
@@ -374,6 +374,18 @@ def test_parts_of_the_gradient_are_shares_of_their_sum() -> None:
     medians = [[*map(float, line.get_ydata())] for line in axes.lines[2::3]]  # after those of two seeds
     assert medians == [[0.375, 0.625], [0.375, 0.0], [0.25, 0.375]]
     assert gradient_split.draw(make_sweep(make_repairs())) is None
+
+
+def test_attention_is_drawn_by_layer() -> None:
+    runs = [make_run(seed=seed) for seed in range(2)]
+    runs[0].attention = {"goal": [[0.25, 0.5], [0.0, 1.0]]}
+    runs[1].attention = {"goal": [[0.75, 1.0], [0.0, 0.5]]}
+    figure = attention.draw(make_sweep(runs))
+    assert isinstance(figure, Figure)
+    (axes,) = figure.axes
+    mean, largest = ([*map(float, line.get_ydata())] for line in axes.lines[2:])  # after two seeds
+    assert (mean, largest) == ([0.5, 0.0], [0.75, 0.75])
+    assert attention.draw(make_sweep(make_repairs())) is None
 
 
 def test_terminal_table_fits_and_lists_failures() -> None:

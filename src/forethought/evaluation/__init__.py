@@ -1,9 +1,18 @@
-"""Evaluation: metrics, error anatomy, the Clever Hans test, gradients and the verdict."""
+"""Evaluation: metrics, error anatomy, the Clever Hans test, gradients, attention and the verdict."""
 
+from forethought.evaluation.attention import attention_at_decision
 from forethought.evaluation.diagnose import Diagnosis, diagnose
 from forethought.evaluation.examples import show_examples
 from forethought.evaluation.grad_flow import grad_flow
 from forethought.evaluation.gradient_split import gradient_split
 from forethought.evaluation.verdict import verdict
 
-__all__ = ["Diagnosis", "diagnose", "grad_flow", "gradient_split", "show_examples", "verdict"]
+__all__ = [
+    "Diagnosis",
+    "attention_at_decision",
+    "diagnose",
+    "grad_flow",
+    "gradient_split",
+    "show_examples",
+    "verdict",
+]

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from forethought.evaluation.decision import decided_rows
 from forethought.evaluation.hooks import logits_with_hook
 from forethought.tasks import Batch
 
@@ -48,8 +49,7 @@ def gradient_split(objective: Objective, rows: Batch) -> Float[Tensor, "S 4"] | 
     embedding = getattr(model, "embedding", None)
     if not (objective.next_token_layout and objective.teacher_forced and embedding):
         return None
-    rows = rows.to(objective.device)
-    rows = rows[objective.task.decision_mask(rows).any(1)]
+    rows, decision = decided_rows(objective.task, rows.to(objective.device))
     if not len(rows) or not embedding.weight.requires_grad:
         return None
     states: list[Tensor] = []
@@ -62,12 +62,11 @@ def gradient_split(objective: Objective, rows: Batch) -> Float[Tensor, "S 4"] | 
     length = rows.answer.shape[1]
     if len(states) != 1 + len(layers) or states[0].shape[1] != rows.prompt.shape[1] + length - 1:
         return None
-    reached = objective.task.decision_mask(rows).cumsum(1) > 0
-    decision = reached & (reached.cumsum(1) == 1)
+    later_tokens = (decision.cumsum(1) > 0) & ~decision
     losses = objective.cross_entropy(logits, rows.answer, "none") / len(rows)
     own, later, whole = (
         torch.autograd.grad(loss, states, retain_graph=True)
-        for loss in (losses[decision].sum(), losses[reached & ~decision].sum(), losses.sum())
+        for loss in (losses[decision].sum(), losses[later_tokens].sum(), losses.sum())
     )
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     table = []

@@ -91,4 +91,10 @@ class Results(BaseModel):
         "shared part of the gradient at the decision, and the cosine of the first two "
         "(`evaluation.gradient_split`); null where meaningless",
     )
+    attention: dict[str, list[list[float]]] | None = Field(
+        None,
+        description="for each landmark of the prompt, a row for each attention layer: weight that the "
+        "position of the decision gives to it, mean over heads and largest head "
+        "(`evaluation.attention_at_decision`); null where meaningless",
+    )
     examples: list[Example] = Field(default_factory=list)

@@ -23,7 +23,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.trainer.states import TrainerStatus
 
 from forethought.errors import InputError, describe_error
-from forethought.evaluation import grad_flow, gradient_split, show_examples, verdict
+from forethought.evaluation import attention_at_decision, grad_flow, gradient_split, show_examples, verdict
 from forethought.hardware import Hardware
 from forethought.loggers import CurvesLogger
 from forethought.sweeps import Stopped, pending_signal
@@ -41,7 +41,7 @@ from forethought.training.checkpoint import AtomicCheckpoints, check_weights, re
 log = logging.getLogger(__name__)
 
 _EXAMPLES = 8
-_GRADIENT_ROWS = 256
+_INSIDE_ROWS = 256
 _FEW_INSTANCES = 100
 _TRAINER_DEFAULTS = {name: p.default for name, p in inspect.signature(pl.Trainer).parameters.items()}
 
@@ -156,6 +156,8 @@ class Session:
             use = more if task.test_file is None else "other rows in task.test_file"
             log.warning("the test has %d different instances in %d rows; use %s", instances, len(rows), use)
         objective.eval()
+        inside = rows[:_INSIDE_ROWS]
+        attention = attention_at_decision(objective, inside)
         steps = max(self.trainer.global_step, self.first_step)
         per_step = len(run.data.data.batch(0)) * self.trainer.accumulate_grad_batches
         plain = {name.removeprefix("test/"): value for name, value in tested.items()}
@@ -171,8 +173,9 @@ class Session:
             "test_instances": instances,
             "decision_positions": [int(i) + 1 for i in task.decision_mask(rows).all(0).nonzero()],
             "metrics": tested,
-            "grad_flow": _rounded(grad_flow(objective, rows[:_GRADIENT_ROWS])),
-            "gradient_split": _rounded(gradient_split(objective, rows[:_GRADIENT_ROWS])),
+            "grad_flow": _rounded(grad_flow(objective, inside)),
+            "gradient_split": _rounded(gradient_split(objective, inside)),
+            "attention": attention and {name: _rounded(table) for name, table in attention.items()},
             "examples": show_examples(objective, rows[:_EXAMPLES], self.settings.evaluation.temperature),
         }
 

@@ -8,6 +8,7 @@ import matplotlib
 
 from forethought.report.plots import (
     accuracy,
+    attention,
     clever_hans,
     errors,
     example,
@@ -38,6 +39,7 @@ PLOTS: dict[str, ModuleType] = {
         strata,
         grad_flow,
         gradient_split,
+        attention,
     )
 }
 """Plots in the order of the page. `draw(sweep)` returns a figure, a sentence that says why a figure would
