@@ -24,7 +24,7 @@ from forethought.report import build_sweep, print_table, wilson
 from forethought.report.findings import describe_hue_levels, describe_settings
 from forethought.report.myopia import describe_myopia_gaps
 from forethought.report.page import _list_provenance
-from forethought.report.plots import attention, grad_flow, gradient_split
+from forethought.report.plots import attention, grad_flow, gradient_split, probes
 from forethought.report.plots.graph_layout import layout_graph
 from forethought.report.wording import (
     format_count,
@@ -386,6 +386,16 @@ def test_attention_is_drawn_by_layer() -> None:
     mean, largest = ([*map(float, line.get_ydata())] for line in axes.lines[2:])  # after two seeds
     assert (mean, largest) == ([0.5, 0.0], [0.75, 0.75])
     assert attention.draw(make_sweep(make_repairs())) is None
+
+
+def test_maps_of_probes_are_medians() -> None:
+    runs = [make_run(seed=seed) for seed in range(3)]
+    for share, run in zip((0.25, 0.5, 1.0), runs, strict=True):
+        run.probes = [[share, 0.0], [share, 1.0], [None, share]]
+    figure = probes.draw(make_sweep(runs))
+    assert isinstance(figure, Figure)
+    assert figure.axes[0].images[0].get_array().tolist() == [[0.5, 0.5, None], [0.0, 1.0, 0.5]]
+    assert probes.draw(make_sweep(make_repairs())) is None
 
 
 def test_terminal_table_fits_and_lists_failures() -> None:

@@ -182,6 +182,8 @@ stop_when_solved=maybe | true or false
 dry_run=1 | true or false
 force=maybe | true or false
 evaluation.temperature=-1 | out of range, at least 0.0
+evaluation.probe_samples=99 | at least 100, 0 for none
+evaluation.probe_samples=-1 | out of range, at least 0
 evaluation.test_samples=99999999999 | out of range, at most 10000000
 sweep= | letters, digits
 """

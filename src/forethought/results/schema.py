@@ -97,4 +97,9 @@ class Results(BaseModel):
         "position of the decision gives to it, mean over heads and largest head "
         "(`evaluation.attention_at_decision`); null where meaningless",
     )
+    probes: list[list[float | None]] | None = Field(
+        None,
+        description="a row for each position of the prompt: accuracy of linear probes for each answer token "
+        "(`evaluation.probe_answers`); null without evaluation.probe_samples, or where meaningless",
+    )
     examples: list[Example] = Field(default_factory=list)

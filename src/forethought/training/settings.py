@@ -20,6 +20,14 @@ def _folder_name(name: str) -> str:
 Rows = Annotated[int, Field(gt=0, le=10_000_000)]
 
 
+def _enough_to_fit(count: int) -> int:
+    if 0 < count < 100:
+        raise ValueError(
+            f"evaluation.probe_samples={count}: too few rows to fit on; use at least 100, or 0 for none"
+        )
+    return count
+
+
 @validated_dataclass
 class EvaluationSettings:
     """Rows and decoding of the evaluations; see conf/config.yaml."""
@@ -27,6 +35,7 @@ class EvaluationSettings:
     validation_samples: Rows = 1000
     test_samples: Rows = 10_000
     temperature: NonNegativeFloat = 0.0
+    probe_samples: Annotated[int, Field(ge=0, le=10_000_000), AfterValidator(_enough_to_fit)] = 0
 
 
 @validated_dataclass

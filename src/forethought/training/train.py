@@ -23,7 +23,16 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.trainer.states import TrainerStatus
 
 from forethought.errors import InputError, describe_error
-from forethought.evaluation import attention_at_decision, grad_flow, gradient_split, show_examples, verdict
+from forethought.evaluation import (
+    attention_at_decision,
+    grad_flow,
+    gradient_split,
+    name_probes,
+    probe_answers,
+    round_table,
+    show_examples,
+    verdict,
+)
 from forethought.hardware import Hardware
 from forethought.loggers import CurvesLogger
 from forethought.sweeps import Stopped, pending_signal
@@ -149,7 +158,8 @@ class Session:
         run, objective, task = self.run, self.run.objective, self.run.task
         tested = self.test_metrics()
         objective.to(run.hardware.device)
-        rows = run.data.data.on(run.hardware.device).test(self.settings.evaluation.test_samples)
+        data = run.data.data.on(run.hardware.device)
+        rows = data.test(self.settings.evaluation.test_samples)
         instances = len(task.fingerprint(rows).unique())
         if instances < _FEW_INSTANCES:
             more = "more rows by evaluation.test_samples" if 2 * instances > len(rows) else "a larger task"
@@ -157,6 +167,8 @@ class Session:
             log.warning("the test has %d different instances in %d rows; use %s", instances, len(rows), use)
         objective.eval()
         inside = rows[:_INSIDE_ROWS]
+        probed = self.settings.evaluation.probe_samples
+        probes = probe_answers(objective, data.probe(probed), rows) if probed else None
         attention = attention_at_decision(objective, inside)
         steps = max(self.trainer.global_step, self.first_step)
         per_step = len(run.data.data.batch(0)) * self.trainer.accumulate_grad_batches
@@ -172,10 +184,11 @@ class Session:
             "verdict": verdict(plain, self.settings.solve_threshold, task.needs_plan),
             "test_instances": instances,
             "decision_positions": [int(i) + 1 for i in task.decision_mask(rows).all(0).nonzero()],
-            "metrics": tested,
-            "grad_flow": _rounded(grad_flow(objective, inside)),
-            "gradient_split": _rounded(gradient_split(objective, inside)),
-            "attention": attention and {name: _rounded(table) for name, table in attention.items()},
+            "metrics": tested | name_probes(probes),
+            "grad_flow": round_table(grad_flow(objective, inside)),
+            "gradient_split": round_table(gradient_split(objective, inside)),
+            "probes": round_table(probes),
+            "attention": attention and {name: round_table(table) for name, table in attention.items()},
             "examples": show_examples(objective, rows[:_EXAMPLES], self.settings.evaluation.temperature),
         }
 
@@ -188,11 +201,6 @@ class Session:
             if not math.isfinite(value):  # the last update may have failed after the last loss that was read
                 raise FloatingPointError(f"{name} became {value}")
         return dict(tested)
-
-
-def _rounded(table: torch.Tensor | None) -> list[list[float]] | None:
-    """Return a table with four digits of each number."""
-    return None if table is None else [[float(f"{x:.4g}") for x in row] for row in table.tolist()]
 
 
 class _EachRank(pl.Callback):

@@ -16,6 +16,7 @@ from forethought.report.plots import (
     gradient_split,
     learning,
     phase_diagram,
+    probes,
     solve_rate,
     strata,
     survival,
@@ -40,6 +41,7 @@ PLOTS: dict[str, ModuleType] = {
         grad_flow,
         gradient_split,
         attention,
+        probes,
     )
 }
 """Plots in the order of the page. `draw(sweep)` returns a figure, a sentence that says why a figure would
