@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from forethought.report.objectives import BASELINE
 from forethought.report.plots.grouping import split_panels, take_evenly
-from forethought.report.plots.layout import Key, create_panels, draw_seeds, set_percent
+from forethought.report.plots.layout import Key, create_panels, draw_seeds
 from forethought.report.plots.style import BLUE, MUTED, VERMILLION
 from forethought.report.sweep import Sweep
 
@@ -17,8 +17,8 @@ CAPTION = (
     "The gradient of the next-token loss by the weights up to a layer has three parts. Direct and pre-cached "
     "pass through the state that predicts the decision: direct from the decision's own loss, pre-cached from "
     "the losses of later tokens. Shared passes through other positions. Norm of each part as a share of the "
-    "sum of the three norms, median over seeds; thin lines are seeds. Under myopic training, nothing is "
-    "pre-cached."
+    "sum of the three norms, median over seeds; thin lines are seeds. A part of zero has no line: "
+    "nothing is pre-cached at the last layer, and under myopic training."
 )
 
 _MOST_PANELS = 12
@@ -50,7 +50,10 @@ def draw(sweep: Sweep) -> Figure | str | None:
             draw_seeds(axes, ((layers, seed[:, part]) for seed in shares), colour)
             middle = np.median(shares[:, :, part], 0)
             axes.plot(layers, middle, color=colour, linewidth=2, marker=marker, markersize=4.5, zorder=4)
-    set_percent(grid[0])
+    # Pre-cached parts of 1 % and of 0.1 % must differ from one that is zero.
+    grid[0].set(yscale="log", ylim=(1e-3, 1.5))
+    grid[0].set_yticks([1e-3, 1e-2, 0.1, 1], labels=["0.1", "1", "10", "100 %"])
+    grid[0].minorticks_off()
     deepest = max(shares.shape[1] for _, shares in shown) - 1
     grid[0].set_xticks(range(0, deepest + 1, 1 + deepest // 6))
     grid[0].set_xlim(-0.3, deepest + 0.3)
