@@ -79,6 +79,15 @@ def simulate(
             ]
             for row in range(length)
         ],
+        attention={
+            name: [[0.1, 0.4 * random.random()] for _ in range(3)]
+            for name in ("goal", "predecessor", "first_hop")
+        },
+        probes=[[random.random() for _ in range(length)] for _ in range(width - length + 1)],
+        gradient_split=[
+            [0.5 + 0.1 * layer, (objective != "myopic") * random.random() * (3 - layer), 2.0, 0.3]
+            for layer in range(4)
+        ],
     )
 
 

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from reports import STAR, build_report, make_failed, make_repairs, make_run, make_sweep, save_runs
 from rich.console import Console
 
@@ -23,7 +24,7 @@ from forethought.report import build_sweep, print_table, wilson
 from forethought.report.findings import describe_hue_levels, describe_settings
 from forethought.report.myopia import describe_myopia_gaps
 from forethought.report.page import _list_provenance
-from forethought.report.plots import grad_flow
+from forethought.report.plots import attention, grad_flow, gradient_split, probes
 from forethought.report.plots.graph_layout import layout_graph
 from forethought.report.wording import (
     format_count,
@@ -361,6 +362,40 @@ def test_maps_of_gradient_flow_are_drawn(tmp_path: Path) -> None:
     ]
     assert by_title["myopic"].tolist() == [[None, None, 1.0, None], [None, None, None, 1.0]]
     assert grad_flow.draw(make_sweep(make_repairs())) is None
+
+
+def test_parts_of_the_gradient_are_shares_of_their_sum() -> None:
+    runs = [make_run(seed=seed) for seed in range(2)]
+    runs[0].gradient_split = [[1.0, 1.0, 2.0, 0.5], [3.0, 0.0, 1.0, 0.0]]
+    runs[1].gradient_split = [[2.0, 2.0, 0.0, -0.5], [1.0, 0.0, 1.0, 0.0]]
+    figure = gradient_split.draw(make_sweep(runs))
+    assert isinstance(figure, Figure)
+    (axes,) = figure.axes
+    medians = [[*map(float, line.get_ydata())] for line in axes.lines[2::3]]  # after those of two seeds
+    assert medians == [[0.375, 0.625], [0.375, 0.0], [0.25, 0.375]]
+    assert gradient_split.draw(make_sweep(make_repairs())) is None
+
+
+def test_attention_is_drawn_by_layer() -> None:
+    runs = [make_run(seed=seed) for seed in range(2)]
+    runs[0].attention = {"goal": [[0.25, 0.5], [0.0, 1.0]]}
+    runs[1].attention = {"goal": [[0.75, 1.0], [0.0, 0.5]]}
+    figure = attention.draw(make_sweep(runs))
+    assert isinstance(figure, Figure)
+    (axes,) = figure.axes
+    mean, largest = ([*map(float, line.get_ydata())] for line in axes.lines[2:])  # after two seeds
+    assert (mean, largest) == ([0.5, 0.0], [0.75, 0.75])
+    assert attention.draw(make_sweep(make_repairs())) is None
+
+
+def test_maps_of_probes_are_medians() -> None:
+    runs = [make_run(seed=seed) for seed in range(3)]
+    for share, run in zip((0.25, 0.5, 1.0), runs, strict=True):
+        run.probes = [[share, 0.0], [share, 1.0], [None, share]]
+    figure = probes.draw(make_sweep(runs))
+    assert isinstance(figure, Figure)
+    assert figure.axes[0].images[0].get_array().tolist() == [[0.5, 0.5, None], [0.0, 1.0, 0.5]]
+    assert probes.draw(make_sweep(make_repairs())) is None
 
 
 def test_terminal_table_fits_and_lists_failures() -> None:

@@ -265,16 +265,19 @@ def test_a_failed_run_says_so(workplace, capsys, words, reason):
 
 def test_evaluating_on_other_data(workplace, capsys):
     folder = Path("run")
-    run(["train", *SMOKE, "model.positions=rotary", "hydra.run.dir=run"])
+    run(["train", *SMOKE, "model.positions=rotary", "evaluation.probe_samples=100", "hydra.run.dir=run"])
     capsys.readouterr()
-    trained = read_results(folder).metrics
+    results = read_results(folder)
+    trained, probes = results.metrics, results.probes
+    assert [trained[f"test/probe_accuracy_{i}"] for i in range(1, 5)] == pytest.approx(probes[-1], rel=1e-3)
     task = PathStar(degree=2, path_length=4, num_nodes=7)
     rows = task.sample(400, Draws(0))
     lines = [task.text(p, a) for p, a in zip(rows.prompt, rows.answer, strict=True)]
     Path("graphs.txt").write_text("\n".join(lines) + "\n")
     assert run(["evaluate", "run"]) == 0
     (path,) = (folder / "evaluations").iterdir()
-    assert json.loads(path.read_text())["metrics"] == trained
+    report = json.loads(path.read_text())
+    assert (report["metrics"], report["probes"]) == (trained, probes)
     assert "100.0% of them held out" in capsys.readouterr().out
     assert run(["evaluate", "run", "task.path_length=3", "evaluation.decoding=beam"]) == 0
     assert len(list((folder / "evaluations").iterdir())) == 2

@@ -185,6 +185,8 @@ evaluation.temperature=-1 | out of range, at least 0.0
 evaluation.decoding=beams | greedy, sample, beam, best_of_k
 evaluation.top_p=0 | out of range, above 0.0
 evaluation.beams=0 | out of range, above 0
+evaluation.probe_samples=99 | at least 100, 0 for none
+evaluation.probe_samples=-1 | out of range, at least 0
 evaluation.test_samples=99999999999 | out of range, at most 10000000
 sweep= | letters, digits
 """

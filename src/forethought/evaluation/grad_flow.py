@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from forethought.evaluation.hooks import logits_with_hook
 from forethought.tasks import Batch
 
 if TYPE_CHECKING:
@@ -43,13 +44,7 @@ def grad_flow(objective: Objective, rows: Batch) -> Float[Tensor, "A T"] | None:
         return hidden[-1]
 
     rows = rows.to(objective.device)
-    handle = embedding.register_forward_hook(enter)
-    try:
-        # A compiled graph would not call the hook, or not anew; cuDNN's LSTM has no backward in evaluation.
-        with torch.compiler.set_stance("force_eager"), torch.backends.cudnn.flags(enabled=False):
-            logits = objective.answer_logits(rows)
-    finally:
-        handle.remove()
+    logits = logits_with_hook(objective, rows, [embedding], enter)
     if [state.shape[1] for state in hidden] != [rows.prompt.shape[1] + rows.answer.shape[1] - 1]:
         return None
     losses = F.cross_entropy(logits.transpose(1, 2), rows.answer, reduction="none").sum(0)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
-from forethought.models.layers import Cache, Context, Layer, causal_mask
+from forethought.models.layers import AnyLayer, Cache, Context, Layer, causal_mask
 from forethought.models.short_conv import ShortConv
 
 M = TypeVar("M", bound="Model")
@@ -104,6 +104,11 @@ class Model(nn.Module, ABC):
 
         Multi-token prediction replaces the last one.
         """
+
+    @property
+    def main_layers(self) -> list[Layer]:
+        """The layers by which depth is counted: all but positions and short convolutions (`AnyLayer`)."""
+        return [layer for layer in self.layers if not isinstance(layer, AnyLayer)]
 
     @abstractmethod
     def new_layer(self) -> Layer:

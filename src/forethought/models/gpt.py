@@ -142,6 +142,25 @@ class Attention(Layer):
         return weight.new_empty(2, batch_size, self.heads, length, len(weight) // self.heads)
 
     def forward(self, x: Float[Tensor, "B T D"], context: Context) -> Float[Tensor, "B L D"]:
+        q, k, v = self.project(x, context)
+        if context.cache is not None:
+            end = context.past + x.shape[1]
+            context.cache[0, :, :, context.past : end], context.cache[1, :, :, context.past : end] = k, v
+            k, v = context.cache[:, :, :, :end]
+        return self.merge(self.attend(q, k, v, self._mask(x, context)))
+
+    def attention_weights(self, x: Float[Tensor, "B T D"], context: Context) -> Float[Tensor, "B H L T"]:
+        """Return the weights of the last L tokens, which the fused kernel does not return; no cache."""
+        q, k, _ = self.project(x, context)
+        attention_mask = self._mask(x, context)
+        if attention_mask is None:
+            attention_mask = causal_mask(x.shape[1], device=x.device)
+        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
+        return scores.masked_fill(~attention_mask, -torch.inf).softmax(3)
+
+    @staticmethod
+    def _mask(x: Float[Tensor, "B T D"], context: Context) -> Bool[Tensor, "*N L S"] | None:
+        """Return the mask of the last L tokens for all heads. None is the causal mask."""
         attention_mask = context.attention_mask
         if context.last is not None and context.last < x.shape[1]:
             if attention_mask is None:
@@ -149,12 +168,7 @@ class Attention(Layer):
             attention_mask = attention_mask[..., -context.last :, :]
         if attention_mask is not None and attention_mask.ndim == 3:
             attention_mask = attention_mask[:, None]
-        q, k, v = self.project(x, context)
-        if context.cache is not None:
-            end = context.past + x.shape[1]
-            context.cache[0, :, :, context.past : end], context.cache[1, :, :, context.past : end] = k, v
-            k, v = context.cache[:, :, :, :end]
-        return self.merge(self.attend(q, k, v, attention_mask))
+        return attention_mask
 
     def attend(
         self,

@@ -17,7 +17,7 @@ MEASURES = ("steps_to_solve", "steps", "samples_seen", "wall_seconds", "paramete
 """Numeric fields of `Results` that can be plotted and filtered like metrics."""
 PROVENANCE = ("date", "command", "commit", "dirty", "host", "cpu", "versions")
 """Fields of the last stretch of training."""
-OBJECTS = ("decision_positions", "grad_flow", "examples")
+OBJECTS = ("decision_positions", "grad_flow", "gradient_split", "attention", "probes", "examples")
 """Columns of Python objects. The columns to their right are the metrics."""
 _CURVES_FILE = "metrics.csv"
 

@@ -85,4 +85,21 @@ class Results(BaseModel):
         description="a row for each answer token: norm of the gradient of its teacher-forced loss by the "
         "hidden state at every position (`evaluation.grad_flow`); null where meaningless",
     )
+    gradient_split: list[list[float]] | None = Field(
+        None,
+        description="a row for each layer, from the embedding: norms of the direct, the pre-cached and the "
+        "shared part of the gradient at the decision, and the cosine of the first two "
+        "(`evaluation.gradient_split`); null where meaningless",
+    )
+    attention: dict[str, list[list[float]]] | None = Field(
+        None,
+        description="for each landmark of the prompt, a row for each attention layer: weight that the "
+        "position of the decision gives to it, mean over heads and largest head "
+        "(`evaluation.attention_at_decision`); null where meaningless",
+    )
+    probes: list[list[float | None]] | None = Field(
+        None,
+        description="a row for each position of the prompt: accuracy of linear probes for each answer token "
+        "(`evaluation.probe_answers`); null without evaluation.probe_samples, or where meaningless",
+    )
     examples: list[Example] = Field(default_factory=list)

@@ -251,6 +251,10 @@ class Task(ABC):
         """The number of strata, for each name of `strata`."""
         return {}
 
+    def landmarks(self, batch: Batch) -> dict[str, Bool[Tensor, "B P"]]:
+        """Mark tokens of the prompt by the name of what they tell, to measure the attention to them."""
+        return {}
+
     def part(self, batch: Batch) -> Int[Tensor, " B"]:
         """Return the part of each row: `TRAIN`, `VALIDATION` or `TEST`, whatever the seed of a run.
 

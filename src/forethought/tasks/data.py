@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -77,12 +77,16 @@ class Data:
         )
 
     def validation(self, count: int) -> Batch:
-        return self._set_aside("validation", VALIDATION, count)
+        return self._select("validation", count, lambda rows: self.task.part(rows) == VALIDATION)
 
     def test(self, count: int) -> Batch:
         """Return all rows of the test file, or `count` fresh rows if there is no test file."""
         fresh = self._test_file or self.task.sample_test(count, self._draws("test"))
-        return fresh or self._set_aside("test", TEST, count)
+        return fresh or self._select("test", count, lambda rows: self.task.part(rows) == TEST)
+
+    def probe(self, count: int) -> Batch:
+        """Return `count` fresh rows to fit probes on: distributed as test rows, and none of them."""
+        return self._select("probe", count, self._trainable)
 
     @cached_property
     def _test_file(self) -> Batch | None:
@@ -162,12 +166,12 @@ class Data:
             self._order = self._draws("epoch", epoch).permutation(1, len(self._fixed))[0]
         return self._order
 
-    def _set_aside(self, stream: str, part: int, count: int) -> Batch:
-        """Draw until `count` rows fall into `part`. The rows are a prefix of those of a larger count."""
+    def _select(self, stream: str, count: int, accepts: Callable[[Batch], Bool[Tensor, " B"]]) -> Batch:
+        """Draw until `count` rows are accepted. The rows are a prefix of those of a larger count."""
         draws, found, missing = self._draws(stream), list[Batch](), count
         for _ in range(0, _PATIENCE * max(_CHUNK, count), _CHUNK):
             rows = self.task.sample(_CHUNK, draws)
-            found.append(rows[self.task.part(rows) == part])
+            found.append(rows[accepts(rows)])
             missing -= len(found[-1])
             if missing <= 0:
                 return _concatenate(found)[:count]

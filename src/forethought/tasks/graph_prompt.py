@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import torch
-from jaxtyping import Int
+import torch.nn.functional as F
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from forethought.tasks.graph import take_first
@@ -121,6 +122,22 @@ class GraphPrompt:
             missing = listed[:, :: 1 if self.joined else 3] == self.dummy
             tails, heads = tails.masked_fill(missing, NONE), heads.masked_fill(missing, NONE)
         return tails, heads, start, goal
+
+    def mark_ends(self, tails: Bool[Tensor, "B E"], heads: Bool[Tensor, "B E"]) -> Bool[Tensor, "B P"]:
+        """Return the mask of the tokens of these ends of the edges listed. A joined edge is one token."""
+        if self.joined:
+            listed = tails | heads
+        else:
+            listed = torch.stack([tails, heads, torch.zeros_like(tails)], 2).flatten(1)[:, :-1]
+        return F.pad(listed, (3, 1) if self.query_first else (0, 4))
+
+    def mark_goal(self, prompt: Int[Tensor, "B P"]) -> Bool[Tensor, "B P"]:
+        """Return the mask of the query's goal."""
+        column = torch.arange(self.length, device=prompt.device).expand_as(prompt)
+        if not self.query_first:
+            return column == self.length - 2
+        padding = (prompt == self.dummy).sum(1, keepdim=True) if self.closed else 0
+        return column == padding + 2
 
 
 graph_prompt = lru_cache(GraphPrompt)

@@ -400,6 +400,23 @@ class PathStar(Task):
         column = torch.arange(answer.shape[1], device=answer.device)
         return batch.answer.where(column <= self._notes(batch.prompt), answer)
 
+    def landmarks(self, batch: Batch) -> dict[str, Bool[Tensor, "B P"]]:
+        """Mark the query's goal, the node before it in the edge between them, and the first hop's edge."""
+        tails, heads, start, goal = self._graph(batch.prompt)
+        arms = self._arms(batch.prompt)
+        is_gold = (arms == goal[:, None]).any(2).int().argmax(1)
+        path = torch.cat([start, arms[torch.arange(len(arms), device=arms.device), is_gold]], 1)
+        first = path[:, 1:2]
+        before = path.gather(1, (path == goal).int().argmax(1, keepdim=True) - 1)
+        hop = ((tails == start) & (heads == first)) | ((tails == first) & (heads == start))
+        return {
+            "goal": self._form.mark_goal(batch.prompt),
+            "predecessor": self._form.mark_ends(
+                (tails == before) & (heads == goal), (heads == before) & (tails == goal)
+            ),
+            "first_hop": self._form.mark_ends(hop, hop),
+        }
+
     def strata(self, batch: Batch) -> dict[str, Int[Tensor, " B"]]:
         sizes = dict(zip(("degree", "path_length"), self._sizes(batch.prompt), strict=True))
         return {name: sizes[name][:, 0] for name in self.strata_sizes}

@@ -9,7 +9,15 @@ from typing import Any
 import torch
 
 from forethought.errors import InputError
-from forethought.evaluation import EXAMPLES, diagnose, show_examples, verdict
+from forethought.evaluation import (
+    EXAMPLES,
+    diagnose,
+    name_probes,
+    probe_answers,
+    round_table,
+    show_examples,
+    verdict,
+)
 from forethought.objectives import Objective
 from forethought.results import read_results, write_atomically
 from forethought.sweeps import fingerprint
@@ -59,9 +67,8 @@ def evaluate_run(folder: Path, config: Config, overrides: list[str]) -> dict[str
     _refuse_other_tokens(objective.task, task)
     settings = build_settings(config)
     hardware = construct(config, "hardware")
-    rows = Data(task, settings.seed, settings.batch_size, hardware.device).test(
-        settings.evaluation.test_samples
-    )
+    data = Data(task, settings.seed, settings.batch_size, hardware.device)
+    rows = data.test(settings.evaluation.test_samples)
     tokens = len(rows) * (task.prompt_length + task.answer_length)
     hardware, _ = hardware.fitted(objective.model, tokens, steps=1)
     hardware.limit_threads()
@@ -69,13 +76,16 @@ def evaluate_run(folder: Path, config: Config, overrides: list[str]) -> dict[str
     own_file = task.test_file is not None and task.test_file == trained["task"].get("test_file")
     unseen = 1.0 if own_file else held_out(task, rows).double().mean().item()
     metrics = diagnose(objective.to(hardware.device), task, rows, settings.evaluation)
+    probed = settings.evaluation.probe_samples
+    probes = probe_answers(objective, data.probe(probed), rows) if probed else None
     return {
         "overrides": overrides,
         "rows": len(rows),
         "instances": len(task.fingerprint(rows).unique()),
         "held_out_share": unseen,
         "verdict": verdict(metrics, settings.solve_threshold, task.needs_plan),
-        "metrics": {f"test/{name}": value for name, value in metrics.items()},
+        "metrics": {f"test/{name}": value for name, value in metrics.items()} | name_probes(probes),
+        "probes": round_table(probes),
         "examples": [
             example.model_dump()
             for example in show_examples(objective, task, rows[:EXAMPLES], settings.evaluation)

@@ -21,12 +21,21 @@ def _folder_name(name: str) -> str:
 Rows = Annotated[int, Field(gt=0, le=10_000_000)]
 
 
+def _enough_to_fit(count: int) -> int:
+    if 0 < count < 100:
+        raise ValueError(
+            f"evaluation.probe_samples={count}: too few rows to fit on; use at least 100, or 0 for none"
+        )
+    return count
+
+
 @validated_dataclass
 class EvaluationSettings(Decoding):
     """Rows and decoding of the evaluations; see conf/config.yaml."""
 
     validation_samples: Rows = 1000
     test_samples: Rows = 10_000
+    probe_samples: Annotated[int, Field(ge=0, le=10_000_000), AfterValidator(_enough_to_fit)] = 0
 
 
 @validated_dataclass

@@ -23,7 +23,17 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.trainer.states import TrainerStatus
 
 from forethought.errors import InputError, describe_error
-from forethought.evaluation import EXAMPLES, grad_flow, show_examples, verdict
+from forethought.evaluation import (
+    EXAMPLES,
+    attention_at_decision,
+    grad_flow,
+    gradient_split,
+    name_probes,
+    probe_answers,
+    round_table,
+    show_examples,
+    verdict,
+)
 from forethought.hardware import Hardware
 from forethought.loggers import CurvesLogger
 from forethought.sweeps import Stopped, pending_signal
@@ -40,7 +50,7 @@ from forethought.training.checkpoint import AtomicCheckpoints, check_weights, re
 
 log = logging.getLogger(__name__)
 
-_GRAD_FLOW_ROWS = 256
+_INSIDE_ROWS = 256
 _FEW_INSTANCES = 100
 _TRAINER_DEFAULTS = {name: p.default for name, p in inspect.signature(pl.Trainer).parameters.items()}
 
@@ -150,13 +160,18 @@ class Session:
         run, objective, task = self.run, self.run.objective, self.run.task
         tested = self.test_metrics()
         objective.to(run.hardware.device)
-        rows = run.data.data.on(run.hardware.device).test(self.settings.evaluation.test_samples)
+        data = run.data.data.on(run.hardware.device)
+        rows = data.test(self.settings.evaluation.test_samples)
         instances = len(task.fingerprint(rows).unique())
         if instances < _FEW_INSTANCES:
             more = "more rows by evaluation.test_samples" if 2 * instances > len(rows) else "a larger task"
             use = more if task.test_file is None else "other rows in task.test_file"
             log.warning("the test has %d different instances in %d rows; use %s", instances, len(rows), use)
-        reach = grad_flow(objective.eval(), rows[:_GRAD_FLOW_ROWS])
+        objective.eval()
+        inside = rows[:_INSIDE_ROWS]
+        probed = self.settings.evaluation.probe_samples
+        probes = probe_answers(objective, data.probe(probed), rows) if probed else None
+        attention = attention_at_decision(objective, inside)
         steps = max(self.trainer.global_step, self.first_step)
         per_step = len(run.data.data.batch(0)) * self.trainer.accumulate_grad_batches
         plain = {name.removeprefix("test/"): value for name, value in tested.items()}
@@ -171,10 +186,11 @@ class Session:
             "verdict": verdict(plain, self.settings.solve_threshold, task.needs_plan),
             "test_instances": instances,
             "decision_positions": [int(i) + 1 for i in task.decision_mask(rows).all(0).nonzero()],
-            "metrics": tested,
-            "grad_flow": reach
-            if reach is None
-            else [[float(f"{x:.4g}") for x in row] for row in reach.tolist()],
+            "metrics": tested | name_probes(probes),
+            "grad_flow": round_table(grad_flow(objective, inside)),
+            "gradient_split": round_table(gradient_split(objective, inside)),
+            "probes": round_table(probes),
+            "attention": attention and {name: round_table(table) for name, table in attention.items()},
             "examples": show_examples(objective, task, rows[:EXAMPLES], self.settings.evaluation),
         }
 

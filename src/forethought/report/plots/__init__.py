@@ -8,12 +8,15 @@ import matplotlib
 
 from forethought.report.plots import (
     accuracy,
+    attention,
     clever_hans,
     errors,
     example,
     grad_flow,
+    gradient_split,
     learning,
     phase_diagram,
+    probes,
     solve_rate,
     strata,
     survival,
@@ -36,6 +39,9 @@ PLOTS: dict[str, ModuleType] = {
         errors,
         strata,
         grad_flow,
+        gradient_split,
+        attention,
+        probes,
     )
 }
 """Plots in the order of the page. `draw(sweep)` returns a figure, a sentence that says why a figure would
