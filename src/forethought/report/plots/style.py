@@ -36,7 +36,7 @@ class Look(NamedTuple):
 
 
 _PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, "#7A3E00")
-_DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
+_DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*", "d", "8", "H", (4, 1), (6, 1), (3, 1))
 
 _LOOKS = [
