@@ -8,7 +8,7 @@ import torch
 from helpers import STAR, random_gpt, rows
 
 from forethought.objectives import NextToken, NTokenReasoner
-from forethought.tasks import Batch, Draws, PathStar
+from forethought.tasks import Batch, Draws, InWeightsPathStar, PathStar
 
 JUDGES = ("exact", "data_likelihood", "model_likelihood")
 MIXED = PathStar(degree=2, path_length=3, min_path_length=2)  # 5 nodes; answers end after 2 or 3 of them
@@ -114,6 +114,19 @@ def test_the_loss_is_zero_exactly_for_a_model_that_samples_as_the_data_do():
         0, abs=1e-6
     )
     assert Other(model, NOISY, **options).piece_loss(batch, places(batch, 1)).item() > 0.01
+
+
+@pytest.mark.parametrize("edges", ["backward", "both"])
+def test_own_tokens_are_not_judged_by_targets_made_from_them(edges):
+    """`targets` of this task hold the answer that they are given. Only the true answer is likely."""
+    task = InWeightsPathStar(degree=16, path_length=4, edges=edges, edge_share=0.0)
+    batch, columns = rows(task, 2), torch.tensor([[0, 1]]).expand(2, 2)
+    true = batch.answer[:, None, :2]
+    pieces = torch.cat([true, (true + 1) % 16, torch.stack([true[..., 0], true[..., 0]], 2)], 1)
+    objective = NTokenReasoner(random_gpt(task, layers=1), task, 2, "data_likelihood")
+    found = objective.rewards(batch, columns, pieces, torch.zeros(2, 3))
+    unseen = math.log(1e-4)
+    torch.testing.assert_close(found, torch.tensor([[0.0, 2 * unseen, unseen]] * 2))
 
 
 def test_a_piece_is_placed_wherever_it_fits():

@@ -47,6 +47,7 @@ def likelihoods(
     if truth is not None:
         values["written_true_loss"] = (-truth / is_written.sum(1))[truth > -torch.inf]
     true_next = task.next_probabilities(batch)
+    true_next = task.targets(batch) if true_next is None else true_next
     if true_next is not None:
         p = true_next[..., : task.dummy].double()
         ratios = p.log() - _log_probabilities(objective, task, batch)

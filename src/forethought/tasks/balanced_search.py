@@ -280,6 +280,9 @@ class BalancedSearch(Task):
         right = self._right(batch.prompt)[:, None].float()
         return right / right.sum(2, keepdim=True)
 
+    def next_probabilities(self, batch: Batch) -> Float[Tensor, "B 1 V"]:
+        return self.targets(batch)
+
     def decision_mask(self, batch: Batch) -> Bool[Tensor, "B 1"]:
         """Mark the rows of lookahead 2 or more in which some child of the start is wrong."""
         wrong = self._children(batch.prompt) & ~self._right(batch.prompt)

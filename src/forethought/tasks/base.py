@@ -229,11 +229,12 @@ class Task(ABC):
         return None
 
     def next_probabilities(self, batch: Batch) -> Float[Tensor, "B A V"] | None:
-        """Return the true distribution of each answer token, given the prompt and the true prefix.
+        """Return the true distribution of each answer token after the tokens before it, right or wrong.
 
-        None: not known. By default, that of `targets`. A task may know it and train on its samples.
+        None: not known. A task may know it and train on its samples. After the true tokens, `targets` is
+        known as well, but may be made from the answer of the batch, and so tells nothing of another answer.
         """
-        return self.targets(batch)
+        return None
 
     def named_answers(self, batch: Batch) -> dict[str, Int[Tensor, "B A"]]:
         """Return answers by name, whose likelihood under the model becomes a metric of that name."""
