@@ -13,26 +13,30 @@ from forethought.tasks import Addition, Data, Draws, PathStar
 MIXED = PathStar(degree=3, path_length=4, min_degree=2, min_path_length=2, num_nodes=11)
 
 
-def slow_accuracy(objective, fitted, tested, position, token):
-    """Return the accuracy of one head: least squares with a row √λ for each weight but the bias."""
+@torch.no_grad()
+def slow_states(objective, batch):
+    """Return the states of each prompt, read alone (B, P, D)."""
+    alone = (batch[i : i + 1] for i in range(len(batch)))
+    return torch.cat([objective.read(objective.inputs(r.prompt, r.answer[:, :0]), r.prompt) for r in alone])
 
-    def select(batch):
-        dummy = objective.task.dummy
+
+def slow_accuracy(dummy, fitted, tested, position, token):
+    """Return the accuracy of one head: least squares with a row √λ for each weight but the bias.
+
+    `fitted` and `tested` are rows and their states.
+    """
+
+    def select(batch, states):
         real = (batch.prompt[:, position] != dummy) & (batch.answer[:, token] != dummy)
-        batch = batch[real]
-        with torch.no_grad():
-            states = [
-                objective.read(objective.inputs(r.prompt, r.answer[:, :0]), r.prompt)[0, position]
-                for r in (batch[i : i + 1] for i in range(len(batch)))
-            ]
-        return np.array([[*state, 1.0] for state in states]), batch.answer[:, token].numpy()
+        x = torch.nn.functional.pad(states[real, position], (0, 1), value=1.0)
+        return x.numpy(), batch.answer[real, token].numpy()
 
-    (x, y), (test_x, test_y) = select(fitted), select(tested)
+    (x, y), (test_x, test_y) = select(*fitted), select(*tested)
     if not len(test_y):
         return float("nan")
     width = x.shape[1] - 1
     x = np.vstack([x, np.eye(width, width + 1)])  # √λ = 1
-    target = np.vstack([np.eye(objective.task.dummy)[y], np.zeros((width, objective.task.dummy))])
+    target = np.vstack([np.eye(dummy)[y], np.zeros((width, dummy))])
     weights = np.linalg.lstsq(x, target, rcond=None)[0]
     return ((test_x @ weights).argmax(1) == test_y).mean()
 
@@ -47,11 +51,12 @@ def test_probes_against_least_squares(task, kind, mask):
     fitted, tested = task.sample(120, Draws(1)), task.sample(60, Draws(2))
     found = probe_answers(objective, fitted, tested)
     assert found.shape == (task.prompt_length, task.answer_length)
-    positions = range(0, task.prompt_length, 2) if task is STAR else range(task.prompt_length)
+    read = [(batch, slow_states(objective, batch)) for batch in (fitted, tested)]
     expected = [
-        [slow_accuracy(objective, fitted, tested, p, a) for a in range(task.answer_length)] for p in positions
+        [slow_accuracy(task.dummy, *read, p, a) for a in range(task.answer_length)]
+        for p in range(task.prompt_length)
     ]
-    np.testing.assert_allclose(found[list(positions)], expected)
+    np.testing.assert_allclose(found, expected)
 
 
 def test_probes_on_known_states(monkeypatch):
