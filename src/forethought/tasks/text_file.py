@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from forethought.errors import InputError
-from forethought.tasks.base import TEST, TRAIN, VALIDATION, Batch, Task
+from forethought.tasks.base import TEST, TRAIN, VALIDATION, Batch
+from forethought.tasks.continuation import Continuation
 from forethought.tasks.draw import Draws, splitmix64
 from forethought.tasks.text import Text, read_text
 from forethought.validation import validated_dataclass
@@ -20,7 +21,7 @@ _PARTS = 2 * [TRAIN, TRAIN, TRAIN, VALIDATION, TRAIN, TRAIN, TRAIN, TEST]
 
 
 @validated_dataclass
-class TextFile(Task):
+class TextFile(Continuation):
     """Continuation of a window of a text, in characters or in the tokens of a pretrained model.
 
     A row is a window of the text: P prompt tokens, and the A tokens that follow. With P = 16, A = 16:
@@ -116,15 +117,6 @@ class TextFile(Task):
         """
         return self._windows().chance
 
-    @property
-    def decision_chance(self) -> float:
-        """1, as no token decides."""
-        return 1.0
-
-    @property
-    def needs_plan(self) -> bool:
-        return False
-
     def sample(self, count: int, draws: Draws) -> Batch:
         windows = self._windows(draws.device)
         place = windows.first[draws.integers(len(windows.first), count)]
@@ -157,10 +149,6 @@ class TextFile(Task):
         for period in range(1, half.shape[1] // 2 + 1):
             loops |= (half[:, period:] == half[:, :-period]).all(1)
         return torch.where(found, 0, torch.where(loops, 1, 2))
-
-    def decision_mask(self, batch: Batch) -> Bool[Tensor, "B A"]:
-        """Mark no token: none has to be foreseen."""
-        return torch.zeros_like(batch.answer, dtype=torch.bool)
 
     def names(self, tokens: Int[Tensor, " S"]) -> list[str]:
         """Return the whole text as one name."""

@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from forethought.errors import Impossible, InputError
-from forethought.tasks.base import Batch, Task
+from forethought.tasks.base import Batch
+from forethought.tasks.continuation import Continuation
 from forethought.tasks.draw import Draws
 from forethought.validation import validated_dataclass
 
@@ -17,7 +18,7 @@ _UNIT = 1 << 24  # of `Draws.chosen`
 
 
 @validated_dataclass
-class TypicalSet(Task):
+class TypicalSet(Continuation):
     """Continuation of a Markov chain, which is right if it is about as likely as the chain's text is.
 
     The symbols are `a` (the loop) and b1 … bV. After any symbol, `a` follows with probability p, else one of
@@ -131,15 +132,6 @@ class TypicalSet(Task):
         length, p = self.answer_symbols, self._loop
         return sum(math.comb(length, n) * p**n * (1 - p) ** (length - n) for n in self._typical)
 
-    @property
-    def decision_chance(self) -> float:
-        """1, as no token decides."""
-        return 1.0
-
-    @property
-    def needs_plan(self) -> bool:
-        return False
-
     def sample(self, count: int, draws: Draws) -> Batch:
         length = self.prompt_symbols + self.answer_symbols
         before = draws.integers(self.symbols, count, 1)
@@ -201,10 +193,6 @@ class TypicalSet(Task):
         ):
             outcome = outcome.masked_fill(is_kind, self.outcomes.index(name))
         return outcome
-
-    def decision_mask(self, batch: Batch) -> Bool[Tensor, "B A"]:
-        """Mark no token: none has to be foreseen."""
-        return torch.zeros_like(batch.answer, dtype=torch.bool)
 
     def text(self, prompt: Int[Tensor, " P"], answer: Int[Tensor, " A"]) -> str:
         sides = ([self.vocabulary[token] for token in side.tolist()] for side in (prompt, answer))
