@@ -51,7 +51,16 @@ def assert_close(curves, expected, tolerance):
         assert mine == pytest.approx(other, abs=tolerance, rel=tolerance, nan_ok=True)
 
 
-DRAWING = ("any_order", "best_of_k", "lookahead_insertion", "masked_", "policy_", "register_", "scheduled_")
+DRAWING = (
+    "any_order",
+    "best_of_k",
+    "lookahead_insertion",
+    "masked_",
+    "n_token_",
+    "policy_",
+    "register_",
+    "scheduled_",
+)
 """Their losses draw from PyTorch's generator, which draws other numbers on a GPU."""
 
 
@@ -80,14 +89,15 @@ def test_bf16_stays_near_fp32(workplace, words):
 )
 def test_compiled_runs_train_as_eager_ones(workplace, words, how):
     losses = []
-    for value in ("false", how):
+    for folder, value in (("eager", "false"), ("compiled", how)):
         # In a process without the tests' type checker, which Dynamo cannot trace.
         words_of_run = [*TINY, "hardware=gpu", "precision=bf16", *words.split(), f"hardware.compile={value}"]
-        done = forethought("train", *words_of_run, f"hydra.run.dir={value}")
+        done = forethought("train", *words_of_run, f"hydra.run.dir={folder}")
         assert done.returncode == 0, done.stderr
         assert "torch.compile fails here" not in done.stdout
-        losses.append([curve["train/loss"] for curve in read_curves(Path(value) / "metrics.csv")])
+        losses.append([curve["train/loss"] for curve in read_curves(Path(folder) / "metrics.csv")])
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert losses[0]
 
 
 @pytest.mark.parametrize("word", ["seed=0", "objective=multi_token", "model=lstm", "optimizer=muon"])
@@ -123,19 +133,28 @@ def loss_and_gradients(kind, where, dtype, backend):
     return [logits.double().cpu(), *(parameter.grad.double().cpu() for parameter in net.parameters())]
 
 
+TF32 = 5e-3
+"""Share by which a sum of products in TF32 may be off. Mamba-2's kernel computes in it, also in fp32."""
+
+
 @both
 @kernels_of
 @pytest.mark.parametrize(("dtype", "tolerance"), [(None, 1e-4), (torch.bfloat16, 1e-1)], ids=str)
 def test_mamba_computes_what_float64_does_on_a_cpu(kind, backend, dtype, tolerance):
-    """Outputs and all gradients, each as a share of its norm; TF32 would miss by 1e-3."""
+    """Outputs and all gradients, each as a share of its norm."""
+    if (kind, backend, dtype) == (Mamba2, "mamba_ssm", None):
+        tolerance = TF32
     expected = loss_and_gradients(kind, "cpu", None, "torch")
-    for mine, other in zip(loss_and_gradients(kind, "cuda", dtype, backend), expected, strict=True):
-        assert (mine - other).norm() <= tolerance * other.norm()
+    found = loss_and_gradients(kind, "cuda", dtype, backend)
+    errors = [
+        ((mine - other).norm() / other.norm()).item() for mine, other in zip(found, expected, strict=True)
+    ]
+    assert max(errors) <= tolerance
 
 
 @needs_kernels
-@pytest.mark.parametrize("name", ["Mamba", "Mamba2"])
-def test_the_cuda_kernels_compute_what_is_recorded(name):
+@pytest.mark.parametrize(("name", "tolerance"), [("Mamba", 1e-4), ("Mamba2", TF32)])
+def test_the_cuda_kernels_compute_what_is_recorded(name, tolerance):
     """The record is that of Triton's interpreter on a CPU (`mamba_kernels.py`)."""
     kind, options = {"Mamba": (Mamba, {}), "Mamba2": (Mamba2, SIZES_2)}[name]
     length = mamba_kernels.READ + mamba_kernels.STEPS
@@ -149,7 +168,7 @@ def test_the_cuda_kernels_compute_what_is_recorded(name):
         lambda piece: net.logits(net(piece.cuda(), 0, cache)).cpu(),
     )
     found = {key: tensor.cpu() for key, tensor in found.items()}
-    assert_equal(found, json.loads(GOLDEN.read_text())[name], tolerance=1e-4)
+    assert_equal(found, json.loads(GOLDEN.read_text())[name], tolerance)
 
 
 @needs_kernels

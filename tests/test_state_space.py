@@ -4,6 +4,7 @@ import copy
 import importlib
 import sys
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -201,6 +202,7 @@ def install(tmp_path, monkeypatch):
         importlib.invalidate_caches()
 
     forget()
+    monkeypatch.setattr(mamba2, "SSD_KERNEL", replace(mamba2.SSD_KERNEL, least_length=T))
     yield install
     forget()
 
@@ -235,6 +237,17 @@ def test_kernels_are_called_as_they_are_declared(kind, install):
         assert calls(kind) == count
     with torch.inference_mode():
         torch.testing.assert_close(mix(kind), expected)
+
+
+@both
+def test_auto_leaves_short_rows_to_plain_pytorch(kind, install, monkeypatch):
+    """Those of Mamba-2, whose kernel is slower there."""
+    install()
+    monkeypatch.setattr(mamba2, "SSD_KERNEL", replace(mamba2.SSD_KERNEL, least_length=T + 1))
+    mix(kind, backend="auto")
+    assert calls(kind) == (0 if kind is Mamba2 else 2)
+    mix(kind, backend="mamba_ssm")
+    assert calls(kind) > 0
 
 
 @both

@@ -157,6 +157,9 @@ class Kernel:
     call: Callable[..., Tensor]
     """Called as `call(function, *inputs, *options)`, with the inputs of our own scan."""
 
+    least_length: int = 0
+    """Length of rows from which it is faster than plain PyTorch, as measured (docs/PERFORMANCE.md)."""
+
 
 Function = Callable[..., Any]
 
@@ -178,6 +181,8 @@ def require_backend(backend: Backend, kernel: Kernel) -> None:
 def run_kernel(kernel: Kernel, backend: Backend, inputs: Sequence[Tensor], *options: int) -> Tensor | None:
     """Return the output of mamba-ssm's kernel, or None: then plain PyTorch has to compute it.
 
+    `auto` calls no kernel for rows so short that plain PyTorch is faster.
+
     Raises:
         InputError: `backend` is `mamba_ssm`, and the kernel does not support the tensors or cannot be called.
     """
@@ -188,7 +193,7 @@ def run_kernel(kernel: Kernel, backend: Backend, inputs: Sequence[Tensor], *opti
             f"model.backend=mamba_ssm: not supported on {x.device.type} in "
             f"{str(x.dtype).removeprefix('torch.')}, only on cuda in float32; use auto or torch"
         )
-    if backend == "torch" or not fits:
+    if backend == "torch" or not fits or (backend == "auto" and x.shape[1] < kernel.least_length):
         return None
     function = callable_function(kernel, inputs, *options)
     if not isinstance(function, str):
