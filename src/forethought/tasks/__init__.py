@@ -4,12 +4,14 @@ from forethought.tasks.addition import Addition
 from forethought.tasks.balanced_search import BalancedSearch
 from forethought.tasks.base import Batch, Task
 from forethought.tasks.binary_tree import BinaryTree
+from forethought.tasks.circle_construction import CircleConstruction
 from forethought.tasks.data import Data, evaluation_rows, held_out
 from forethought.tasks.data_module import TaskData
 from forethought.tasks.draw import Draws, derive_seed
 from forethought.tasks.first_hop import FirstHop
 from forethought.tasks.in_weights_path_star import InWeightsPathStar
 from forethought.tasks.junction_star import JunctionStar
+from forethought.tasks.line_construction import LineConstruction
 from forethought.tasks.multiplication import Multiplication
 from forethought.tasks.path_star import PathStar
 from forethought.tasks.planning_distance import PlanningDistance
@@ -26,11 +28,13 @@ __all__ = [
     "BalancedSearch",
     "Batch",
     "BinaryTree",
+    "CircleConstruction",
     "Data",
     "Draws",
     "FirstHop",
     "InWeightsPathStar",
     "JunctionStar",
+    "LineConstruction",
     "Multiplication",
     "PathStar",
     "PlanningDistance",
