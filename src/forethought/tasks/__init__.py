@@ -20,6 +20,7 @@ from forethought.tasks.sibling_discovery import SiblingDiscovery
 from forethought.tasks.text_file import TextFile
 from forethought.tasks.transitive_path import TransitivePath
 from forethought.tasks.tree_star import TreeStar
+from forethought.tasks.triangle_discovery import TriangleDiscovery
 from forethought.tasks.typical_set import TypicalSet
 from forethought.validation import validated_dataclass
 
@@ -45,6 +46,7 @@ __all__ = [
     "TextFile",
     "TransitivePath",
     "TreeStar",
+    "TriangleDiscovery",
     "TypicalSet",
     "derive_seed",
     "evaluation_rows",

@@ -49,7 +49,7 @@ class EdgeList(OpenEnded, Continuation):
             )
 
     @property
-    def num_nodes(self) -> int:
+    def _nodes(self) -> int:
         return self.labels
 
     @property

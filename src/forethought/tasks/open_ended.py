@@ -63,7 +63,7 @@ class OpenEnded(Task):
 
     @property
     @abstractmethod
-    def num_nodes(self) -> int:
+    def _nodes(self) -> int:
         """The number of nodes, the tokens of answers: ids 0 … N - 1."""
 
     @property
@@ -81,7 +81,7 @@ class OpenEnded(Task):
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        return _vocabulary(self.num_nodes)
+        return _vocabulary(self._nodes)
 
     @property
     def prompt_length(self) -> int:
@@ -93,7 +93,7 @@ class OpenEnded(Task):
         return groups * size
 
     def sample(self, count: int, draws: Draws) -> Batch:
-        letters = self.num_nodes + draws.integers(len(ascii_lowercase), count, self.seed_length)
+        letters = self._nodes + draws.integers(len(ascii_lowercase), count, self.seed_length)
         return Batch(F.pad(letters, (0, 1), value=self.dummy - 1), self.sample_answers(count, draws))
 
     def fingerprint(self, batch: Batch) -> Int[Tensor, " B"]:
@@ -117,9 +117,9 @@ class OpenEnded(Task):
             )
         seed, *nodes = found.groups()
         answer = [int(node) for node in nodes]
-        if max(answer) >= self.num_nodes:
-            raise InputError(f"node {max(answer)} is out of range; expected 0…{self.num_nodes - 1}")
-        prompt = [self.num_nodes + ascii_lowercase.index(letter) for letter in seed] + [self.dummy - 1]
+        if max(answer) >= self._nodes:
+            raise InputError(f"node {max(answer)} is out of range; expected 0…{self._nodes - 1}")
+        prompt = [self._nodes + ascii_lowercase.index(letter) for letter in seed] + [self.dummy - 1]
         outcome = self.outcomes[self.check(tensor([prompt]), tensor([answer]))]
         if outcome != "right":
             raise InputError(f"{line[:40]!r} is no answer of this task: {outcome}; correct it")

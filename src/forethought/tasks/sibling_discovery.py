@@ -64,14 +64,14 @@ class SiblingDiscovery(OpenEnded):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_nodes > _MOST_NODES:
+        if self._nodes > _MOST_NODES:
             raise Impossible(
                 f"task.parents={self.parents}, task.children={self.children}: the world has "
-                f"{self.num_nodes} nodes; use at most {_MOST_NODES}"
+                f"{self._nodes} nodes; use at most {_MOST_NODES}"
             )
 
     @property
-    def num_nodes(self) -> int:
+    def _nodes(self) -> int:
         return self.parents * (1 + self.children)
 
     @property
