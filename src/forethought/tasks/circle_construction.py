@@ -22,7 +22,7 @@ class CircleConstruction(EdgeList):
     policy that only uses each label once as a tail and once as a head often closes several circles: its
     chance is (N - 1)! / D_N, .30 by default, with D_N the permutations without a fixed point.
 
-    Source: Nagarajan et al., "Roll the dice & look before you leap" (2504.15266), §2.4; sizes of
+    Source: Nagarajan et al., "Roll the dice & look before you leap" (2504.15266), §2; sizes of
     github.com/bansal-vansh/ntp-seed-conditioning. With N = 6, 3,000 rows show all 120 permutations.
 
     Args: as of `EdgeList`.

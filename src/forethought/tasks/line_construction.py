@@ -20,7 +20,7 @@ class LineConstruction(EdgeList):
     labels and the same order is the same object. All else is as of `CircleConstruction`. What differs from
     the source: its size is not known.
 
-    Source: Nagarajan et al., "Roll the dice & look before you leap" (2504.15266), §2.4.
+    Source: Nagarajan et al., "Roll the dice & look before you leap" (2504.15266), §2.
 
     Args: as of `EdgeList`.
     """

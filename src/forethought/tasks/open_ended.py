@@ -32,15 +32,15 @@ class OpenEnded(Task):
     then writes one answer, and `evaluation.decoding=sample` is the published way.
 
     The measure is `creativity`: the share of different right answers that the training set does not hold.
-    It depends on the number of answers (the source: 1,000, here evaluation.test_samples) and on the
-    decoding. The source samples at several temperatures. Part of a published gain of seeds came from a
-    library's default of top-k 50; top_k and top_p are off here unless set. A run is solved by its
+    It depends on the number of answers (evaluation.test_samples; 1,000 in a published reproduction) and on
+    the decoding: the reproduction samples at several temperatures. Part of a published gain of seeds came
+    from a library's default of top-k 50; top_k and top_p are off here unless set. A run is solved by its
     `relative_creativity`, as a perfect sampler repeats itself and known objects, too.
 
     Rows are divided into parts by their objects: one object in eight is never trained on. Seeds and objects
     are drawn independently, so that a few rows may share a seed or an object.
 
-    Source: Nagarajan et al., "Roll the dice & look before you leap" (2504.15266), §2 and §4 (seeds).
+    Source: Nagarajan et al., "Roll the dice & look before you leap" (2504.15266), §2 for creativity.
 
     Args:
         seed_length: letters of a seed; the source has 0 and more.

@@ -42,7 +42,7 @@ class SiblingDiscovery(OpenEnded):
 
     What differs from the source: the default size. A reproduction has P = 5, C = 2,500 and 50,000 rows.
 
-    Source: Nagarajan et al., "Roll the dice & look before you leap" (2504.15266), §2.3; sizes of
+    Source: Nagarajan et al., "Roll the dice & look before you leap" (2504.15266), §2; sizes of
     github.com/bansal-vansh/ntp-seed-conditioning.
 
     Args:

@@ -37,7 +37,7 @@ class TriangleDiscovery(OpenEnded):
 
     What differs from the source: its size is not known.
 
-    Source: Nagarajan et al., "Roll the dice & look before you leap" (2504.15266), §2.3.
+    Source: Nagarajan et al., "Roll the dice & look before you leap" (2504.15266), §2.
 
     Args:
         num_nodes: number of nodes N.
