@@ -141,7 +141,7 @@ def test_fewer_held_out_rows_are_the_first_of_more(part):
 
 def test_more_fixed_rows_than_are_drawn_at_a_time():
     """The first of them do not depend on how many there are."""
-    few, many = (Data(Addition(train_samples=count), 0, 16)._fixed for count in (100, 10_000))
+    few, many = (Data(Addition(train_samples=count), 0, 16).training_set for count in (100, 10_000))
     assert len(many) == 10_000
     assert torch.equal(few.prompt, many.prompt[:100])
 

@@ -11,8 +11,12 @@ def one_line(results: Results) -> str:
     """Return the outcome of a cell in a few words."""
     if results.status != "finished":
         return f"{results.status}: {results.reason}"
-    accuracy = results.metrics["test/accuracy"]
-    return f"{results.verdict}, accuracy {accuracy:.3f}, {results.steps} steps, {results.wall_seconds:.0f} s"
+    reached = ", ".join(
+        f"{name} {results.metrics[f'test/{name}']:.3f}"
+        for name in ("accuracy", "creativity")
+        if f"test/{name}" in results.metrics
+    )
+    return f"{results.verdict}, {reached}, {results.steps} steps, {results.wall_seconds:.0f} s"
 
 
 def print_results(results: Results, folder: Path) -> None:

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from forethought.evaluation.creativity import creativity
 from forethought.evaluation.decoding import GREEDY, Decoding
 from forethought.evaluation.likelihood import likelihoods
-from forethought.tasks import Batch, Draws, Task, evaluation_rows
+from forethought.tasks import Batch, Data, Draws, Task, evaluation_rows
 
 if TYPE_CHECKING:
     from forethought.objectives import Objective
@@ -26,6 +27,7 @@ def diagnose(
     decoding: Decoding = GREEDY,
     chunk: int | None = None,
     clever_hans: bool = True,
+    data: Data | None = None,
 ) -> dict[str, float]:
     """Return metrics by name (docs/REPORT.md), without their `test/` or `val/`.
 
@@ -36,10 +38,11 @@ def diagnose(
         chunk: rows that are read at a time; None: `evaluation_rows`.
         clever_hans: also hand the model other answer tokens than the true ones, for the Clever Hans test
             and for likelihoods. It costs two more decodings and at least two more readings.
+        data: of the run that trained the objective, for `creativity`; None: unknown.
     """
     training = objective.training
     objective.eval()
-    diagnosis = Diagnosis(objective, task, decoding, clever_hans)
+    diagnosis = Diagnosis(objective, task, decoding, clever_hans, data)
     chunk = chunk or evaluation_rows(task)
     for start in range(0, len(rows), chunk):
         diagnosis.update(rows[start : start + chunk].to(objective.device))
@@ -58,12 +61,19 @@ class Diagnosis:
     """
 
     def __init__(
-        self, objective: Objective, task: Task, decoding: Decoding = GREEDY, clever_hans: bool = True
+        self,
+        objective: Objective,
+        task: Task,
+        decoding: Decoding = GREEDY,
+        clever_hans: bool = True,
+        data: Data | None = None,
     ) -> None:
         self.objective, self.task = objective, task
-        self.decoding, self.clever_hans = decoding, clever_hans
+        self.decoding, self.clever_hans, self.data = decoding, clever_hans, data
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
+        self.accepted: list[Tensor] = []
+        """Canonical keys of the accepted answers. Repetitions are only known once all answers are."""
 
     def update(self, batch: Batch) -> None:
         """Add rows. The model must be in evaluation mode."""
@@ -80,17 +90,26 @@ class Diagnosis:
                 for name, values in likelihoods(self.objective, self.task, batch, written).items():
                     self._add(name, values)
 
-    def compute(self, reduce: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
-        """Return the mean of every metric; a mean over no values is left out.
+    def compute(self, gather: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
+        """Return the mean of every metric, and the metrics of the set of answers.
+
+        A mean over no values is left out.
 
         Args:
-            reduce: sums a tensor over the processes of a DDP run.
+            gather: joins the vectors of all processes of a DDP run, which may differ in length.
         """
         totals = torch.stack([*self.sums.values()])
         counts = torch.tensor([*self.counts.values()], dtype=totals.dtype, device=totals.device)
         both = torch.stack([totals, counts])
-        sums, sizes = (both if reduce is None else reduce(both)).tolist()
+        if gather is not None:
+            both = gather(both.flatten()).view(-1, *both.shape).sum(0)
+        sums, sizes = both.tolist()
         means = {name: a / b for name, a, b in zip(self.sums, sums, sizes, strict=True) if b}
+        if self.accepted:
+            keys = torch.cat(self.accepted)
+            keys = keys if gather is None else gather(keys)
+            rows = int(sizes[[*self.sums].index("accuracy")])
+            means |= creativity(self.task, keys, rows, self.data)
         return {**means, "chance": self.task.chance, "decision_chance": self.task.decision_chance}
 
     def _add(self, name: str, values: Tensor) -> None:
@@ -110,6 +129,9 @@ class Diagnosis:
         outcome = self.task.check(batch.prompt, answer)
         right = outcome == 0
         self._add("accuracy", right)
+        keys = self.task.canonical(batch.prompt, answer)
+        if keys is not None:
+            self.accepted.append(keys[right])
         self._add_positions("token_accuracy", self._accepted(answer, batch), batch.answer != self.task.dummy)
         for index, kind in enumerate(self.task.outcomes[1:], 1):
             self._add(f"error_{kind}", outcome == index)

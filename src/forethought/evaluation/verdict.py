@@ -9,10 +9,12 @@ _LOCAL = 0.99
 _TENTH = 0.1
 
 
-def verdict(metrics: dict[str, float], solve_threshold: float, needs_plan: bool = True) -> Verdict:
+def verdict(
+    metrics: dict[str, float], solve_threshold: float, needs_plan: bool = True, goal: str = "accuracy"
+) -> Verdict:
     """Return the verdict for metrics with the names of `diagnose`.
 
-    * `solved`: accuracy reached the threshold.
+    * `solved`: the goal, accuracy unless the task has another one, reached the threshold.
     * `shortcut`: with the true prefix all other tokens are right, and they are read off earlier answer
       tokens, while the decision stands at chance. This is the Clever Hans failure.
     * `guessing`: likewise, but the other tokens are right without earlier answer tokens (as with three nodes
@@ -22,9 +24,10 @@ def verdict(metrics: dict[str, float], solve_threshold: float, needs_plan: bool 
 
     Args:
         needs_plan: `Task.needs_plan`.
+        goal: `Task.goal`.
     """
     chance, decision_chance = metrics["chance"], metrics["decision_chance"]
-    if metrics["accuracy"] >= solve_threshold:
+    if metrics[goal] >= solve_threshold:
         return "solved"
     must_plan = decision_chance < 1
     away = abs(metrics.get("decision_accuracy", 1.0) - decision_chance)

@@ -3,13 +3,12 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from forethought.errors import Impossible
@@ -224,7 +223,7 @@ class Objective(pl.LightningModule, ABC):
         self._log_exactly({"step": self.global_step})
 
     def on_validation_epoch_start(self) -> None:
-        self._diagnosis = Diagnosis(self, self.task, self.decoding, clever_hans=False)
+        self._begin_diagnosis(clever_hans=False)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._diagnosis.update(batch)
@@ -236,10 +235,10 @@ class Objective(pl.LightningModule, ABC):
         if self.trainer.state.fn == "fit":
             shown["train/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
             shown["step"] = self.trainer.global_step
-        self._log_exactly(shown, ("val/accuracy", "val/decision_accuracy"))
+        self._log_exactly(shown, ("val/accuracy", "val/decision_accuracy", "val/creativity"))
 
     def on_test_epoch_start(self) -> None:
-        self._diagnosis = Diagnosis(self, self.task, self.decoding)
+        self._begin_diagnosis(clever_hans=True)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._diagnosis.update(batch)
@@ -248,10 +247,21 @@ class Objective(pl.LightningModule, ABC):
         metrics = self._conclude_diagnosis()
         self._log_exactly({f"test/{name}": value for name, value in metrics.items()})
 
+    def _begin_diagnosis(self, clever_hans: bool) -> None:
+        data = getattr(self.trainer.datamodule, "data", None)
+        self._diagnosis = Diagnosis(self, self.task, self.decoding, clever_hans, data)
+
     def _conclude_diagnosis(self) -> dict[str, float]:
-        metrics = self._diagnosis.compute(partial(self.trainer.strategy.reduce, reduce_op="sum"))
+        metrics = self._diagnosis.compute(self._gather)
         del self._diagnosis  # its accumulators have no place in copies of the objective
         return metrics
+
+    def _gather(self, values: Shaped[Tensor, " N"]) -> Shaped[Tensor, " M"]:
+        """Return the values of all processes, one process after the other."""
+        gather = self.trainer.strategy.all_gather  # of equal lengths
+        lengths = gather(torch.tensor([len(values)], device=values.device)).flatten()
+        padded = gather(F.pad(values, (0, int(lengths.max()) - len(values)))).view(len(lengths), -1)
+        return torch.cat([row[:length] for row, length in zip(padded, lengths.tolist(), strict=True)])
 
     def _log_exactly(self, metrics: dict[str, float], on_bar: Sequence[str] = ()) -> None:
         """Log in float64: Lightning's default of float32 would turn .95 into .94999999."""

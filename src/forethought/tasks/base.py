@@ -89,6 +89,9 @@ class Task(ABC):
     outcomes: ClassVar[tuple[str, ...]]
     """Names of the outcomes that `check` returns: outcome 0 is `right`, all others are kinds of error."""
 
+    goal: ClassVar[str] = "accuracy"
+    """Metric from 0 to 1 by which a run is solved, and by which its best checkpoint is chosen."""
+
     following: ClassVar[str | None] = None
     """Outcome of an answer that carries a wrong decision through to its end; None if there is none."""
 
@@ -239,6 +242,14 @@ class Task(ABC):
     def named_answers(self, batch: Batch) -> dict[str, Int[Tensor, "B A"]]:
         """Return answers by name, whose likelihood under the model becomes a metric of that name."""
         return {}
+
+    def canonical(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B A"]) -> Int[Tensor, " B"] | None:
+        """Return a 64-bit key of the object that each answer stands for, equal for equal objects.
+
+        For tasks that ask for new objects, as `evaluation.creativity` counts them. Answers that `check`
+        rejects may have any key. None: the task does not ask for new objects.
+        """
+        return None
 
     def strata(self, batch: Batch) -> dict[str, Int[Tensor, " B"]]:
         """Return the stratum of each row, from 0, by the name of what divides the rows.

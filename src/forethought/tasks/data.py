@@ -60,19 +60,19 @@ class Data:
 
     def batch(self, step: int) -> Batch:
         """Return the `batch_size` training rows of one step, or all fixed rows if they are fewer."""
-        if self._fixed is None:
+        if self.training_set is None:
             return self._draw(self.batch_size, self._draws("train", step))
-        per_epoch = max(1, len(self._fixed) // self.batch_size)
+        per_epoch = max(1, len(self.training_set) // self.batch_size)
         epoch, place = divmod(step, per_epoch)
         rows = self._shuffled(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
-        return self._fixed[rows]
+        return self.training_set[rows]
 
     def describe_train_file(self) -> str:
         """Return how many rows of the training file are trained on, in a line. Empty if there is no file."""
-        if self.task.train_file is None or self._fixed is None:
+        if self.task.train_file is None or self.training_set is None:
             return ""
         return (
-            f"task.train_file={self.task.train_file}: {len(self._fixed)} rows to train on; "
+            f"task.train_file={self.task.train_file}: {len(self.training_set)} rows to train on; "
             f"{self._set_aside_of_file} rows set aside, as they are held out for validation or test"
         )
 
@@ -143,7 +143,8 @@ class Data:
         return rate
 
     @cached_property
-    def _fixed(self) -> Batch | None:
+    def training_set(self) -> Batch | None:
+        """The fixed training rows; None if every step draws fresh ones."""
         task = self.task
         if task.train_file is not None:
             rows = self._read("train_file")
@@ -161,9 +162,9 @@ class Data:
 
     def _shuffled(self, epoch: int) -> Int[Tensor, " X"]:
         if epoch != self._epoch:
-            assert self._fixed is not None
+            assert self.training_set is not None
             self._epoch = epoch
-            self._order = self._draws("epoch", epoch).permutation(1, len(self._fixed))[0]
+            self._order = self._draws("epoch", epoch).permutation(1, len(self.training_set))[0]
         return self._order
 
     def _select(self, stream: str, count: int, accepts: Callable[[Batch], Bool[Tensor, " B"]]) -> Batch:

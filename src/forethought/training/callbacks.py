@@ -33,8 +33,8 @@ class RunState(pl.Callback):
     stops. Lightning's own SIGTERM handling would lose the steps since the last evaluation.
     """
 
-    def __init__(self, settings: Settings, curves: CurvesLogger, folder: Path) -> None:
-        self.settings, self.curves, self.folder = settings, curves, folder
+    def __init__(self, settings: Settings, goal: str, curves: CurvesLogger, folder: Path) -> None:
+        self.settings, self.goal, self.curves, self.folder = settings, goal, curves, folder
         self.steps_to_solve: int | None = None
         self.solved = False
         """True if training ends because the run is solved."""
@@ -80,10 +80,10 @@ class RunState(pl.Callback):
         self.seconds += time.perf_counter() - self._started
 
     def on_validation_end(self, trainer: pl.Trainer, objective: pl.LightningModule) -> None:
-        accuracy = trainer.callback_metrics["val/accuracy"].item()
-        if self.steps_to_solve is None and accuracy >= self.settings.solve_threshold:
+        reached = trainer.callback_metrics[f"val/{self.goal}"].item()
+        if self.steps_to_solve is None and reached >= self.settings.solve_threshold:
             self.steps_to_solve = trainer.global_step
-        self.solved = self.settings.stop_when_solved and accuracy >= stopping_threshold(self.settings)
+        self.solved = self.settings.stop_when_solved and reached >= stopping_threshold(self.settings)
         log.info("%s", progress_line(trainer))
 
     def on_train_batch_end(
@@ -152,7 +152,7 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 def stopping_threshold(settings: Settings) -> float:
-    """Return the validation accuracy that ends training: three standard errors above `solve_threshold`.
+    """Return the validation goal that ends training: three standard errors above `solve_threshold`.
 
     At `solve_threshold` itself, chance decides: the test of one run in six then fell short of it.
     """
@@ -161,9 +161,10 @@ def stopping_threshold(settings: Settings) -> float:
     return min(1.0, threshold + 3 * error)
 
 
-def saving_and_stopping(settings: Settings, folder: Path) -> list[pl.Callback]:
+def saving_and_stopping(settings: Settings, goal: str, folder: Path) -> list[pl.Callback]:
     """Return Lightning's callbacks that end a solved run and save the best and the last checkpoint.
 
+    Both go by the task's goal (`Task.goal`).
     The best comes first: a run killed in between resumes from the previous last.ckpt and rewrites both.
     """
     callbacks: list[pl.Callback] = []
@@ -171,7 +172,7 @@ def saving_and_stopping(settings: Settings, folder: Path) -> list[pl.Callback]:
         threshold = math.nextafter(stopping_threshold(settings), 0)  # Lightning compares with `>`
         callbacks.append(
             EarlyStopping(
-                "val/accuracy",
+                f"val/{goal}",
                 mode="max",
                 stopping_threshold=threshold,
                 patience=sys.maxsize,
@@ -184,7 +185,7 @@ def saving_and_stopping(settings: Settings, folder: Path) -> list[pl.Callback]:
         "enable_version_counter": False,
         "save_on_train_epoch_end": True,
     }
-    best = BestCheckpoint(filename="best", monitor="val/accuracy", mode="max", **shared)
+    best = BestCheckpoint(filename="best", monitor=f"val/{goal}", mode="max", **shared)
     return [*callbacks, best, ModelCheckpoint(filename="last", **shared)]
 
 
@@ -231,6 +232,7 @@ def progress_line(trainer: pl.Trainer) -> str:
         "loss": "train/loss",
         "validation accuracy": "val/accuracy",
         "decision accuracy": "val/decision_accuracy",
+        "creativity": "val/creativity",
     }
     shown = [f"{word} {metrics[name]:.3f}" for word, name in names.items() if name in metrics]
     return f"step {trainer.global_step} of {trainer.max_steps}: {', '.join(shown)}"

@@ -68,6 +68,7 @@ def evaluate_run(folder: Path, config: Config, overrides: list[str]) -> dict[str
     settings = build_settings(config)
     hardware = construct(config, "hardware")
     data = Data(task, settings.seed, settings.batch_size, hardware.device)
+    own = Data(objective.task, trained["seed"], trained["batch_size"], hardware.device)
     rows = data.test(settings.evaluation.test_samples)
     tokens = len(rows) * (task.prompt_length + task.answer_length)
     hardware, _ = hardware.fitted(objective.model, tokens, steps=1)
@@ -75,7 +76,7 @@ def evaluate_run(folder: Path, config: Config, overrides: list[str]) -> dict[str
     torch.manual_seed(derive_seed(settings.seed, "test"))
     own_file = task.test_file is not None and task.test_file == trained["task"].get("test_file")
     unseen = 1.0 if own_file else held_out(task, rows).double().mean().item()
-    metrics = diagnose(objective.to(hardware.device), task, rows, settings.evaluation)
+    metrics = diagnose(objective.to(hardware.device), task, rows, settings.evaluation, data=own)
     probed = settings.evaluation.probe_samples
     probes = probe_answers(objective, data.probe(probed), rows) if probed else None
     return {
@@ -83,7 +84,7 @@ def evaluate_run(folder: Path, config: Config, overrides: list[str]) -> dict[str
         "rows": len(rows),
         "instances": len(task.fingerprint(rows).unique()),
         "held_out_share": unseen,
-        "verdict": verdict(metrics, settings.solve_threshold, task.needs_plan),
+        "verdict": verdict(metrics, settings.solve_threshold, task.needs_plan, task.goal),
         "metrics": {f"test/{name}": value for name, value in metrics.items()} | name_probes(probes),
         "probes": round_table(probes),
         "examples": [

@@ -82,7 +82,7 @@ class Session:
             run.hardware_reason = "; ".join(filter(None, [reason, rest]))
         self.checkpoint = folder / "checkpoints" / "last.ckpt"
         self.curves = CurvesLogger(folder)
-        self.state = RunState(run.settings, self.curves, folder)
+        self.state = RunState(run.settings, run.task.goal, self.curves, folder)
         checkpoints = AtomicCheckpoints(run.objective.state_dict())
         self.first_step = 0
         if self.checkpoint.exists():
@@ -106,7 +106,7 @@ class Session:
                 *run.callbacks,
                 *shown[progress],
                 CheckpointTrial(checkpoints),
-                *saving_and_stopping(run.settings, folder),
+                *saving_and_stopping(run.settings, run.task.goal, folder),
             ],
             "logger": [self.curves, *([] if run.logger is None else [run.logger])],
             "plugins": [checkpoints, *([LightningEnvironment()] if own_process_group else [])],
@@ -183,7 +183,7 @@ class Session:
             "steps": steps,
             "samples_seen": steps * per_step,
             "steps_to_solve": self.state.steps_to_solve,
-            "verdict": verdict(plain, self.settings.solve_threshold, task.needs_plan),
+            "verdict": verdict(plain, self.settings.solve_threshold, task.needs_plan, task.goal),
             "test_instances": instances,
             "decision_positions": [int(i) + 1 for i in task.decision_mask(rows).all(0).nonzero()],
             "metrics": tested | name_probes(probes),
