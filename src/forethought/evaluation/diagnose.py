@@ -117,6 +117,8 @@ class Diagnosis:
         )
         for index, kind in enumerate(self.task.outcomes[1:], 1):
             self._add(f"error_{kind}", outcome == index)
+        for name, share in self.task.shares(batch.prompt, answer).items():
+            self._add(name, share)
         for name, stratum in self.task.strata(batch).items():
             for number in range(self.task.strata_sizes[name]):
                 self._add(f"accuracy_{name}_{number}", right[stratum == number])
