@@ -16,6 +16,7 @@ from forethought.tasks.path_star import PathStar
 from forethought.tasks.planning_distance import PlanningDistance
 from forethought.tasks.prepare_ahead import PrepareAhead
 from forethought.tasks.text_file import TextFile
+from forethought.tasks.three_sat import ThreeSat
 from forethought.tasks.transitive_path import TransitivePath
 from forethought.tasks.tree_star import TreeStar
 from forethought.tasks.typical_set import TypicalSet
@@ -39,6 +40,7 @@ __all__ = [
     "Task",
     "TaskData",
     "TextFile",
+    "ThreeSat",
     "TransitivePath",
     "TreeStar",
     "TypicalSet",
