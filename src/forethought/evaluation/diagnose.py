@@ -81,12 +81,14 @@ class Diagnosis:
         # bf16 is evaluated in fp32, so that a verdict does not depend on rounding.
         full_precision = torch.autocast(batch.prompt.device.type, enabled=False)
         with torch.compiler.set_stance("force_eager"), full_precision:
-            written = self._free_running(batch)
-            self._teacher_forced(batch)
+            # Asked once: a task may search for every right continuation.
+            accepted = self.task.accepted(batch)
+            written = self._free_running(batch, accepted)
+            self._teacher_forced(batch, accepted)
             for name, values in self.objective.diagnostics(batch, self.task).items():
                 self._add(name, values)
             if self.clever_hans and self.objective.teacher_forced:
-                self._clever_hans(batch)
+                self._clever_hans(batch, accepted)
                 for name, values in likelihoods(self.objective, self.task, batch, written).items():
                     self._add(name, values)
 
@@ -120,7 +122,7 @@ class Diagnosis:
         for position, (column, mask) in enumerate(zip(values.unbind(1), written.unbind(1), strict=True), 1):
             self._add(f"{name}_{position}", column[mask])
 
-    def _free_running(self, batch: Batch) -> Int[Tensor, "B A"]:
+    def _free_running(self, batch: Batch, accepted: Bool[Tensor, "B A V"] | None) -> Int[Tensor, "B A"]:
         """Add accuracy, error anatomy and strata of answers for which the model reads its own tokens.
 
         Return these answers.
@@ -132,47 +134,39 @@ class Diagnosis:
         keys = self.task.canonical(batch.prompt, answer)
         if keys is not None:
             self.accepted.append(keys[right])
-        self._add_positions("token_accuracy", self._accepted(answer, batch), batch.answer != self.task.dummy)
+        self._add_positions(
+            "token_accuracy", is_right(answer, batch, accepted), batch.answer != self.task.dummy
+        )
         for index, kind in enumerate(self.task.outcomes[1:], 1):
             self._add(f"error_{kind}", outcome == index)
+        for name, share in self.task.shares(batch.prompt, answer).items():
+            self._add(name, share)
         for name, stratum in self.task.strata(batch).items():
             for number in range(self.task.strata_sizes[name]):
                 self._add(f"accuracy_{name}_{number}", right[stratum == number])
         return answer
 
-    def _teacher_forced(self, batch: Batch) -> None:
+    def _teacher_forced(self, batch: Batch, accepted: Bool[Tensor, "B A V"] | None) -> None:
         """Add the deciding tokens, and all tokens given the true ones before them."""
         logits = self.objective.answer_logits(batch)[..., : self.task.dummy]
         deciding, written = self.task.decision_mask(batch), batch.answer != self.task.dummy
-        hits = self._accepted(logits.argmax(2), batch)
-        self._add("decision_accuracy", hits[deciding])
-        self._add("decision_margin", margin(logits[deciding], self._right_tokens(batch)[deciding]))
+        right = is_right(logits.argmax(2), batch, accepted)
+        self._add("decision_accuracy", right[deciding])
+        if accepted is None:
+            accepted = F.one_hot(batch.answer, len(self.task.vocabulary)).bool()
+        self._add("decision_margin", margin(logits[deciding], accepted[deciding][:, : self.task.dummy]))
         if self.objective.teacher_forced:
             answer = batch.answer.where(written, -100)
             losses = F.cross_entropy(logits.transpose(1, 2).float(), answer, reduction="none")
             self._add("forced_loss", losses[written])
             # Empty answers, to a prompt with no known one, are neither right nor wrong.
-            self._add("forced_accuracy", (hits | ~written).all(1)[written.any(1)])
-            self._add("forced_local_accuracy", hits[written & ~deciding])
-            self._add_positions("forced_token_accuracy", hits, written)
+            self._add("forced_accuracy", (right | ~written).all(1)[written.any(1)])
+            self._add("forced_local_accuracy", right[written & ~deciding])
+            self._add_positions("forced_token_accuracy", right, written)
             if self.clever_hans:  # not in the curves, whose columns are many enough
                 self._add_positions("forced_loss", losses, written)
 
-    def _right_tokens(self, batch: Batch) -> Bool[Tensor, "B A W"]:
-        """Return which tokens are right at each position, of all but `$`."""
-        accepted = self.task.accepted(batch)
-        if accepted is None:
-            return F.one_hot(batch.answer, len(self.task.vocabulary))[..., : self.task.dummy].bool()
-        return accepted[..., : self.task.dummy]
-
-    def _accepted(self, answer: Int[Tensor, "B A"], batch: Batch) -> Bool[Tensor, "B A"]:
-        """Return which tokens of an answer are among the right ones."""
-        if self.task.accepted(batch) is None:
-            return answer == batch.answer
-        padded = F.pad(self._right_tokens(batch), (0, 1))
-        return padded.gather(2, answer[..., None])[..., 0]
-
-    def _clever_hans(self, batch: Batch) -> None:
+    def _clever_hans(self, batch: Batch, accepted: Bool[Tensor, "B A V"] | None) -> None:
         """Hand the model the right decision, then a wrong one: does it merely follow?
 
         Before, hand it an answer that is not the row's: which tokens are right without the row's own?
@@ -186,7 +180,7 @@ class Diagnosis:
         blind = self.objective.answer_logits(foreign_rows)[..., : self.task.dummy].argmax(2)
         deciding = self.task.decision_mask(batch)
         local = (batch.answer != self.task.dummy) & ~deciding
-        self._add("blind_local_accuracy", self._accepted(blind, batch)[local])
+        self._add("blind_local_accuracy", is_right(blind, batch, accepted)[local])
         wrong = self.task.distract(batch)
         if wrong is None or self.task.following is None:
             return
@@ -205,6 +199,16 @@ class Diagnosis:
 
     def _generate(self, batch: Batch, prefix: Int[Tensor, "B G"] | None = None) -> Int[Tensor, "B A"]:
         return self.decoding.generate(self.objective, batch.prompt, batch.answer.shape[1], prefix)
+
+
+def is_right(
+    answer: Int[Tensor, "B A"], batch: Batch, accepted: Bool[Tensor, "B A V"] | None
+) -> Bool[Tensor, "B A"]:
+    """Return which tokens of an answer are `accepted`, or those of the batch; `$` never is."""
+    if accepted is None:
+        return answer == batch.answer
+    found = accepted.gather(2, answer[..., None])[..., 0]
+    return found & (answer != accepted.shape[2] - 1)
 
 
 def margin(logits: Float[Tensor, "N W"], right: Bool[Tensor, "N W"]) -> Float[Tensor, " N"]:

@@ -5,6 +5,7 @@ from forethought.tasks.balanced_search import BalancedSearch
 from forethought.tasks.base import Batch, Task
 from forethought.tasks.binary_tree import BinaryTree
 from forethought.tasks.circle_construction import CircleConstruction
+from forethought.tasks.countdown import Countdown
 from forethought.tasks.data import Data, evaluation_rows, held_out
 from forethought.tasks.data_module import TaskData
 from forethought.tasks.draw import Draws, derive_seed
@@ -18,6 +19,7 @@ from forethought.tasks.planning_distance import PlanningDistance
 from forethought.tasks.prepare_ahead import PrepareAhead
 from forethought.tasks.sibling_discovery import SiblingDiscovery
 from forethought.tasks.text_file import TextFile
+from forethought.tasks.three_sat import ThreeSat
 from forethought.tasks.transitive_path import TransitivePath
 from forethought.tasks.tree_star import TreeStar
 from forethought.tasks.triangle_discovery import TriangleDiscovery
@@ -30,6 +32,7 @@ __all__ = [
     "Batch",
     "BinaryTree",
     "CircleConstruction",
+    "Countdown",
     "Data",
     "Draws",
     "FirstHop",
@@ -44,6 +47,7 @@ __all__ = [
     "Task",
     "TaskData",
     "TextFile",
+    "ThreeSat",
     "TransitivePath",
     "TreeStar",
     "TriangleDiscovery",

@@ -195,6 +195,13 @@ class Task(ABC):
     def check(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B A"]) -> Int[Tensor, " B"]:
         """Return the index into `outcomes` of each row: 0 if the answer is accepted."""
 
+    def shares(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B A"]) -> dict[str, Bool[Tensor, " B"]]:
+        """Return which rows have a partial success, by the name of the metric that is their share.
+
+        The answers are those that the model has written, free-running.
+        """
+        return {}
+
     @abstractmethod
     def decision_mask(self, batch: Batch) -> Bool[Tensor, "B A"]:
         """Mark the decision tokens: those that no local rule predicts from the prompt and true prefix."""
