@@ -17,6 +17,7 @@ from forethought.tasks import (
     PathStar,
     PlanningDistance,
     PrepareAhead,
+    Sudoku,
     TransitivePath,
     TreeStar,
     derive_seed,
@@ -117,6 +118,7 @@ TASKS = [
     InWeightsPathStar(),
     PrepareAhead(),
     Multiplication(scratchpad="partial_products", pauses=2),
+    Sudoku(),
 ]
 
 
