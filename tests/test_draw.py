@@ -15,6 +15,7 @@ from forethought.tasks import (
     JunctionStar,
     Multiplication,
     PathStar,
+    PermutationHops,
     PlanningDistance,
     PrepareAhead,
     Sudoku,
@@ -118,6 +119,7 @@ TASKS = [
     InWeightsPathStar(),
     PrepareAhead(),
     Multiplication(scratchpad="partial_products", pauses=2),
+    PermutationHops(),
     Sudoku(),
 ]
 

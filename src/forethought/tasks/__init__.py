@@ -12,6 +12,7 @@ from forethought.tasks.in_weights_path_star import InWeightsPathStar
 from forethought.tasks.junction_star import JunctionStar
 from forethought.tasks.multiplication import Multiplication
 from forethought.tasks.path_star import PathStar
+from forethought.tasks.permutation_hops import PermutationHops
 from forethought.tasks.planning_distance import PlanningDistance
 from forethought.tasks.prepare_ahead import PrepareAhead
 from forethought.tasks.sudoku import Sudoku
@@ -33,6 +34,7 @@ __all__ = [
     "JunctionStar",
     "Multiplication",
     "PathStar",
+    "PermutationHops",
     "PlanningDistance",
     "PrepareAhead",
     "Sudoku",
