@@ -4,6 +4,7 @@ from forethought.tasks.addition import Addition
 from forethought.tasks.balanced_search import BalancedSearch
 from forethought.tasks.base import Batch, Task
 from forethought.tasks.binary_tree import BinaryTree
+from forethought.tasks.chess_mate import ChessMate
 from forethought.tasks.data import Data, evaluation_rows, held_out
 from forethought.tasks.data_module import TaskData
 from forethought.tasks.draw import Draws, derive_seed
@@ -27,6 +28,7 @@ __all__ = [
     "BalancedSearch",
     "Batch",
     "BinaryTree",
+    "ChessMate",
     "Data",
     "Draws",
     "FirstHop",
