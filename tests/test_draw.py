@@ -16,8 +16,10 @@ from forethought.tasks import (
     JunctionStar,
     Multiplication,
     PathStar,
+    PermutationHops,
     PlanningDistance,
     PrepareAhead,
+    Sudoku,
     ThreeSat,
     TransitivePath,
     TreeStar,
@@ -122,6 +124,8 @@ TASKS = [
     InWeightsPathStar(),
     PrepareAhead(),
     Multiplication(scratchpad="partial_products", pauses=2),
+    PermutationHops(),
+    Sudoku(),
 ]
 
 

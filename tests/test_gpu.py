@@ -8,7 +8,7 @@ from pathlib import Path
 import mamba_kernels
 import pytest
 import torch
-from helpers import choices, forethought
+from helpers import choices, forethought, tasks
 from test_mamba_kernels import GOLDEN, SIZES, SIZES_2, assert_equal
 from test_state_space import both, model, tokens
 
@@ -33,7 +33,7 @@ every = pytest.mark.parametrize(
         *(f"model={model}" for model in MODELS),
         "model.mask=prefix model.positions=rotary model.conv=input",
         "optimizer=muon",
-        *(f"task={task}" for task in choices("task")),
+        *(f"task={task}" for task in tasks()),
     ],
 )
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from helpers import choices, chosen
+from helpers import choices, chosen, tasks
 
 from forethought.config import Composer
 from forethought.errors import Impossible
@@ -14,7 +14,7 @@ from forethought.tasks import Data, Draws
 from forethought.training import check, load, run_cell
 
 GROUPS = ("task", "model", "objective")
-CHOICES = {group: choices(group) for group in GROUPS}
+CHOICES = {group: choices(group) for group in GROUPS} | {"task": tasks()}
 TASKS = ("path_star", "junction_star")  # the second pads prompts and answers
 KINDS = ("next_token", "masked_diffusion", "policy_gradient")  # teacher-forced, written at once, sampled
 SIZE = {"layers": 2, "width": 16, "heads": 2}

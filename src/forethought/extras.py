@@ -21,3 +21,18 @@ def import_transformers(word: str) -> Any:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return transformers
+
+
+def import_chess() -> Any:
+    """Import python-chess.
+
+    Raises:
+        InputError: python-chess is missing.
+    """
+    try:
+        import chess
+    except ImportError:
+        raise InputError(
+            "task=chess_mate: python-chess is missing; run `pip install -e '.[chess]'`"
+        ) from None
+    return chess

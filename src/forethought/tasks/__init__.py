@@ -4,6 +4,7 @@ from forethought.tasks.addition import Addition
 from forethought.tasks.balanced_search import BalancedSearch
 from forethought.tasks.base import Batch, Task
 from forethought.tasks.binary_tree import BinaryTree
+from forethought.tasks.chess_mate import ChessMate
 from forethought.tasks.circle_construction import CircleConstruction
 from forethought.tasks.countdown import Countdown
 from forethought.tasks.data import Data, evaluation_rows, held_out
@@ -15,9 +16,11 @@ from forethought.tasks.junction_star import JunctionStar
 from forethought.tasks.line_construction import LineConstruction
 from forethought.tasks.multiplication import Multiplication
 from forethought.tasks.path_star import PathStar
+from forethought.tasks.permutation_hops import PermutationHops
 from forethought.tasks.planning_distance import PlanningDistance
 from forethought.tasks.prepare_ahead import PrepareAhead
 from forethought.tasks.sibling_discovery import SiblingDiscovery
+from forethought.tasks.sudoku import Sudoku
 from forethought.tasks.text_file import TextFile
 from forethought.tasks.three_sat import ThreeSat
 from forethought.tasks.transitive_path import TransitivePath
@@ -31,6 +34,7 @@ __all__ = [
     "BalancedSearch",
     "Batch",
     "BinaryTree",
+    "ChessMate",
     "CircleConstruction",
     "Countdown",
     "Data",
@@ -41,9 +45,11 @@ __all__ = [
     "LineConstruction",
     "Multiplication",
     "PathStar",
+    "PermutationHops",
     "PlanningDistance",
     "PrepareAhead",
     "SiblingDiscovery",
+    "Sudoku",
     "Task",
     "TaskData",
     "TextFile",

@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -91,6 +91,9 @@ class Task(ABC):
 
     goal: ClassVar[str] = "accuracy"
     """Metric from 0 to 1 by which a run is solved, and by which its best checkpoint is chosen."""
+
+    header: ClassVar[str | None] = None
+    """First line that a published file may have, which holds no row."""
 
     following: ClassVar[str | None] = None
     """Outcome of an answer that carries a wrong decision through to its end; None if there is none."""
@@ -324,10 +327,13 @@ class Task(ABC):
         if os.path.exists(path) and (not os.path.isfile(path) or _belongs_to_process(path)):
             what = "a folder" if os.path.isdir(path) else "not a regular file"
             raise InputError(f"{path}: {what}; {_EXPECTED}")
-        parts, number = [], 0
+        parts = []
         try:
             with open(path, encoding="utf-8-sig") as file:
                 filled = _until_blank_end(file, path)
+                first = [*islice(filled, 1)]
+                number = int(first == [self.header])
+                filled = chain(first[number:], filled)
                 while lines := list(islice(filled, _LINES)):
                     parts.append(self.parse_all(lines) or self._parse_each(lines, path, number))
                     number += len(lines)
