@@ -10,6 +10,7 @@ from forethought.tasks.draw import Draws, derive_seed
 from forethought.tasks.first_hop import FirstHop
 from forethought.tasks.in_weights_path_star import InWeightsPathStar
 from forethought.tasks.junction_star import JunctionStar
+from forethought.tasks.maze import Maze
 from forethought.tasks.multiplication import Multiplication
 from forethought.tasks.path_star import PathStar
 from forethought.tasks.planning_distance import PlanningDistance
@@ -30,6 +31,7 @@ __all__ = [
     "FirstHop",
     "InWeightsPathStar",
     "JunctionStar",
+    "Maze",
     "Multiplication",
     "PathStar",
     "PlanningDistance",
