@@ -11,6 +11,7 @@ from forethought.tasks.first_hop import FirstHop
 from forethought.tasks.in_weights_path_star import InWeightsPathStar
 from forethought.tasks.junction_star import JunctionStar
 from forethought.tasks.maze import Maze
+from forethought.tasks.maze_drawing import MazeDrawing
 from forethought.tasks.multiplication import Multiplication
 from forethought.tasks.path_star import PathStar
 from forethought.tasks.planning_distance import PlanningDistance
@@ -32,6 +33,7 @@ __all__ = [
     "InWeightsPathStar",
     "JunctionStar",
     "Maze",
+    "MazeDrawing",
     "Multiplication",
     "PathStar",
     "PlanningDistance",
