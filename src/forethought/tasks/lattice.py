@@ -14,9 +14,7 @@ from torch import Tensor
 
 from forethought.errors import InputError
 from forethought.tasks.draw import Draws
-
-_WORD = 31
-"""Bits of the random words that are drawn together, as `Draws.below` would one by one."""
+from forethought.tasks.graph import WORD_BITS
 
 
 @lru_cache(maxsize=16)
@@ -47,11 +45,11 @@ def draw_mazes(
     is_open[:, cells] = 0
     cell = first
     # All cells but the first are entered once, and all but the first and the last are left as often.
-    for word in draws.integers(1 << _WORD, count, 2 * cells - 3).split(1, 1):
+    for word in draws.integers(1 << WORD_BITS, count, 2 * cells - 3).split(1, 1):
         options = neighbours[cell[:, 0]]
         weights = is_open.gather(1, options).cumsum(1)
         moves = weights[:, -1:] > 0
-        place = (weights > (weights[:, -1:] * word >> _WORD)).int().argmax(1, keepdim=True)
+        place = (weights > (weights[:, -1:] * word >> WORD_BITS)).int().argmax(1, keepdim=True)
         back = came_from.gather(1, cell)
         # Without a move, what is known of the cell is written again.
         new = options.gather(1, place).where(moves, cell)
