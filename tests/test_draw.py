@@ -19,6 +19,7 @@ from forethought.tasks import (
     PathStar,
     PlanningDistance,
     PrepareAhead,
+    ProsQA,
     TransitivePath,
     TreeStar,
     derive_seed,
@@ -120,6 +121,8 @@ TASKS = [
     BinaryTree(node_ids="by_role"),
     InWeightsPathStar(),
     PrepareAhead(),
+    ProsQA(steps="path", pauses=2),
+    ProsQA(distractor="twin"),
     Multiplication(scratchpad="partial_products", pauses=2),
 ]
 

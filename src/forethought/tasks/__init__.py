@@ -16,6 +16,7 @@ from forethought.tasks.multiplication import Multiplication
 from forethought.tasks.path_star import PathStar
 from forethought.tasks.planning_distance import PlanningDistance
 from forethought.tasks.prepare_ahead import PrepareAhead
+from forethought.tasks.prosqa import ProsQA
 from forethought.tasks.text_file import TextFile
 from forethought.tasks.transitive_path import TransitivePath
 from forethought.tasks.tree_star import TreeStar
@@ -38,6 +39,7 @@ __all__ = [
     "PathStar",
     "PlanningDistance",
     "PrepareAhead",
+    "ProsQA",
     "Task",
     "TaskData",
     "TextFile",
