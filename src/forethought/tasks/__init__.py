@@ -14,11 +14,14 @@ from forethought.tasks.first_hop import FirstHop
 from forethought.tasks.in_weights_path_star import InWeightsPathStar
 from forethought.tasks.junction_star import JunctionStar
 from forethought.tasks.line_construction import LineConstruction
+from forethought.tasks.maze import Maze
+from forethought.tasks.maze_drawing import MazeDrawing
 from forethought.tasks.multiplication import Multiplication
 from forethought.tasks.path_star import PathStar
 from forethought.tasks.permutation_hops import PermutationHops
 from forethought.tasks.planning_distance import PlanningDistance
 from forethought.tasks.prepare_ahead import PrepareAhead
+from forethought.tasks.prosqa import ProsQA
 from forethought.tasks.sibling_discovery import SiblingDiscovery
 from forethought.tasks.sudoku import Sudoku
 from forethought.tasks.text_file import TextFile
@@ -43,11 +46,14 @@ __all__ = [
     "InWeightsPathStar",
     "JunctionStar",
     "LineConstruction",
+    "Maze",
+    "MazeDrawing",
     "Multiplication",
     "PathStar",
     "PermutationHops",
     "PlanningDistance",
     "PrepareAhead",
+    "ProsQA",
     "SiblingDiscovery",
     "Sudoku",
     "Task",

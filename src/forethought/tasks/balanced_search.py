@@ -12,10 +12,12 @@ from forethought.errors import Impossible, InputError
 from forethought.tasks.base import Batch, Task
 from forethought.tasks.draw import Draws
 from forethought.tasks.graph import (
+    WORD_BITS,
     drawing_of,
     first_outcome,
     hash_edges,
     parse_star,
+    pick_weighted,
     refuse_outside,
     star_text,
 )
@@ -26,9 +28,6 @@ _MOST_SPARE = 5
 
 _MOST_LINKS = 3
 """Children of an attached node, and its parents."""
-
-_WORD = 31
-"""Bits of the random words that are drawn together, as `Draws.below` would one by one."""
 
 _FAR = 1000
 """Distance to a node that cannot be reached."""
@@ -193,20 +192,20 @@ class BalancedSearch(Task):
             torch.zeros_like(node).scatter_add(1, ends, is_edge.long()) for ends in (heads, tails)
         )
         room = n - is_edge.sum(1, keepdim=True)
-        words = draws.integers(1 << _WORD, count, _MOST_SPARE, 2 + 2 * _MOST_LINKS)
+        words = draws.integers(1 << WORD_BITS, count, _MOST_SPARE, 2 + 2 * _MOST_LINKS)
         for step in range(_MOST_SPARE):
             exists = step < attached
             new = (last + chain + 1 + step).clamp(max=n - 1)
             is_old, is_new = node < new, node == new
             counts, *picks = words[:, step].split([2, _MOST_LINKS, _MOST_LINKS], 1)
-            wanted = (counts[:, :1] * (_MOST_LINKS + 1) >> _WORD).minimum(room) * exists
-            places, is_edge, child = _pick((1 + 2 * entering) * is_old, picks[0], wanted)
+            wanted = (counts[:, :1] * (_MOST_LINKS + 1) >> WORD_BITS).minimum(room) * exists
+            places, is_edge, child = pick_weighted((1 + 2 * entering) * is_old, picks[0], wanted)
             listed.append((new.expand_as(places), places, is_edge))
             room = room - child.sum(1, keepdim=True)
 
             # At least one parent, if there is no child.
             alone = (wanted == 0).long()
-            wanted = alone + (counts[:, 1:] * (_MOST_LINKS + 1 - alone) >> _WORD)
+            wanted = alone + (counts[:, 1:] * (_MOST_LINKS + 1 - alone) >> WORD_BITS)
             wanted = wanted.minimum(room) * exists
             from_new = distance.masked_fill(~child[:, :, None], _FAR).amin(1) + 1
             from_new = from_new.masked_fill(is_new, 0)
@@ -214,7 +213,7 @@ class BalancedSearch(Task):
             shortens = distance[:, 0] + 1 + from_new.gather(1, goal) < lookahead
             shortens |= (lookahead == 0) & (node == 0)
             weights = (1 + 2 * leaving) * (is_old & ~closes_cycle & ~shortens)
-            places, is_edge, parent = _pick(weights, picks[1], wanted)
+            places, is_edge, parent = pick_weighted(weights, picks[1], wanted)
             listed.append((places, new.expand_as(places), is_edge))
             room = room - parent.sum(1, keepdim=True)
 
@@ -341,23 +340,6 @@ class BalancedSearch(Task):
         tails, heads, start, goal = (x[0].tolist() for x in self._graph(prompt[None]))
         edges = [edge for edge in zip(tails, heads, strict=True) if self.dummy not in edge]
         return drawing_of(edges, start[0], goal[0])
-
-
-def _pick(
-    weights: Int[Tensor, "B N"], words: Int[Tensor, "B K"], wanted: Int[Tensor, "B 1"]
-) -> tuple[Int[Tensor, "B K"], Bool[Tensor, "B K"], Bool[Tensor, "B N"]]:
-    """Draw up to `wanted` nodes without replacement, each with a probability in proportion to its weight.
-
-    Return the nodes, which of them are drawn, and the mask of these.
-    """
-    places, drawn = [], []
-    for number, word in enumerate(words.split(1, 1)):
-        sums = weights.cumsum(1)
-        places.append((sums > (word * sums[:, -1:] >> _WORD)).int().argmax(1, keepdim=True))
-        drawn.append((number < wanted) & (sums[:, -1:] > 0))
-        weights = weights.scatter(1, places[-1], 0)
-    place, is_drawn = torch.cat(places, 1), torch.cat(drawn, 1)
-    return place, is_drawn, torch.zeros_like(weights).scatter_add(1, place, is_drawn.long()) > 0
 
 
 @lru_cache(maxsize=64)

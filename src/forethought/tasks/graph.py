@@ -12,6 +12,9 @@ from torch import Tensor
 from forethought.errors import InputError
 from forethought.tasks.draw import splitmix64
 
+WORD_BITS = 31
+"""Bits of the random words that are drawn together, as `Draws.below` would one by one."""
+
 
 def take_first(x: Int[Tensor, "B C"], is_first: Bool[Tensor, "B C"]) -> Int[Tensor, "B C"]:
     """Return the columns of each row, those that `is_first` marks before the others, else in their order."""
@@ -28,6 +31,25 @@ def first_outcome(kinds: Sequence[Bool[Tensor, " B"]], other: int) -> Int[Tensor
     """Return the number of the first kind that each row is of, `other` if it is of none."""
     held = torch.stack([*kinds])
     return held.int().argmax(0).where(held.any(0), other)
+
+
+def pick_weighted(
+    weights: Int[Tensor, "B N"], words: Int[Tensor, "B K"], wanted: Int[Tensor, "B 1"]
+) -> tuple[Int[Tensor, "B K"], Bool[Tensor, "B K"], Bool[Tensor, "B N"]]:
+    """Draw up to `wanted` nodes without replacement, each with a probability in proportion to its weight.
+
+    `words` are random numbers below 2^WORD_BITS, one for each of the K nodes that may be wanted.
+
+    Return the nodes, which of them are drawn, and the mask of these.
+    """
+    places, drawn = [], []
+    for number, word in enumerate(words.split(1, 1)):
+        sums = weights.cumsum(1)
+        places.append((sums > (word * sums[:, -1:] >> WORD_BITS)).int().argmax(1, keepdim=True))
+        drawn.append((number < wanted) & (sums[:, -1:] > 0))
+        weights = weights.scatter(1, places[-1], 0)
+    place, is_drawn = torch.cat(places, 1), torch.cat(drawn, 1)
+    return place, is_drawn, torch.zeros_like(weights).scatter_add(1, place, is_drawn.long()) > 0
 
 
 def hash_edges(tails: Int[Tensor, "B E"], heads: Int[Tensor, "B E"], size: int) -> Int[Tensor, " B"]:
