@@ -62,7 +62,7 @@ class Maze(Task):
         size: cells on a side n.
     """
 
-    size: int = Field(default=5, ge=3, le=30)
+    size: int = Field(default=4, ge=3, le=30)
 
     outcomes: ClassVar = ("right", "wrong_branch", "broken_edge", "other")
     following: ClassVar = "wrong_branch"
