@@ -161,8 +161,8 @@ def slow_outcome(graph, names):
     path, paths = [*map(int, names)], graph.paths()
     if ended and path == graph.path:
         return "right"
-    dead_ends = [path for path in paths.values() if len(path) > 1 and len(graph.beside[path[-1]]) == 1]
-    if ended and (path in dead_ends or (path[-1] == graph.target and path[:-1] in dead_ends)):
+    ways = [path[:size] for size in range(2, len(path) + 1) if path[:size] in paths.values()]
+    if any(len(graph.beside[way[-1]]) == 1 and way[-1] != graph.target for way in ways):
         return "wrong_branch"
     return "broken_edge"
 

@@ -123,8 +123,8 @@ class Maze(Task):
     def check(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B A"]) -> Int[Tensor, " B"]:
         """Return the outcome of each path.
 
-        * `wrong_branch`: the path follows edges to a dead end, and ends. The target may follow the dead end,
-          because the prompt gives it away.
+        * `wrong_branch`: the path follows edges to a dead end that is not the target. Other cells may come
+          after it, because a model that has never seen a dead end goes back, or jumps to the target.
         * `broken_edge`: other cells from the origin on.
         * `other`: the path does not begin at the origin, or contains a token that is not a cell.
         """
@@ -138,12 +138,10 @@ class Maze(Task):
         ended = is_end.any(1, keepdim=True)
         whole = (is_cell | (is_end.cumsum(1) > 0)).all(1, keepdim=True) & (answer[:, :1] == origin)
         steps = is_cell.sum(1, keepdim=True) - 1
-        last = answer.gather(1, steps.clamp(min=0))
-        arrives = last == target
+        last = answer.gather(1, walked)
         is_dead_end = (doors.gather(1, walked[:, :, None].expand(-1, -1, 4)) == self._cells).all(2)
-        right = whole & ended & (walked == steps) & arrives
-        stops = (walked == steps) | (walked == steps - 1) & arrives
-        wrong_branch = whole & ended & is_dead_end & (walked > 0) & stops
+        right = whole & ended & (walked == steps) & (last == target)
+        wrong_branch = whole & is_dead_end & (last != target)
         kinds = [right[:, 0], wrong_branch[:, 0], whole[:, 0]]
         return first_outcome(kinds, self.outcomes.index("other"))
 
