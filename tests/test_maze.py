@@ -241,7 +241,7 @@ def test_docstring_instance_and_drawing():
     [
         ("", "malformed"),
         (LINE.replace("|2,5", ""), r"7 edges; expected 8 \(task.size=3\)"),
-        (LINE.replace("4", "9"), "node 9 is out of range for task.num_nodes=9; expected 0…8"),
+        (LINE.replace("4", "9"), "node 9 is out of range for task.size=3; expected 0…8"),
         (LINE.replace("0,3", "2,1"), "closes a circle; expected a tree"),
         (LINE.replace("0,3", "2,3"), "the edge 2,3 joins cells that are not neighbours"),
         (LINE.replace("8,5,2", "8,2"), "4,7,8,2 is not the path from 4 to 2"),

@@ -18,7 +18,6 @@ from forethought.tasks.graph import (
     first_outcome,
     hash_edges,
     parse_star,
-    refuse_outside,
     star_text,
 )
 from forethought.tasks.graph_prompt import GraphPrompt, graph_prompt
@@ -197,8 +196,7 @@ class Maze(Task):
 
     def parse(self, line: str) -> tuple[list[int], list[int]]:
         edges, origin, target, path = parse_star(line)
-        refuse_outside([*(cell for edge in edges for cell in edge), origin, target, *path], self._cells)
-        verify_tree(self.size, edges)
+        verify_tree(self.size, edges, [origin, target, *path])
         far = (manhattan(self.size, *torch.tensor(edges).T) != 1).nonzero()
         if len(far):
             tail, head = edges[far[0]]

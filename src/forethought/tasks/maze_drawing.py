@@ -16,7 +16,6 @@ from forethought.tasks.graph import (
     first_outcome,
     hash_edges,
     parse_star,
-    refuse_outside,
     star_text,
 )
 from forethought.tasks.graph_prompt import GraphPrompt, graph_prompt
@@ -192,8 +191,7 @@ class MazeDrawing(Task):
 
     def parse(self, line: str) -> tuple[list[int], list[int]]:
         edges, left, right, names = parse_star(line)
-        refuse_outside([*(node for edge in edges for node in edge), left, right, *names], self._cells)
-        verify_tree(self.size, edges)
+        verify_tree(self.size, edges, [left, right, *names])
         corners = torch.tensor([[left], [right]])
         prompt = self._form.write(torch.tensor([edges]), corners[:1], corners[1:])
         fits = len(names) == self._cells and self.check(prompt, torch.tensor([names])).item() == 0
