@@ -37,7 +37,7 @@ class MazeDrawing(Task):
         maze     8 - 9   14- 3        text     6,10|15,0|…|4,9/8,3=8,9,14,3,7,4,13,1,2,5,6,10,12,0,15,11
                      |   |   |        prompt   6 10 | 15 0 | … | 4 9 / 8 3 =
                  7   4   13  1        answer   8 9 14 3 7 4 13 1 2 5 6 10 12 0 15 11
-                 |   |   |                       ^ ^    ^             ^    the decisions
+                 |   |   |                       ^ ^    ^              ^   the decisions
                  2   5   6 - 10
                  |   |       |        14: 9 has one more neighbour, 4. Does 4 belong here, or below 9?
                  12- 0 - 15- 11       10: 6 has one more neighbour, 10. Here, or below 6?
