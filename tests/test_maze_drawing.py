@@ -177,7 +177,7 @@ def test_docstring_instance_and_drawing():
     [
         ("", "malformed"),
         (LINE.replace("|4,9", ""), r"14 edges; expected 15 \(task.size=4\)"),
-        (LINE.replace("15", "16"), "node 16 is out of range for task.num_nodes=16; expected 0…15"),
+        (LINE.replace("15", "16"), "node 16 is out of range for task.size=4; expected 0…15"),
         (LINE.replace("4,9/", "5,12/"), "the edge 5,12 closes a circle"),
         (LINE.replace("15,11", "11,15"), "not a drawing of the maze, row by row, with 8 and 3"),
         (LINE.replace(",15,11", ",15"), "not a drawing"),

@@ -102,11 +102,15 @@ def manhattan(size: int, a: Int[Tensor, "*#B"], b: Int[Tensor, "*#B"]) -> Int[Te
     return (a // size - b // size).abs() + (a % size - b % size).abs()
 
 
-def verify_tree(size: int, edges: Sequence[tuple[int, int]]) -> None:
-    """Raise InputError if the edges, between 0 … N - 1, are not a spanning tree."""
-    if len(edges) != size * size - 1:
-        raise InputError(f"{len(edges)} edges; expected {size * size - 1} (task.size={size})")
-    group = list(range(size * size))
+def verify_tree(size: int, edges: Sequence[tuple[int, int]], nodes: Sequence[int]) -> None:
+    """Raise InputError if the edges are not a tree of all nodes 0 … N - 1, or other nodes lie outside."""
+    cells = size * size
+    for node in [*(node for edge in edges for node in edge), *nodes]:
+        if not 0 <= node < cells:
+            raise InputError(f"node {node} is out of range for task.size={size}; expected 0…{cells - 1}")
+    if len(edges) != cells - 1:
+        raise InputError(f"{len(edges)} edges; expected {cells - 1} (task.size={size})")
+    group = list(range(cells))
     for tail, head in edges:
         if group[tail] == group[head]:
             raise InputError(f"the edge {tail},{head} closes a circle; expected a tree")

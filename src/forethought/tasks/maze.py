@@ -18,7 +18,6 @@ from forethought.tasks.graph import (
     first_outcome,
     hash_edges,
     parse_star,
-    refuse_outside,
     star_text,
 )
 from forethought.tasks.graph_prompt import GraphPrompt, graph_prompt
@@ -62,7 +61,7 @@ class Maze(Task):
         size: cells on a side n.
     """
 
-    size: int = Field(default=5, ge=3, le=30)
+    size: int = Field(default=4, ge=3, le=30)
 
     outcomes: ClassVar = ("right", "wrong_branch", "broken_edge", "other")
     following: ClassVar = "wrong_branch"
@@ -123,8 +122,8 @@ class Maze(Task):
     def check(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B A"]) -> Int[Tensor, " B"]:
         """Return the outcome of each path.
 
-        * `wrong_branch`: the path follows edges to a dead end, and ends. The target may follow the dead end,
-          because the prompt gives it away.
+        * `wrong_branch`: the path follows edges to a dead end that is not the target. Other cells may come
+          after it, because a model that has never seen a dead end goes back, or jumps to the target.
         * `broken_edge`: other cells from the origin on.
         * `other`: the path does not begin at the origin, or contains a token that is not a cell.
         """
@@ -138,12 +137,10 @@ class Maze(Task):
         ended = is_end.any(1, keepdim=True)
         whole = (is_cell | (is_end.cumsum(1) > 0)).all(1, keepdim=True) & (answer[:, :1] == origin)
         steps = is_cell.sum(1, keepdim=True) - 1
-        last = answer.gather(1, steps.clamp(min=0))
-        arrives = last == target
+        last = answer.gather(1, walked)
         is_dead_end = (doors.gather(1, walked[:, :, None].expand(-1, -1, 4)) == self._cells).all(2)
-        right = whole & ended & (walked == steps) & arrives
-        stops = (walked == steps) | (walked == steps - 1) & arrives
-        wrong_branch = whole & ended & is_dead_end & (walked > 0) & stops
+        right = whole & ended & (walked == steps) & (last == target)
+        wrong_branch = whole & is_dead_end & (last != target)
         kinds = [right[:, 0], wrong_branch[:, 0], whole[:, 0]]
         return first_outcome(kinds, self.outcomes.index("other"))
 
@@ -199,8 +196,7 @@ class Maze(Task):
 
     def parse(self, line: str) -> tuple[list[int], list[int]]:
         edges, origin, target, path = parse_star(line)
-        refuse_outside([*(cell for edge in edges for cell in edge), origin, target, *path], self._cells)
-        verify_tree(self.size, edges)
+        verify_tree(self.size, edges, [origin, target, *path])
         far = (manhattan(self.size, *torch.tensor(edges).T) != 1).nonzero()
         if len(far):
             tail, head = edges[far[0]]

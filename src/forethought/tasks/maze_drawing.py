@@ -16,7 +16,6 @@ from forethought.tasks.graph import (
     first_outcome,
     hash_edges,
     parse_star,
-    refuse_outside,
     star_text,
 )
 from forethought.tasks.graph_prompt import GraphPrompt, graph_prompt
@@ -38,7 +37,7 @@ class MazeDrawing(Task):
         maze     8 - 9   14- 3        text     6,10|15,0|…|4,9/8,3=8,9,14,3,7,4,13,1,2,5,6,10,12,0,15,11
                      |   |   |        prompt   6 10 | 15 0 | … | 4 9 / 8 3 =
                  7   4   13  1        answer   8 9 14 3 7 4 13 1 2 5 6 10 12 0 15 11
-                 |   |   |                       ^ ^    ^             ^    the decisions
+                 |   |   |                       ^ ^    ^              ^   the decisions
                  2   5   6 - 10
                  |   |       |        14: 9 has one more neighbour, 4. Does 4 belong here, or below 9?
                  12- 0 - 15- 11       10: 6 has one more neighbour, 10. Here, or below 6?
@@ -192,8 +191,7 @@ class MazeDrawing(Task):
 
     def parse(self, line: str) -> tuple[list[int], list[int]]:
         edges, left, right, names = parse_star(line)
-        refuse_outside([*(node for edge in edges for node in edge), left, right, *names], self._cells)
-        verify_tree(self.size, edges)
+        verify_tree(self.size, edges, [left, right, *names])
         corners = torch.tensor([[left], [right]])
         prompt = self._form.write(torch.tensor([edges]), corners[:1], corners[1:])
         fits = len(names) == self._cells and self.check(prompt, torch.tensor([names])).item() == 0
