@@ -83,6 +83,16 @@ def test_steps_to_solve_are_over_solved_seeds() -> None:
     assert format_quartiles([1750.0] * 3, format_count) == "1,750"
 
 
+def test_creativity_of_open_ended_tasks() -> None:
+    accuracy = {"test/accuracy": 1.0, "test/chance": 0.2}
+    creative = [make_run("partial", seed, metrics={**accuracy, "test/creativity": 0.3}) for seed in range(2)]
+    text = render_table(creative)
+    assert re.search("chance +accuracy +decision +creativity +steps", text)
+    assert re.search(" 20 +100 +– +30 ", text)
+    assert "decision, creativity and the interval in per" in text
+    assert "creativity" not in render_table([make_run(metrics=accuracy)])
+
+
 def test_numbers_as_text() -> None:
     assert [format_share(x) for x in (0.0, 0.004, 0.5, 0.996, 1.0)] == ["0", "0.4", "50", "99.6", "100"]
     assert format_range([0.5, 0.501]) == "50"

@@ -1,6 +1,6 @@
 """Columns of the report's tables: on the terminal, on the page and in LaTeX."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from forethought.report.names import shorten_name
@@ -53,7 +53,11 @@ def _format_pace(row: Row) -> str:
 
 
 COLUMNS = (
-    Column("solved", "seeds whose accuracy reached the threshold, of the finished seeds", _format_solved),
+    Column(
+        "solved",
+        "seeds whose accuracy (or relative creativity) reached the threshold, of the finished seeds",
+        _format_solved,
+    ),
     Column(
         "95 %",
         "Wilson interval of the solve rate",
@@ -86,6 +90,18 @@ MORE_COLUMNS = (
     ),
 )
 """Columns of the page only: the terminal is too narrow for them."""
+
+
+_CREATIVITY = _range(
+    "creativity", "creativity", "different right answers that training did not show, of all; over seeds"
+)
+
+
+def list_columns(rows: Sequence[Row]) -> list[Column]:
+    """Return the columns of all tables; on open-ended tasks, creativity in place of forced accuracy."""
+    if all(_CREATIVITY.format(row) == "–" for row in rows):
+        return [*COLUMNS]
+    return [_CREATIVITY if column.title == "forced" else column for column in COLUMNS]
 
 
 def build_metric_column(metric: str) -> Column:

@@ -13,7 +13,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from forethought.report.columns import COLUMNS, MORE_COLUMNS, Column, build_metric_column
+from forethought.report.columns import MORE_COLUMNS, Column, build_metric_column, list_columns
 from forethought.report.findings import describe_hue_levels, describe_settings
 from forethought.report.myopia import describe_myopia_gaps
 from forethought.report.names import shorten_names
@@ -154,7 +154,7 @@ def _build_finding(row: Row, sentence: str) -> tuple[str, str, str]:
 def _list_columns(sweep: Sweep, rows: Sequence[Row]) -> list[Column]:
     requested = [build_metric_column(sweep.axes.metric)] if sweep.axes.metric else []
     filled = [column for column in MORE_COLUMNS if any(column.format(row) != "–" for row in rows)]
-    return [*COLUMNS, *requested, *filled]
+    return [*list_columns(rows), *requested, *filled]
 
 
 def _list_examples(sweep: Sweep) -> list[tuple[str, list[Example]]]:

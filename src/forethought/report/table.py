@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from forethought.report.columns import COLUMNS, build_metric_column
+from forethought.report.columns import build_metric_column, list_columns
 from forethought.report.myopia import describe_myopia_gaps
 from forethought.report.pairs import PAIR_CAPTION, PAIR_TITLES, compare_levels, tabulate_comparisons
 from forethought.report.sweep import Sweep
@@ -19,6 +19,7 @@ _FULL_WIDTH = 100  # also the width if the output is not a terminal
 _MOST_SETTINGS = 40
 _MOST_COMPARISONS = 16
 _NARROWEST_NAME = 13
+_NO_SHARES = ("solved", "95 %", "steps", "verdicts")
 _WIDE_COLUMNS = ("decision", "forced")  # omitted below the full width; the page has them
 
 
@@ -41,16 +42,18 @@ def print_table(sweep: Sweep, console: Console | None = None) -> None:
 
 
 def _build_summary_table(sweep: Sweep, width: int) -> Table:
-    caption = "chance, accuracy, decision, forced and the interval in per cent; over seeds min–max"
-    summary = sweep.summary
+    summary, more = sweep.summary, ""
     if len(summary) > _MOST_SETTINGS:
-        caption += f";\n{len(summary)} settings: groups.csv has a row for each"
+        more = f";\n{len(summary)} settings: groups.csv has a row for each"
         summary = sweep.summarise_by(sweep.axes.hue)
-    columns = [c for c in COLUMNS if width >= _FULL_WIDTH or c.title not in _WIDE_COLUMNS]
+    summaries = summary.to_dict("records")
+    columns = [c for c in list_columns(summaries) if width >= _FULL_WIDTH or c.title not in _WIDE_COLUMNS]
+    shares = ", ".join(column.title for column in columns if column.title not in _NO_SHARES)
     if sweep.axes.metric is not None:  # The verdicts and a metric do not both fit.
         columns[-1] = build_metric_column(sweep.axes.metric)
+    caption = f"{shares} and the interval in per cent; over seeds min–max{more}"
     rows = []
-    for row in summary.to_dict("records"):
+    for row in summaries:
         style = "green" if 0 < row["solved"] == row["finished"] else ""
         texts = (column.format(row).replace(", ", "\n").replace(" (", "\n(") for column in columns)
         # Text instead of a string: brackets in a value are not markup.
