@@ -3,6 +3,7 @@
 import itertools
 import random
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -65,16 +66,16 @@ def read_prompt(task, prompt):
 
 def walk_arms(task, edges, start):
     """The path along every arm, in the order of the first edges, by walking from neighbour to neighbour."""
-    arms = []
+    arms, around = [], defaultdict(set)
+    for tail, head in edges:
+        around[tail].add(head)
+        around[head].add(tail)
     for edge in edges:
         if start not in edge or not (task.flip_edges or edge[0] == start):
             continue
         path = [start, edge[1] if edge[0] == start else edge[0]]
-        while True:
-            around = {n for edge in edges if path[-1] in edge for n in edge} - {path[-1], path[-2]}
-            if not around:
-                break
-            (following,) = around
+        while others := around[path[-1]] - {path[-2], path[-1]}:
+            (following,) = others
             assert task.flip_edges or (path[-1], following) in edges
             path.append(following)
         arms.append(path)
@@ -89,7 +90,7 @@ def walk(task, edges, start, goal):
 
 def slow_answer(task, edges, start, path):
     """Names of the notes, the path, the end and padding."""
-    arms = walk_arms(task, edges, start)
+    arms = walk_arms(task, edges, start) if task.scratchpad == "breadth_first" else []
     notes = {
         "none": [],
         "reversed_path": [*path[::-1], "="],
@@ -207,7 +208,8 @@ def test_edge_orders_do_what_they_say():
 
 def slow_outcome(task, prompt, answer):
     edges, start, goal = read_prompt(task, prompt)
-    arms, gold = walk_arms(task, edges, start), walk(task, edges, start, goal)
+    arms = walk_arms(task, edges, start)
+    (gold,) = [arm for arm in arms if goal in arm]
     notes = {"none": 0, "reversed_path": len(gold) + 1, "breadth_first": len(edges) + 1}[task.scratchpad]
     names = [task.vocabulary[token] for token in answer[notes:]]
     names, closing = names[: len(gold)], names[len(gold) :]
@@ -303,13 +305,14 @@ MIXED = {"degree": 4, "min_degree": 2, "path_length": 5, "min_path_length": 3, "
 @pytest.mark.parametrize("flip_edges", [False, True])
 def test_a_waypoint_is_any_node_of_the_gold_arm_in_training(sizes, flip_edges):
     task = PathStar(query="waypoint", flip_edges=flip_edges, **sizes)
-    batch, places = task.sample_training(3000, Draws(5)), []
+    batch, places = task.sample_training(1000, Draws(5)), []
+    vocabulary = task.vocabulary
     for prompt, answer in zip(batch.prompt.tolist(), batch.answer.tolist(), strict=True):
         edges, start, asked = read_prompt(task, prompt)
         path = walk(task, edges, start, asked)
-        assert [task.vocabulary[token] for token in answer] == slow_answer(task, edges, start, path)
+        assert [vocabulary[token] for token in answer] == slow_answer(task, edges, start, path)
         places.append((path.index(asked) - 1) / (len(path) - 1))
-    assert 0.3 < sum(place < 0.5 for place in places) / 3000 < 0.7
+    assert 0.3 < sum(place < 0.5 for place in places) / 1000 < 0.7
     assert (task.check(batch.prompt, batch.answer) == 0).all()
     for row in (0, 1):
         line = task.text(batch.prompt[row], batch.answer[row])

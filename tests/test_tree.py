@@ -27,6 +27,10 @@ def tasks(draw):
     return kind(num_nodes=needed + draw(st.integers(0, 3)), **options)
 
 
+def mark_of_heads(task):
+    return ">" if getattr(task, "node_ids", "shared") == "by_role" else ""
+
+
 class Tree:
     """One prompt, read token by token."""
 
@@ -36,7 +40,7 @@ class Tree:
         *listed, slash, start, goal, equals = names
         assert (slash, equals) == ("/", "=")
         assert listed[2::3] == ["|"] * (task.num_edges - 1)
-        self.mark = ">" if getattr(task, "node_ids", "shared") == "by_role" else ""
+        self.mark = mark_of_heads(task)
         assert all(head.startswith(self.mark) for head in listed[1::3])
         heads = [int(head.removeprefix(self.mark)) for head in listed[1::3]]
         self.edges = list(zip(map(int, listed[::3]), heads, strict=True))
@@ -62,10 +66,6 @@ class Tree:
         (path,) = (path for path in self.paths if path[-1] == self.goal)
         return path
 
-    def written(self, task, path):
-        names = [str(path[0]), *(f"{self.mark}{node}" for node in path[1:]), "end"]
-        return [*map(task.vocabulary.index, names)]
-
     def decides(self, node):
         return len(self.children[node]) > 1 and self.goal not in self.children[node]
 
@@ -83,7 +83,11 @@ def trees(task, batch):
 
 
 def answers(task, batch, paths):
-    written = [tree.written(task, path) for tree, path in zip(trees(task, batch), paths, strict=True)]
+    mark, token = mark_of_heads(task), {name: token for token, name in enumerate(task.vocabulary)}
+    written = [
+        [token[str(start)], *(token[f"{mark}{node}"] for node in after), token["end"]]
+        for start, *after in paths
+    ]
     return task.pad(batch.prompt.tolist(), written).answer
 
 
