@@ -178,6 +178,17 @@ def test_learning_keeps_the_horizons_apart(sweeps: Any) -> None:
     assert all("horizon=" in label for label in labels)
 
 
+@pytest.mark.parametrize(("name", "answers"), [("2-objectives", True), ("all-objectives", False)])
+def test_learning_of_open_ended_tasks_shows_creativity(sweeps: Any, name: str, answers: bool) -> None:
+    """Beside whole answers for few settings, alone for many. The decision token is not drawn."""
+    sweep = sweeps(name)
+    sweep.curves["val/creativity"] = 0.25
+    sweep.curves["val/accuracy"] = 0.75
+    for axes in draw("learning", sweep).axes:
+        heights = {y for line in axes.lines if len(line.get_xdata()) > 2 for y in line.get_ydata()}
+        assert heights == ({0.25, 0.75} if answers else {0.25})
+
+
 def estimate_slowly(times: list[float], solved: list[bool], at: float) -> float:
     """Return the Kaplan-Meier estimate of the share that has solved the task by the time `at`."""
     unsolved = 1.0

@@ -1,4 +1,4 @@
-"""Learning curves: validation accuracy of whole answers and of the decision token."""
+"""Learning curves: validation accuracy of whole answers and of the decision token, or creativity."""
 
 from typing import Any
 
@@ -24,10 +24,11 @@ CAPTION = (
     "Validation accuracy during training; the dashed line is chance. A plateau at chance that ends in a jump "
     "means that the model has found a plan. Thin lines are seeds, thick lines their median; a run that "
     "solved the task may end early. With few settings: whole answers and the decision token. With many: "
-    "whole answers, with a line for each objective."
+    "whole answers, with a line for each objective. Open-ended tasks: creativity in place of the decision "
+    "token, or of whole answers."
 )
 
-_ANSWER, _DECISION = "val/accuracy", "val/decision_accuracy"
+_ANSWER, _DECISION, _CREATIVITY = "val/accuracy", "val/decision_accuracy", "val/creativity"
 _MOST_DETAILED = 8
 
 
@@ -48,8 +49,13 @@ def draw(sweep: Sweep) -> Figure | str | None:
         for part, column, width, style in curves:
             seeds = [tables[folder][column].dropna() for folder in part["folder"] if column in tables[folder]]
             _draw_curve(axes, seeds, linewidth=width, **style)
-            draw_chance(axes, part.get("test/chance", pd.Series(dtype=float)).dropna())
+            if column != _CREATIVITY:
+                draw_chance(axes, part.get("test/chance", pd.Series(dtype=float)).dropna())
     return figure
+
+
+def _has_creativity(sweep: Sweep) -> bool:
+    return _CREATIVITY in sweep.curves and bool(sweep.curves[_CREATIVITY].notna().any())
 
 
 _Curve = tuple[pd.DataFrame, str, float, dict[str, Any]]
@@ -57,29 +63,31 @@ _Curve = tuple[pd.DataFrame, str, float, dict[str, Any]]
 
 
 def _create_detailed(sweep: Sweep, runs: pd.DataFrame) -> tuple[Figure, list[tuple[list[_Curve], Any]]]:
-    """Create a panel for each setting, with a curve of whole answers and one of the decision token."""
+    """Create a panel for each setting, with a curve of whole answers and another one."""
     panels = split_panels(sweep, runs)
-    key = Key([("whole answer, free-running", {"color": FREE}), ("decision token", {"color": FORCED})])
+    other, name = (_CREATIVITY, "creativity") if _has_creativity(sweep) else (_DECISION, "decision token")
+    key = Key([("whole answer, free-running", {"color": FREE}), (name, {"color": FORCED})])
     notes = ["{} of {} solved".format(*count_solved(panel.runs)) for panel in panels]
     titles = [panel.title for panel in panels]
     figure, grid = create_panels(titles, "training steps", "right answers", key=key, notes=notes)
     curves: list[list[_Curve]] = [
-        [(panel.runs, _DECISION, 3.2, {"color": FORCED}), (panel.runs, _ANSWER, 1.6, {"color": FREE})]
+        [(panel.runs, other, 3.2, {"color": FORCED}), (panel.runs, _ANSWER, 1.6, {"color": FREE})]
         for panel in panels
     ]
     return figure, list(zip(curves, grid, strict=True))
 
 
 def _create_lines(sweep: Sweep, runs: pd.DataFrame) -> tuple[Figure, list[tuple[list[_Curve], Any]]]:
-    """Create panels with a curve of whole answers for each objective."""
+    """Create panels with a curve for each objective."""
     layout = arrange_lines(sweep, runs, marked=False)
-    figure, panels = layout.create("training steps", "right answers", height=0.75)
+    column, label = (_CREATIVITY, "creativity") if _has_creativity(sweep) else (_ANSWER, "right answers")
+    figure, panels = layout.create("training steps", label, height=0.75)
 
     def style(name: str, look: Look) -> tuple[float, dict[str, Any]]:
         return 1.2 if name == BASELINE else 1.8, {"color": look.color, "linestyle": look.linestyle}
 
     return figure, [
-        ([(part, _ANSWER, *style(name, look)) for name, look, part in lines], axes) for lines, axes in panels
+        ([(part, column, *style(name, look)) for name, look, part in lines], axes) for lines, axes in panels
     ]
 
 
