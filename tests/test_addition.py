@@ -190,6 +190,15 @@ def test_any_token_but_the_end_is_accepted_where_text_is_free():
     assert Addition(scratchpad="required").accepted(batch) is None
 
 
+def test_answers_that_begin_with_text_are_counted():
+    task = Addition(digits=2, scratchpad="optional")
+    batch = task.sample_training(20, Draws(3))
+    begins = [task.vocabulary[token] != ":" for token in batch.answer[:, 0].tolist()]
+    assert 0 < sum(begins) < 20
+    assert task.shares(batch.prompt, batch.answer)["notes_written"].tolist() == begins
+    assert Addition(scratchpad="required").shares(batch.prompt, batch.answer) == {}
+
+
 def test_kinds_of_error():
     task = Addition(digits=3)
     batch = rows(task, [(275, 629)] * 4)

@@ -181,6 +181,10 @@ class Addition(Task):
         outcome = outcome.masked_fill((difference == 0).all(1), 0)
         return outcome.masked_fill(~is_formed, self.outcomes.index("malformed"))
 
+    def shares(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B A"]) -> dict[str, Bool[Tensor, " B"]]:
+        """If the scratchpad is optional, return which answers begin with another token than `:`."""
+        return {} if self.end is None else {"notes_written": answer[:, 0] != self._colon}
+
     def decision_mask(self, batch: Batch) -> Bool[Tensor, "B A"]:
         """Mark the digit left of a run of pairs that sum to 9.
 
