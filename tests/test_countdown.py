@@ -205,41 +205,46 @@ def spelled(task, text, last):
     return "".join(c if c.isdigit() else f" {c} " for c in text).split()
 
 
+def guesses(task, numbers):
+    """What the guesser writes, with its odds: two numbers, then an operation that keeps the rules."""
+    for a, b in itertools.permutations(numbers, 2):
+        legal = {}
+        for first, second in ((b, a), (a, b)):  # the order drawn, where both keep the rules
+            legal |= {s: (first, s, second) for s in APPLY if result_of(task, first, s, second) is not None}
+        for guess in legal.values():
+            yield guess, 1 / len(legal)
+
+
 def test_chance_is_that_of_random_equations_with_a_look_up_at_the_end():
     """It combines two numbers at random by an operation that keeps the rules, and sees one equation ahead."""
-    task, dice, right, hits = TASK, random.Random(0), [], []
-
-    def guess(numbers):
-        a, b = dice.sample(numbers, 2)
-        rest = [*numbers]
-        rest.remove(a)
-        rest.remove(b)
-        signs = [s for s in APPLY if any(result_of(task, *p) is not None for p in ((a, s, b), (b, s, a)))]
-        sign = dice.choice(signs)
-        if result_of(task, a, sign, b) is None:
-            a, b = b, a
-        result = result_of(task, a, sign, b)
-        return (a, sign, b), [*rest, result]
-
-    batch = task.sample(1000, Draws(6))
-    for numbers, target, _ in games(task, batch):
+    task, dice, right = TASK, random.Random(0), []
+    for numbers, target, _ in games(task, task.sample(1000, Draws(6))):
         left = numbers
         while len(left) > 2:
-            left = guess(left)[1]
+            written, weights = zip(*guesses(task, left), strict=True)
+            (guess,) = dice.choices(written, weights)
+            left = play(left, ["{}{}{}=".format(*guess) + str(result_of(task, *guess))])
         right.append(any(rest == [target] for _, rest in moves(task, left)))
     assert sum(right) / len(right) == pytest.approx(task.chance, abs=0.045)
-    few = batch[:80]
-    accepted, names = task.accepted(few), task.vocabulary
-    for row, (numbers, _, equations) in enumerate(games(task, few)):
+
+
+def test_chance_of_decisions_is_that_of_a_guess_that_begins_as_the_true_equation(monkeypatch):
+    """Exactly, on the rows that it is estimated from."""
+    monkeypatch.setattr("forethought.tasks.countdown._CHANCE_ROWS", (60, 60))
+    task = Countdown(max_target=99)  # chances are kept, and those of other tests have all rows
+    batch = task.sample(60, Draws(0, "countdown", "chance"))
+    accepted, deciding, shares = task.accepted(batch), task.decision_mask(batch), []
+    for row, (numbers, _, equations) in enumerate(games(task, batch)):
         for step in range(task.inputs - 2):
-            true = [names[token] for token in few.answer[row, 6 * step : 6 * step + 3].tolist()]
-            left, known = play(numbers, equations[:step]), 0
-            while known < 3:  # by rejection: a guess that begins like the truth
-                written = [*map(str, guess(left)[0])]
-                if written[:known] == true[:known]:
-                    hits.append(accepted[row, 6 * step + known, names.index(written[known])].item())
-                    known += 1
-    assert sum(hits) / len(hits) == pytest.approx(task.decision_chance, abs=0.045)
+            true = [task.vocabulary[token] for token in batch.answer[row, 6 * step : 6 * step + 3].tolist()]
+            written = [([*map(str, guess)], p) for guess, p in guesses(task, play(numbers, equations[:step]))]
+            for known in range(3):
+                assert deciding[row, 6 * step + known]
+                begins = [(guess[known], p) for guess, p in written if guess[:known] == true[:known]]
+                right = accepted[row, 6 * step + known]
+                hits = sum(p for name, p in begins if right[task.vocabulary.index(name)])
+                shares.append(hits / sum(p for _, p in begins))
+    assert sum(shares) / len(shares) == pytest.approx(task.decision_chance, abs=1e-6)
 
 
 def test_shares_are_metrics():

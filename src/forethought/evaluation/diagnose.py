@@ -105,13 +105,12 @@ class Diagnosis:
         both = torch.stack([totals, counts])
         if gather is not None:
             both = gather(both.flatten()).view(-1, *both.shape).sum(0)
-        sums, sizes = both.tolist()
-        means = {name: a / b for name, a, b in zip(self.sums, sums, sizes, strict=True) if b}
+        sums, sizes = (dict(zip(self.sums, values, strict=True)) for values in both.tolist())
+        means = {name: sums[name] / size for name, size in sizes.items() if size}
         if self.accepted:
             keys = torch.cat(self.accepted)
             keys = keys if gather is None else gather(keys)
-            rows = int(sizes[[*self.sums].index("accuracy")])
-            means |= creativity(self.task, keys, rows, self.data)
+            means |= creativity(self.task, keys, int(sizes["accuracy"]), self.data)
         return {**means, "chance": self.task.chance, "decision_chance": self.task.decision_chance}
 
     def _add(self, name: str, values: Tensor) -> None:

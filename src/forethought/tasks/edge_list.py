@@ -93,7 +93,7 @@ class EdgeList(OpenEnded, Continuation):
 
 
 class Joined(NamedTuple):
-    """How the edges of each row join."""
+    """The order in which the edges of each row join, and whether they do."""
 
     order: Int[Tensor, "B E"]  # places of the edges on the walk; meaningless if they are not whole
     is_whole: Bool[Tensor, " B"]  # one walk takes all of them
