@@ -58,6 +58,7 @@ def simulate(
     config |= {"objective.horizon": horizon} if horizon else {}
     steps = step + EVERY if step else BUDGET
     width = 3 * degree * (length - 1) + 2 + length
+    flops = 1e9 if objective == "next_token" else 2e9
     return make_run(
         "solved" if solved else "shortcut" if end == chance else "undertrained",
         seed,
@@ -68,6 +69,8 @@ def simulate(
         steps=steps,
         samples_seen=steps * BATCH,
         steps_to_solve=step,
+        training_flops=steps * flops,
+        flops_to_solve=step and step * flops,
         examples=[example],
         grad_flow=[
             [

@@ -16,6 +16,7 @@ from forethought.cli.main import run
 from forethought.loggers.solve_rates import solve_rates
 from forethought.loggers.wandb_environment import logged_in
 from forethought.results import collect, read_curves, read_results
+from forethought.results.frame import MEASURES
 
 TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "logger=wandb"]
 BASIC = ["train", "-m", "sweep=s", "hydra/launcher=basic", *TINY]
@@ -82,7 +83,8 @@ def test_an_offline_sweep_read_back(workplace, capsys):
                 assert summary[name] == {best: (max if best == "max" else min)(values), "last": values[-1]}
         known = {*results.metrics, *(name for row in rows for name in row)}
         others = {name for name in summary if name not in known and not name.startswith("_")}
-        assert others <= {"status", "verdict", "steps", "steps_to_solve", "parameters", "wall_seconds"}
+        assert others <= {"status", "verdict", *MEASURES}
+        assert summary["training_flops"] == results.training_flops
 
     path = shown["summary of s"]
     (start,) = [record.run for record in records(path) if record.WhichOneof("record_type") == "run"]

@@ -39,6 +39,15 @@ log = logging.getLogger(__name__)
 
 _INIT = 15.0  # seconds that the server has to accept a run
 
+_MEASURES = (
+    "steps_to_solve",
+    "seconds_to_solve",
+    "flops_to_solve",
+    "steps",
+    "training_flops",
+    "parameters",
+    "wall_seconds",
+)
 _BEST: dict[str, Literal["max", "min"]] = {
     "val/accuracy": "max",
     "val/decision_accuracy": "max",
@@ -174,7 +183,7 @@ class WandB(Logger):
         if results.status != "finished":
             return
         run.summary.update(results.metrics)
-        for name in ("verdict", "steps_to_solve", "steps", "parameters", "wall_seconds"):
+        for name in ("verdict", *_MEASURES):
             run.summary[name] = getattr(results, name)
         rows = read_curves(self.cell.folder / "metrics.csv")
         for name, best in _BEST.items():

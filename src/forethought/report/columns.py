@@ -8,6 +8,7 @@ from forethought.report.settings import Row
 from forethought.report.summary import VERDICT_COUNTS
 from forethought.report.wording import (
     format_count,
+    format_flops,
     format_interval,
     format_number,
     format_quartiles,
@@ -74,6 +75,12 @@ COLUMNS = (
     _quartiles(
         "steps", "steps_to_solve", "steps to solve: median and quartiles over solved seeds", format_count
     ),
+    _quartiles(
+        "FLOPs",
+        "flops_to_solve",
+        "floating-point operations of training up to there: compare objectives that differ in cost by these",
+        format_flops,
+    ),
     Column("verdicts", "solved, shortcut (Clever Hans), guessing, undertrained or partial", _format_verdicts),
 )
 
@@ -83,6 +90,12 @@ MORE_COLUMNS = (
     ),
     _range(
         "wrong hop followed", "follows_wrong_decision", "answers that follow a wrong decision that is given"
+    ),
+    _quartiles(
+        "seconds",
+        "seconds_to_solve",
+        "of training up to there, with evaluations; a busy machine is slower",
+        format_number,
     ),
     Column("parameters", "trainable, including those used only during training", _format_parameters),
     Column(

@@ -21,7 +21,7 @@ from forethought.report.pairs import PAIR_CAPTION, PAIR_TITLES, compare_levels, 
 from forethought.report.settings import Row, list_setting_columns
 from forethought.report.summary import VERDICT_COUNTS
 from forethought.report.sweep import Sweep
-from forethought.report.wording import count_noun, format_count, format_range
+from forethought.report.wording import count_noun, format_count, format_flops, format_range
 from forethought.results import Example
 from forethought.results.frame import format_value
 from forethought.sweeps import duration
@@ -34,6 +34,7 @@ _RUN_COLUMNS = (
     Column("accuracy", "", lambda run: format_range([run.get("test/accuracy", float("nan"))])),
     Column("steps", "", lambda run: format_count(run["steps"])),
     Column("steps to solve", "", lambda run: format_count(run["steps_to_solve"])),
+    Column("FLOPs to solve", "", lambda run: format_flops(run["flops_to_solve"])),
     Column("time", "", lambda run: duration(run["wall_seconds"])),
     Column("parameters", "", lambda run: format_count(run["parameters"])),
 )

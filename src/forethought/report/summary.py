@@ -8,7 +8,7 @@ import pandas as pd
 from forethought.report.seeds import wilson
 from forethought.report.settings import list_metric_columns
 from forethought.results import Verdict
-from forethought.results.frame import MEASURES
+from forethought.results.frame import MEASURES, TO_SOLVE
 
 _QUANTILES = {0.0: "min", 0.25: "q1", 0.5: "median", 0.75: "q3", 1.0: "max"}
 VERDICT_COUNTS = (*get_args(Verdict), "no_verdict")
@@ -19,7 +19,7 @@ def summarise_runs(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
     Columns: `by`; the counts `runs finished` and one for each verdict; `solve_rate` with its Wilson interval
     `low high`; for each measure and metric, `NAME_min _q1 _median _q3 _max` over the finished runs. The
-    steps to solve are those of the solved runs. Values are NaN where no run has one.
+    steps, seconds and operations to solve are those of the solved runs. Values are NaN where no run has one.
     """
     groups = pd.Series(0, index=frame.index)
     if by:
@@ -37,7 +37,7 @@ def summarise_runs(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     intervals = [wilson(solved, n) if n else (float("nan"),) * 2 for solved, n in pairs]
     counted[["low", "high"]] = pd.DataFrame(intervals, counted.index, ["low", "high"], dtype=float)
     numbers = frame[[*MEASURES, *list_metric_columns(frame)]].where(finished)
-    numbers["steps_to_solve"] = numbers["steps_to_solve"].where(verdicts == "solved")
+    numbers[[*TO_SOLVE]] = numbers[[*TO_SOLVE]].where(verdicts == "solved")
     trained = numbers["steps"].where(numbers["steps"] > 0)
     numbers["seconds_per_1000_steps"] = 1000 * numbers["wall_seconds"] / trained
     quantiles = numbers.groupby(groups).quantile(list(_QUANTILES)).unstack()

@@ -15,12 +15,13 @@ from forethought.report.pairs import PAIR_CAPTION, PAIR_TITLES, compare_levels, 
 from forethought.report.sweep import Sweep
 from forethought.report.wording import wrap_name
 
-_FULL_WIDTH = 100  # also the width if the output is not a terminal
+_PLAIN_WIDTH = 100  # if the output is not a terminal
 _MOST_SETTINGS = 40
 _MOST_COMPARISONS = 16
 _NARROWEST_NAME = 13
-_NO_SHARES = ("solved", "95 %", "steps", "verdicts")
-_WIDE_COLUMNS = ("decision", "forced")  # omitted below the full width; the page has them
+_NO_SHARES = ("solved", "95 %", "steps", "FLOPs", "verdicts")
+_LEAST_WIDTH = {"decision": 100, "forced": 100, "FLOPs": 116}
+"""Of a terminal, for some columns to be shown; the page has them all."""
 
 
 def print_table(sweep: Sweep, console: Console | None = None) -> None:
@@ -28,7 +29,7 @@ def print_table(sweep: Sweep, console: Console | None = None) -> None:
 
     Above 40 settings, settings with the same colour in the plots share a row.
     """
-    console = console or Console(width=None if sys.stdout.isatty() else _FULL_WIDTH)
+    console = console or Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     console.print(_build_summary_table(sweep, console.width))
     if rows := tabulate_comparisons(compare_levels(sweep)):
         more = f"\n{len(rows)} comparisons: pairs.csv has a row for each" * (len(rows) > _MOST_COMPARISONS)
@@ -47,7 +48,7 @@ def _build_summary_table(sweep: Sweep, width: int) -> Table:
         more = f";\n{len(summary)} settings: groups.csv has a row for each"
         summary = sweep.summarise_by(sweep.axes.hue)
     summaries = summary.to_dict("records")
-    columns = [c for c in list_columns(summaries) if width >= _FULL_WIDTH or c.title not in _WIDE_COLUMNS]
+    columns = [c for c in list_columns(summaries) if width >= _LEAST_WIDTH.get(c.title, 0)]
     shares = ", ".join(column.title for column in columns if column.title not in _NO_SHARES)
     if sweep.axes.metric is not None:  # The verdicts and a metric do not both fit.
         columns[-1] = build_metric_column(sweep.axes.metric)

@@ -44,6 +44,11 @@ def format_number(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
+def format_flops(flops: float) -> str:
+    """Format a number of floating-point operations: `1.2e12`."""
+    return f"{flops:.1e}".replace("e+", "e") if is_number(flops) else "–"
+
+
 def format_quartiles(quartiles: Sequence[float], format: Callable[[float], str]) -> str:
     """Format median and quartiles, `1,750 (1,500–2,250)`, or one number if the quartiles are equal."""
     if not all(map(is_number, quartiles)):

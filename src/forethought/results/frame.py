@@ -13,7 +13,8 @@ from forethought.results.schema import Results
 from forethought.results.store import collect
 
 IDENTITY = ("cell", "sweep", "folder", "status", "verdict", "reason", "seed")
-MEASURES = ("steps_to_solve", "steps", "samples_seen", "wall_seconds", "parameters")
+TO_SOLVE = ("steps_to_solve", "seconds_to_solve", "flops_to_solve")
+MEASURES = (*TO_SOLVE, "steps", "samples_seen", "wall_seconds", "training_flops", "parameters")
 """Numeric fields of `Results` that can be plotted and filtered like metrics."""
 PROVENANCE = ("date", "command", "commit", "dirty", "host", "cpu", "versions")
 """Fields of the last stretch of training."""

@@ -71,6 +71,13 @@ class Results(BaseModel):
     steps_to_solve: int | None = Field(
         None, description="first evaluation at which validation accuracy reached solve_threshold"
     )
+    seconds_to_solve: float | None = Field(None, description="of training, up to the same evaluation")
+    training_flops: float | None = Field(
+        None,
+        description="floating-point operations of all losses and gradients (`training.count_flops`); null if "
+        "the loss cannot be computed outside a Trainer",
+    )
+    flops_to_solve: float | None = Field(None, description="the same, up to `steps_to_solve`")
     verdict: Verdict | None = None
     test_instances: int | None = Field(None, description="different instances among the test rows")
     decision_positions: list[int] = Field(

@@ -1,6 +1,7 @@
 """Training: a composed config becomes one finished run on disk."""
 
 from forethought.training.build import Run, build, check, describe_train_file
+from forethought.training.flops import count_flops
 from forethought.training.load import evaluate_run, load, write_evaluation
 from forethought.training.run import (
     discard_run,
@@ -16,6 +17,7 @@ __all__ = [
     "Session",
     "build",
     "check",
+    "count_flops",
     "describe_train_file",
     "discard_run",
     "evaluate_run",

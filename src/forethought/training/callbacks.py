@@ -27,7 +27,7 @@ _ANY_SIGNAL = signal.SIGTERM  # for a rank that stops because another one receiv
 
 
 class RunState(pl.Callback):
-    """Steps to solve and training time of a run, saved in every checkpoint under the key `forethought`.
+    """Steps and time to solve, and training time of a run: in every checkpoint, under the key `forethought`.
 
     A run that receives one of `forethought.sweeps.SIGNALS` saves a checkpoint after its current step and
     stops. Lightning's own SIGTERM handling would lose the steps since the last evaluation.
@@ -36,6 +36,7 @@ class RunState(pl.Callback):
     def __init__(self, settings: Settings, goal: str, curves: CurvesLogger, folder: Path) -> None:
         self.settings, self.goal, self.curves, self.folder = settings, goal, curves, folder
         self.steps_to_solve: int | None = None
+        self.seconds_to_solve: float | None = None
         self.solved = False
         """True if training ends because the run is solved."""
         self.seconds = 0.0
@@ -49,6 +50,7 @@ class RunState(pl.Callback):
         """Continue from a checkpoint."""
         state = checkpoint[STATE_KEY]
         self.steps_to_solve, self.seconds = state["steps_to_solve"], state["seconds"]
+        self.seconds_to_solve = state.get("seconds_to_solve")
         self.solved = self.settings.stop_when_solved and state["solved"]
         self.optimizer = state.get("optimizer")
         self.curves.resume(checkpoint["global_step"])
@@ -61,9 +63,10 @@ class RunState(pl.Callback):
         checkpoint[STATE_KEY] = {
             "version": STATE_VERSION,
             "steps_to_solve": self.steps_to_solve,
+            "seconds_to_solve": self.seconds_to_solve,
             "solved": self.solved,
             "optimizer": self.optimizer,
-            "seconds": self.seconds + time.perf_counter() - self._started,  # of all stretches so far
+            "seconds": self._seconds_so_far(),
         }
 
     def on_train_start(self, trainer: pl.Trainer, objective: pl.LightningModule) -> None:
@@ -77,12 +80,16 @@ class RunState(pl.Callback):
         self._steps = trainer.global_step
 
     def on_train_end(self, trainer: pl.Trainer, objective: pl.LightningModule) -> None:
-        self.seconds += time.perf_counter() - self._started
+        self.seconds = self._seconds_so_far()
+
+    def _seconds_so_far(self) -> float:
+        """Return the time of all stretches of training, the current one included."""
+        return self.seconds + time.perf_counter() - self._started
 
     def on_validation_end(self, trainer: pl.Trainer, objective: pl.LightningModule) -> None:
         reached = trainer.callback_metrics[f"val/{self.goal}"].item()
         if self.steps_to_solve is None and reached >= self.settings.solve_threshold:
-            self.steps_to_solve = trainer.global_step
+            self.steps_to_solve, self.seconds_to_solve = trainer.global_step, self._seconds_so_far()
         self.solved = self.settings.stop_when_solved and reached >= stopping_threshold(self.settings)
         log.info("%s", progress_line(trainer))
 

@@ -47,6 +47,7 @@ from forethought.training.callbacks import (
     saving_and_stopping,
 )
 from forethought.training.checkpoint import AtomicCheckpoints, check_weights, read_checkpoint
+from forethought.training.flops import count_flops
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class Session:
             rest = re.sub("^compiled [^,]*(, )?", "", run.hardware_reason)
             reason = f"not compiled, as torch.compile fails here ({failure})"
             run.hardware_reason = "; ".join(filter(None, [reason, rest]))
+        self.flops_of_batch = count_flops(run.objective, run.data.data.batch(0))
         self.checkpoint = folder / "checkpoints" / "last.ckpt"
         self.curves = CurvesLogger(folder)
         self.state = RunState(run.settings, run.task.goal, self.curves, folder)
@@ -175,6 +177,7 @@ class Session:
         steps = max(self.trainer.global_step, self.first_step)
         per_step = len(run.data.data.batch(0)) * self.trainer.accumulate_grad_batches
         plain = {name.removeprefix("test/"): value for name, value in tested.items()}
+        solved_after = self.state.seconds_to_solve
         return {
             "device": run.hardware.describe(self.settings.precision),
             "optimizer": self.state.optimizer,
@@ -183,6 +186,9 @@ class Session:
             "steps": steps,
             "samples_seen": steps * per_step,
             "steps_to_solve": self.state.steps_to_solve,
+            "seconds_to_solve": solved_after and round(solved_after, 3),
+            "training_flops": self._flops_of(steps),
+            "flops_to_solve": self._flops_of(self.state.steps_to_solve),
             "verdict": verdict(plain, self.settings.solve_threshold, task.needs_plan, task.goal),
             "test_instances": instances,
             "decision_positions": [int(i) + 1 for i in task.decision_mask(rows).all(0).nonzero()],
@@ -193,6 +199,11 @@ class Session:
             "attention": attention and {name: round_table(table) for name, table in attention.items()},
             "examples": show_examples(objective, task, rows[:EXAMPLES], self.settings.evaluation),
         }
+
+    def _flops_of(self, steps: int | None) -> float | None:
+        if steps is None or self.flops_of_batch is None:
+            return None
+        return steps * self.trainer.accumulate_grad_batches * self.flops_of_batch
 
     def test_metrics(self) -> dict[str, float]:
         """Test on all ranks together."""

@@ -214,8 +214,9 @@ def format_percent(share: float) -> str:
 
 
 def format_large(number: float, _: int | None = None) -> str:
-    """Format a number of steps or rows on an axis: `2.5k`."""
-    unit, name = next(((u, n) for u, n in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if number >= u), (1, ""))
+    """Format a number of steps, rows or operations on an axis: `2.5k`."""
+    units = ((10.0 ** (3 * power), name) for power, name in zip(range(6, 0, -1), "EPTGMk", strict=True))
+    unit, name = next(((unit, name) for unit, name in units if number >= unit), (1, ""))
     return f"{number / unit:g}{name}"
 
 

@@ -1,4 +1,7 @@
-"""Time to solve: Kaplan-Meier curves of the share of seeds that solved the task, against training rows."""
+"""Time to solve: Kaplan-Meier curves of the share of seeds that solved the task, against training rows.
+
+`compute` draws the same curves against floating-point operations.
+"""
 
 from typing import Any
 
@@ -26,11 +29,20 @@ _LABEL = 0.17  # inches for each name at the end of a line
 
 
 def draw(sweep: Sweep) -> Figure | str | None:
-    runs = sweep.finished[sweep.finished["samples_seen"] > 0]
+    return draw_curves(sweep, "samples_seen", "training rows")
+
+
+def draw_curves(sweep: Sweep, measure: str, unit: str) -> Figure | str | None:
+    """Draw the share of seeds that solved the task against what training took.
+
+    Args:
+        measure: column of what the whole training took; proportional to its steps.
+        unit: label of the horizontal axis.
+    """
+    runs = sweep.finished[sweep.finished[measure] > 0]
     if runs["steps_to_solve"].isna().all():
         return "no seed solved the task within its budget"
-    rows = runs["samples_seen"] / runs["steps"]
-    runs = runs.assign(solved_rows=rows * runs["steps_to_solve"])
+    runs = runs.assign(spent=runs[measure], at=runs[measure] / runs["steps"] * runs["steps_to_solve"])
     hue = sweep.axes.hue or sweep.axes.x
     # Many lines need one panel, with a name at each.
     most = 1 if hue is not None and len(sweep.levels(hue)) > MOST_LINES else _MOST_PANELS
@@ -43,8 +55,8 @@ def draw(sweep: Sweep) -> Figure | str | None:
         layout = layout._replace(lines=[lines], key=Key())
         right = 0.35 + max(text_width(f"{name} 00/00", 9) for name in names)
         options = {"height": max(2.2, _LABEL * len(names)), "right": right}
-    figure, panels = layout.create(f"training rows{note}", "seeds solved", **options)
-    first, last = runs["solved_rows"].min(), runs["samples_seen"].max()
+    figure, panels = layout.create(f"{unit}{note}", "seeds solved", **options)
+    first, last = runs["at"].min(), runs["spent"].max()
     axes = panels[0][1]
     set_percent(axes)
     axes.xaxis.set_major_locator(MaxNLocator(5 if single else 3))
@@ -81,7 +93,7 @@ def _draw_labels(axes: Any, lines: list[Line], ends: list[float]) -> None:
     right = axes.get_xlim()[1]
     for number, place in zip(order, places, strict=True):
         name, look, runs = lines[number]
-        solved = runs["solved_rows"].notna().sum()
+        solved = runs["at"].notna().sum()
         axes.annotate(
             f"{name} {solved}/{len(runs)}",
             (right, ends[number]),
@@ -104,13 +116,13 @@ def _draw_labels(axes: Any, lines: list[Line], ends: list[float]) -> None:
 
 def _draw_curve(axes: Any, look: Look, runs: pd.DataFrame, right: float, offset: float) -> float:
     """Draw the curve of a line, and a tick where runs end unsolved. Return the share at the end."""
-    solved = runs["solved_rows"].notna()
-    times, shares = estimate_solved(runs["solved_rows"].fillna(runs["samples_seen"]), solved)
+    solved = runs["at"].notna()
+    times, shares = estimate_solved(runs["at"].fillna(runs["spent"]), solved)
     style = {"color": look.color, "linestyle": look.linestyle, "linewidth": 1.6}
     stays = [1 + offset] * (shares[-1] == 1)  # A curve that has reached 1 stays there.
     shares = [share + offset for share in shares]
     axes.step([*times, *([right] * len(stays))], [*shares, *stays], where="post", zorder=3, **style)
-    for end in runs.loc[~solved, "samples_seen"].unique():
+    for end in runs.loc[~solved, "spent"].unique():
         axes.plot(
             end,
             shares[int(np.searchsorted(times, end, "right")) - 1],
@@ -126,7 +138,7 @@ def estimate_solved(times: pd.Series, solved: pd.Series) -> tuple[list[float], l
     """Return the steps of the Kaplan-Meier estimate: times, and the share that has solved the task by then.
 
     Args:
-        times: training rows to the solution, or to the end of the budget.
+        times: what it took to the solution, or to the end of the budget.
         solved: whether the run solved the task at that time.
     """
     table = pd.DataFrame({"time": times, "solved": solved}).groupby("time")["solved"].agg(["sum", "size"])

@@ -1,0 +1,78 @@
+"""Floating-point operations of a training step, counted while it runs."""
+
+import copy
+import logging
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from forethought.errors import describe_error
+from forethought.objectives import Objective
+from forethought.tasks import Batch
+
+log = logging.getLogger(__name__)
+
+_ROWS = 4
+_Shape = Sequence[int]
+
+
+def count_flops(objective: Objective, batch: Batch) -> float | None:
+    """Return the floating-point operations of the loss of a batch and of its gradients.
+
+    Counts what PyTorch's counter counts: matrix products, attention (all of it, also under a causal mask)
+    and convolutions, and in addition LSTMs. Additions and element-wise functions are left out, and so is
+    the optimizer. Whatever a loss does counts: further passes, frozen copies, sampled answers. A loss that
+    changes with `Objective.steps` is counted in its last form.
+
+    The step is taken on a CPU with a few of the rows, by a copy of the objective, so that the number is the
+    same on every device.
+
+    Returns:
+        None if the loss cannot be computed outside a Trainer.
+    """
+    rows = batch[:_ROWS]
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an objective that logs a metric of its own
+        copied = copy.deepcopy(objective)
+        copied.zero_grad()
+        try:
+            with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter:
+                copied.loss(rows).backward()
+        except Exception as error:
+            log.warning("training_flops unknown: the loss fails outside a Trainer: %s", describe_error(error))
+            return None
+    return counter.get_total_flops() * len(batch) / len(rows)
+
+
+def _attention(q: _Shape, k: _Shape, v: _Shape, *_: Any, **__: Any) -> int:
+    count: int = sdpa_flop_count(q, k, v)
+    return count
+
+
+def _attention_backward(gradient: _Shape, q: _Shape, k: _Shape, v: _Shape, *_: Any, **__: Any) -> int:
+    count: int = sdpa_backward_flop_count(gradient, q, k, v)
+    return count
+
+
+def _convolution_backward(gradient: _Shape, x: _Shape, weight: _Shape, *_: Any, **__: Any) -> int:
+    """Twice the forward pass. PyTorch's formula overlooks the groups of a depthwise convolution."""
+    return 2 * 2 * math.prod(gradient) * math.prod(weight[1:])
+
+
+def _lstm(x: _Shape, input_weight: _Shape, hidden_weight: _Shape, *_: Any, **__: Any) -> int:
+    return 2 * math.prod(x[:2]) * (math.prod(input_weight) + math.prod(hidden_weight))
+
+
+_aten = torch.ops.aten
+_FORMULAS: dict[Any, Callable[..., int]] = {
+    _aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    _aten.convolution_backward: _convolution_backward,
+    _aten.mkldnn_rnn_layer: _lstm,
+    _aten.mkldnn_rnn_layer_backward: lambda *shapes, **_: 2 * _lstm(*shapes),
+}
+"""Operations of a CPU that PyTorch's counter does not know, or counts wrongly."""
