@@ -74,6 +74,7 @@ CASES = {
         Case({"rate": 0.3}, LONG_STAR),
         Case({"rate": 0.3, "corruption": "replace", "positions": "span"}, LONG_STAR),
     ],
+    "mixture": [Case(), Case({"parts": ["teacherless", "next_token"], "weights": None}, lr=5e-3)],
     "multi_token": [Case(), Case({"speculate": True})],
     "n_token_reasoner": [
         Case({"horizon": 1, "samples": None}, SHORT_STAR, lr=3e-3),
@@ -119,6 +120,7 @@ INVALID = {
     "lookahead_insertion": {"probability": 1.5},
     "masked_diffusion": {"gamma": 0.5, "weighting": "elbo"},
     "masked_next_token": {"rate": 1.5, "corruption": "drop", "positions": "all"},
+    "mixture": {"parts": "next_token", "weights": [-1.0], "options": 3},
     "multi_token": {"horizon": 0, "loss_scope": "all", "speculate": 1},
     "n_token_reasoner": {"horizon": 0, "judge": "taste", "samples": 1, "entropy_weight": -1.0},
     "next_latent": {"horizon": 0, "proj_factor": 0.0, "kl_weight": -1.0, "latent_weight": -1.0},
@@ -187,6 +189,7 @@ DECODES_AS_NEXT_TOKEN = {
     "joint_multi_token": {},
     "lookahead_insertion": {"force": None},
     "masked_next_token": {"rate": 1.0},
+    "mixture": {},
     "multi_token": {},
     "myopic": {},
     "n_token_reasoner": {},
@@ -241,6 +244,7 @@ NOT_LEFT_TO_RIGHT = [
     ("lookahead_insertion", "force"),
     ("masked_diffusion", "steps"),
     ("masked_diffusion", "steps", "weighting"),
+    ("mixture", "parts", "weights"),
     ("teacherless",),
 ]
 
@@ -270,6 +274,7 @@ def test_left_to_right_logits_read_what_is_before_alone(name, case):
 LOSS_OF_NEXT_TOKEN = {
     "future_summary": {"weight": 0.0},
     "masked_next_token": {"rate": 0.0},
+    "mixture": {"weights": [1.0, 0.0, 0.0]},
     "multi_token": {"horizon": 1},
     "myopic": {},
     "next_latent": {"latent_weight": 0.0, "kl_weight": 0.0},

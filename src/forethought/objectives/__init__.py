@@ -11,6 +11,7 @@ from forethought.objectives.joint_multi_token import JointMultiToken
 from forethought.objectives.lookahead_insertion import LookaheadInsertion
 from forethought.objectives.masked_diffusion import MaskedDiffusion
 from forethought.objectives.masked_next_token import MaskedNextToken
+from forethought.objectives.mixture import Mixture
 from forethought.objectives.multi_token import MultiToken
 from forethought.objectives.myopic import Myopic
 from forethought.objectives.n_token_reasoner import NTokenReasoner
@@ -36,6 +37,7 @@ __all__ = [
     "LookaheadInsertion",
     "MaskedDiffusion",
     "MaskedNextToken",
+    "Mixture",
     "MultiToken",
     "Myopic",
     "NTokenReasoner",

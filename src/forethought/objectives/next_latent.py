@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from forethought.models import Model
 from forethought.models.gpt import initialise
+from forethought.objectives.added_loss import AddedLoss, States
 from forethought.objectives.base import check_at_most
-from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
 
 
-class NextLatent(NextToken):
+class NextLatent(AddedLoss):
     """Next-latent prediction (NextLat): the next token, and the next hidden states from this one.
 
     With x_1 … x_T prompt and answer, h_t the last hidden states, and p the output layer, a small
@@ -51,6 +51,8 @@ class NextLatent(NextToken):
         Impossible: `horizon` reaches beyond prompt and answer.
     """
 
+    needs = "all"
+
     @validated
     def __init__(
         self,
@@ -78,14 +80,10 @@ class NextLatent(NextToken):
         )
         initialise(self.dynamics, depth=1)
 
-    def loss(self, batch: Batch) -> Float[Tensor, ""]:
+    def added_loss(self, states: States, batch: Batch) -> Float[Tensor, ""]:
         tokens = torch.cat([batch.prompt, batch.answer], 1)
-        length = batch.prompt.shape[1]
-        hidden = self.read(tokens, batch.prompt)
-        logits = self.model.logits(hidden[:, length - 1 : -1])
-        next_token = self.answer_loss(logits, batch)
-        latent, kl = self.rollout_losses(hidden, tokens, logits, length)
-        return next_token + self.latent_weight * latent + self.kl_weight * kl
+        latent, kl = self.rollout_losses(states.all, tokens, states.logits, batch.prompt.shape[1])
+        return self.latent_weight * latent + self.kl_weight * kl
 
     def rollout_losses(
         self,

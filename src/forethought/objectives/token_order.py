@@ -7,13 +7,13 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from forethought.models import Model, OutputLayer
+from forethought.objectives.added_loss import AddedLoss, States
 from forethought.objectives.base import tokens_ahead
-from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
 
 
-class TokenOrder(NextToken):
+class TokenOrder(AddedLoss):
     """Token order prediction (TOP): the next token, and from the same state the order of all that follow.
 
     With prompt x, answer y_1 … y_A and h_i the hidden state that predicts y_i, a second output layer U
@@ -50,13 +50,12 @@ class TokenOrder(NextToken):
         self.order = OutputLayer(model.width, len(task.vocabulary), bias=False)
         nn.init.normal_(self.order.weight, std=0.02)
 
-    def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        hidden = self.answer_hidden(batch)
-        next_token = self.answer_loss(self.model.logits(hidden), batch)
+    def added_loss(self, states: States, batch: Batch) -> Float[Tensor, ""]:
+        hidden = states.answer
         # Nothing follows padding: its scores are -∞, and their softmax is NaN.
         target = self.scores(batch.answer).softmax(2, dtype=hidden.dtype).nan_to_num()
         order = F.cross_entropy(self.order(hidden).transpose(1, 2), target.transpose(1, 2), reduction="none")
-        return next_token + self.weight * self.mean(order, batch.answer)
+        return self.weight * self.mean(order, batch.answer)
 
     def scores(self, answer: Int[Tensor, "B A"]) -> Float[Tensor, "B A V"]:
         """Return -δ for each upcoming token of the vocabulary; the softmax is blind to the constant W."""

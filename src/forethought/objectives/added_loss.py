@@ -1,0 +1,67 @@
+"""Base of objectives that add a loss to next-token prediction, and the pass of the model that they share."""
+
+from abc import abstractmethod
+from collections.abc import Set
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from forethought.objectives.base import Objective
+from forethought.objectives.next_token import NextToken
+from forethought.tasks import Batch
+
+Needs = Literal["answer", "all", "trunk"]
+
+
+class States:
+    """Hidden states of one pass over prompt and true answer, T = P + A tokens, as far as they are needed.
+
+    Args:
+        needs: `answer`: the states from which answer tokens are predicted. `all`: in addition those of
+            every position. `trunk`: in addition those that enter the model's last layer.
+
+    Attributes:
+        answer: (B, A, D); position i predicts y_i.
+        all: (B, T, D), after the last norm.
+        trunk: (B, T, D).
+    """
+
+    def __init__(self, objective: Objective, batch: Batch, needs: Set[Needs]) -> None:
+        self._logits = objective.model.logits
+        tokens, length = torch.cat([batch.prompt, batch.answer], 1), batch.answer.shape[1]
+        if needs <= {"answer"}:  # the last layer may skip the prompt
+            self.answer = objective.read(tokens[:, :-1], batch.prompt, length)
+            return
+        *first, last = objective.model.layers
+        if "trunk" in needs:
+            self.trunk = objective.read(tokens, batch.prompt, layers=first, norm=False)
+            self.all = objective.read(self.trunk, batch.prompt, layers=[last])
+        else:
+            self.all = objective.read(tokens, batch.prompt)
+        self.answer = self.all[:, -length - 1 : -1]
+
+    @cached_property
+    def logits(self) -> Float[Tensor, "B A V"]:
+        """The logits of the answer."""
+        return self._logits(self.answer)
+
+
+class AddedLoss(NextToken):
+    """Base of objectives whose loss is that of next-token prediction and another one on the same states.
+
+    `Mixture` adds several of them up after one pass of the model.
+    """
+
+    needs: ClassVar[Needs] = "answer"
+    """What `added_loss` reads of the states."""
+
+    def loss(self, batch: Batch) -> Float[Tensor, ""]:
+        states = States(self, batch, {self.needs})
+        return self.answer_loss(states.logits, batch) + self.added_loss(states, batch)
+
+    @abstractmethod
+    def added_loss(self, states: States, batch: Batch) -> Float[Tensor, ""]:
+        """Return what the loss has beside that of next-token prediction."""
