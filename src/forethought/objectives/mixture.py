@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import torch
@@ -21,7 +20,7 @@ from forethought.validation import as_typed, explain_validation, validated
 Parts = Annotated[Sequence[str], Field(min_length=1)]
 Options = Mapping[str, Mapping[str, Any]]
 _PARTS = ("next_token", "token_order", "next_latent")
-_NO_OPTIONS: Options = MappingProxyType({})
+_NO_OPTIONS: Options = {}
 
 
 class Mixture(Objective):
