@@ -16,6 +16,7 @@ from forethought.objectives.myopic import Myopic
 from forethought.objectives.n_token_reasoner import NTokenReasoner
 from forethought.objectives.next_latent import NextLatent
 from forethought.objectives.next_token import NextToken
+from forethought.objectives.next_token_injection import NextTokenInjection
 from forethought.objectives.plan_tokens import PlanTokens
 from forethought.objectives.policy_gradient import PolicyGradient
 from forethought.objectives.ranking_into_the_future import RankingIntoTheFuture
@@ -41,6 +42,7 @@ __all__ = [
     "NTokenReasoner",
     "NextLatent",
     "NextToken",
+    "NextTokenInjection",
     "Objective",
     "PlanTokens",
     "PolicyGradient",

@@ -53,19 +53,13 @@ class SequentialMultiToken(NextToken):
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         sequence = torch.cat([batch.prompt, batch.answer], 1)
         hidden = self.read(sequence[:, :-1], batch.prompt)
-        loss = self._cross_entropy(hidden, batch, 1)
+        loss = self.ahead_loss(hidden, batch, 1)
         for n, link in enumerate(self.chain, 2):
             merged = link(hidden[:, :-1], self.model.embed(sequence[:, n - 1 : -1]))
             count = merged.shape[1] if link is not self.chain[-1] else batch.answer.shape[1] - n + 1
             hidden = self.read(merged, batch.prompt, count, layers=[link.block])
-            loss = loss + self.chain_weight / len(self.chain) * self._cross_entropy(hidden, batch, n)
+            loss = loss + self.chain_weight / len(self.chain) * self.ahead_loss(hidden, batch, n)
         return loss
-
-    def _cross_entropy(self, hidden: Float[Tensor, "B T D"], batch: Batch, n: int) -> Float[Tensor, ""]:
-        """Return CE_n, from the last prompt token (s_{t+n} = y_n) to the end of the answer."""
-        target = batch.answer[:, n - 1 :]
-        logits = self.model.logits(hidden[:, -target.shape[1] :])
-        return self.cross_entropy(logits, target, "sum") / self.count(batch.answer)
 
 
 class Link(nn.Module):
