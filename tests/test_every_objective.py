@@ -113,6 +113,7 @@ def test_options_of_extra_positions_are_validated(target, option):
 
 # Each option by itself.
 INVALID = {
+    "anchored_multi_token": {"horizon": 0, "latent_weight": -0.1, "semantic_weight": -0.1},
     "any_order": {"order": "inside_out"},
     "best_of_k": {"samples": 1, "temperature": 0.0, "judge": "taste"},
     "future_summary": {"window": 1, "weight": -1.0},
@@ -158,6 +159,7 @@ def test_invalid_options_are_rejected(name, option):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
+        ("anchored_multi_token", {"horizon": 5}, "horizon=5: .* at most 4"),
         ("joint_multi_token", {"heads": 3}, r"heads=3: .* divisor of model\.width=16"),
         ("joint_multi_token", {"horizon": 5}, "horizon=5: .* at most 4"),
         ("lookahead_insertion", {"span": 5}, "span=5: .* at most 4"),
@@ -191,6 +193,7 @@ def test_unsupported_masks_are_rejected(name):
 
 # Options under which training differs most from inference: all inputs damaged or sampled, a frozen copy.
 DECODES_AS_NEXT_TOKEN = {
+    "anchored_multi_token": {},
     "best_of_k": {},
     "decision_only": {},
     "future_summary": {},
@@ -279,6 +282,7 @@ def test_left_to_right_logits_read_what_is_before_alone(name, case):
 
 
 LOSS_OF_NEXT_TOKEN = {
+    "anchored_multi_token": {"horizon": 1},
     "future_summary": {"weight": 0.0},
     "masked_next_token": {"rate": 0.0},
     "multi_token": {"horizon": 1},

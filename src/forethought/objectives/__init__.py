@@ -1,5 +1,6 @@
 """Objectives: one file for each. An objective owns input layout, loss and decoding around a model."""
 
+from forethought.objectives.anchored_multi_token import AnchoredMultiToken
 from forethought.objectives.any_order import AnyOrder
 from forethought.objectives.base import Objective
 from forethought.objectives.belief_state import BeliefState
@@ -27,6 +28,7 @@ from forethought.objectives.teacherless import Teacherless
 from forethought.objectives.token_order import TokenOrder
 
 __all__ = [
+    "AnchoredMultiToken",
     "AnyOrder",
     "BeliefState",
     "BestOfK",

@@ -83,10 +83,12 @@ class MultiToken(NextToken):
         self.weight = weight
         self.grow_steps = grow_steps
         self.speculate = speculate
-        new_head = self._new_output_layer if self.are_linear else model.new_layer
-        self.heads = nn.ModuleList(new_head() for _ in range(self.horizon - 1))
+        self.heads = nn.ModuleList(self.new_head() for _ in range(self.horizon - 1))
 
-    def _new_output_layer(self) -> OutputLayer:
+    def new_head(self) -> nn.Module:
+        """Return one more freshly initialised head."""
+        if not self.are_linear:
+            return self.model.new_layer()
         layer = OutputLayer(self.model.width, len(self.task.vocabulary), bias=False)
         nn.init.normal_(layer.weight, std=0.02)
         return layer
@@ -99,21 +101,31 @@ class MultiToken(NextToken):
         return min(self.horizon, 1 + self.steps * self.horizon // self.grow_steps)
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        answer, end = batch.answer, batch.prompt.shape[1]
-        trunk = self.trunk(torch.cat([batch.prompt, answer[:, :-1]], 1), batch.prompt)
-        padding = self.padding(batch.prompt, trunk.shape[1])
+        trunk = self.trunk(torch.cat([batch.prompt, batch.answer[:, :-1]], 1), batch.prompt)
         loss = trunk.new_zeros(())
         for i in range(1, self.horizon + 1):
-            first = end - 1 if self.loss_scope == "answer" else max(end - i, 0)
-            target = answer[:, first + i - end :]
-            if padding is not None:  # no token stands there to predict from
-                target = target.masked_fill(padding[:, first : first + target.shape[1]], self.task.dummy)
-            hidden = self.head_state(i, trunk, batch.prompt, trunk.shape[1] - first)
-            logits = self.head_logits(i, hidden[:, : target.shape[1]])
             # Heads that do not count yet are read all the same: DDP requires a gradient of every weight.
             weight = 1.0 if i == 1 else self.weight * (i <= self.reach)
-            loss = loss + weight * self.cross_entropy(logits, target, "sum")
-        return loss / self.count(answer)
+            loss = loss + weight * self.head_loss(i, trunk, batch)
+        return loss / self.count(batch.answer)
+
+    def head_loss(self, i: int, trunk: Float[Tensor, "B T D"], batch: Batch) -> Float[Tensor, ""]:
+        """Return the loss of head i, summed over its targets."""
+        hidden, target = self.aligned(i, trunk, batch)
+        return self.cross_entropy(self.head_logits(i, hidden), target, "sum")
+
+    def aligned(
+        self, i: int, trunk: Float[Tensor, "B T D"], batch: Batch
+    ) -> tuple[Float[Tensor, "B S D"], Int[Tensor, "B S"]]:
+        """Return states of head i and its targets, the last S tokens of the answer; `$` is no target."""
+        end = batch.prompt.shape[1]
+        first = end - 1 if self.loss_scope == "answer" else max(end - i, 0)
+        target = batch.answer[:, first + i - end :]
+        padding = self.padding(batch.prompt, trunk.shape[1])
+        if padding is not None:  # no token stands there to predict from
+            target = target.masked_fill(padding[:, first : first + target.shape[1]], self.task.dummy)
+        hidden = self.head_state(i, trunk, batch.prompt, trunk.shape[1] - first)
+        return hidden[:, : target.shape[1]], target
 
     def trunk(self, tokens: Int[Tensor, "B T"], prompt: Prompt) -> Float[Tensor, "B T D"]:
         """Return the states h_t or g_t, which all heads read."""

@@ -70,6 +70,7 @@ _OBJECTIVES = (
     "full_sequence",
     "n_token_reasoner",
     "next_token_injection",
+    "anchored_multi_token",
 )
 
 
