@@ -8,6 +8,7 @@ from forethought.objectives.best_of_k import BestOfK
 from forethought.objectives.decision_only import DecisionOnly
 from forethought.objectives.full_sequence import FullSequence
 from forethought.objectives.future_summary import FutureSummary
+from forethought.objectives.hierarchical_latent import HierarchicalLatent
 from forethought.objectives.joint_multi_token import JointMultiToken
 from forethought.objectives.lookahead_insertion import LookaheadInsertion
 from forethought.objectives.masked_diffusion import MaskedDiffusion
@@ -35,6 +36,7 @@ __all__ = [
     "DecisionOnly",
     "FullSequence",
     "FutureSummary",
+    "HierarchicalLatent",
     "JointMultiToken",
     "LookaheadInsertion",
     "MaskedDiffusion",

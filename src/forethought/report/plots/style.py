@@ -71,6 +71,7 @@ _OBJECTIVES = (
     "n_token_reasoner",
     "next_token_injection",
     "anchored_multi_token",
+    "hierarchical_latent",
 )
 
 
