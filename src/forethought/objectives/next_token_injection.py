@@ -44,11 +44,12 @@ class NextTokenInjection(NextToken):
     Multi-Token Prediction" (2509.23186), §4, eq. 5.
 
     Args:
-        horizon: k, tokens predicted from each position, from 2 to A.
+        horizon: k, tokens predicted from each position, from 2 to A; published: 2 and 3. None: A, to the end
+            of the answer.
         layers: blocks of each transfer layer; 0: a linear map.
 
     Raises:
-        Impossible: `horizon` is longer than the answer.
+        Impossible: `horizon` is longer than the answer, or the answer has one token.
     """
 
     @validated
@@ -56,10 +57,11 @@ class NextTokenInjection(NextToken):
         self,
         model: Model,
         task: Task,
-        horizon: Annotated[int, Field(ge=2)] = 2,
+        horizon: Annotated[int, Field(ge=2)] | None = None,
         layers: NonNegativeInt = 1,
     ) -> None:
         super().__init__(model, task)
+        horizon = horizon or max(2, task.answer_length)
         check_at_most(task.answer_length, task, horizon=horizon)
         self.injection = nn.Parameter(torch.ones(()))
         self.transfers = nn.ModuleList(
