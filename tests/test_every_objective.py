@@ -75,12 +75,13 @@ CASES = {
         Case({"rate": 0.3, "corruption": "replace", "positions": "span"}, LONG_STAR),
     ],
     "mixture": [Case(), Case({"parts": ["teacherless", "next_token"], "weights": None}, lr=5e-3)],
-    "multi_token": [Case(), Case({"speculate": True})],
+    "multi_token": [Case(), Case({"speculate": True}), Case({"heads": "linear"})],
     "n_token_reasoner": [
         Case({"horizon": 1, "samples": None}, SHORT_STAR, lr=3e-3),
         Case({"judge": "data_likelihood", "samples": None, "entropy_weight": 1.0}, lr=1e-3),
         Case({"samples": 32}, SHORT_STAR, lr=3e-3),
     ],
+    "next_token_injection": [Case(), Case({"horizon": 3, "layers": 0})],
     "policy_gradient": [Case({"samples": 32}, SHORT_STAR, lr=3e-3)],
     "ranking_into_the_future": [Case(lr=5e-3)],
     "register_tokens": [Case(task=LONG_STAR)],
@@ -113,17 +114,35 @@ def test_options_of_extra_positions_are_validated(target, option):
 
 # Each option by itself.
 INVALID = {
+    "anchored_multi_token": {"horizon": 0, "latent_weight": -0.1, "semantic_weight": -0.1},
     "any_order": {"order": "inside_out"},
     "best_of_k": {"samples": 1, "temperature": 0.0, "judge": "taste"},
     "future_summary": {"window": 1, "weight": -1.0},
+    "hierarchical_latent": {
+        "horizon": 0,
+        "window": 0,
+        "latent_weight": -1.0,
+        "kl_weight": -1.0,
+        "summary_weight": -1.0,
+        "combined_weight": -1.0,
+        "proj_factor": 0.0,
+    },
     "joint_multi_token": {"horizon": 1, "hidden_scale": -0.1, "heads": 0, "variant": "v2", "weight": -1.0},
     "lookahead_insertion": {"probability": 1.5},
     "masked_diffusion": {"gamma": 0.5, "weighting": "elbo"},
     "masked_next_token": {"rate": 1.5, "corruption": "drop", "positions": "all"},
     "mixture": {"parts": "next_token", "weights": [-1.0], "options": 3},
-    "multi_token": {"horizon": 0, "loss_scope": "all", "speculate": 1},
+    "multi_token": {
+        "horizon": 0,
+        "loss_scope": "all",
+        "heads": "mlp",
+        "weight": -1.0,
+        "grow_steps": 0,
+        "speculate": 1,
+    },
     "n_token_reasoner": {"horizon": 0, "judge": "taste", "samples": 1, "entropy_weight": -1.0},
     "next_latent": {"horizon": 0, "proj_factor": 0.0, "kl_weight": -1.0, "latent_weight": -1.0},
+    "next_token_injection": {"horizon": 1, "layers": -1},
     "plan_tokens": {"tokens": 0, "latent_width": 0, "alpha": -1.0, "beta": -1.0},
     "policy_gradient": {
         "samples": 1,
@@ -151,6 +170,9 @@ def test_invalid_options_are_rejected(name, option):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
+        ("anchored_multi_token", {"horizon": 5}, "horizon=5: .* at most 4"),
+        ("hierarchical_latent", {"horizon": 24}, "horizon=24: .* at most 23"),
+        ("hierarchical_latent", {"window": 25}, "window=25: .* at most 24"),
         ("joint_multi_token", {"heads": 3}, r"heads=3: .* divisor of model\.width=16"),
         ("joint_multi_token", {"horizon": 5}, "horizon=5: .* at most 4"),
         ("lookahead_insertion", {"span": 5}, "span=5: .* at most 4"),
@@ -159,6 +181,7 @@ def test_invalid_options_are_rejected(name, option):
         ("n_token_reasoner", {"horizon": 5}, "horizon=5: .* at most 4"),
         ("n_token_reasoner", {"horizon": 3, "samples": None}, r"samples=null: .*11\^3.*1,024.*horizon"),
         ("next_latent", {"horizon": 24}, "horizon=24: .* at most 23"),
+        ("next_token_injection", {"horizon": 5}, "horizon=5: .* at most 4"),
         ("register_tokens", {"max_offset": 5}, "max_offset=5: .* at most 4"),
         ("sequential_multi_token", {"horizon": 5}, "horizon=5: .* at most 4"),
     ],
@@ -183,9 +206,11 @@ def test_unsupported_masks_are_rejected(name):
 
 # Options under which training differs most from inference: all inputs damaged or sampled, a frozen copy.
 DECODES_AS_NEXT_TOKEN = {
+    "anchored_multi_token": {},
     "best_of_k": {},
     "decision_only": {},
     "future_summary": {},
+    "hierarchical_latent": {},
     "joint_multi_token": {},
     "lookahead_insertion": {"force": None},
     "masked_next_token": {"rate": 1.0},
@@ -195,6 +220,7 @@ DECODES_AS_NEXT_TOKEN = {
     "n_token_reasoner": {},
     "next_latent": {},
     "next_token": {},
+    "next_token_injection": {},
     "policy_gradient": {"refresh": 2, "kl_weight": 0.1},
     "ranking_into_the_future": {},
     "register_tokens": {},
@@ -272,7 +298,14 @@ def test_left_to_right_logits_read_what_is_before_alone(name, case):
 
 
 LOSS_OF_NEXT_TOKEN = {
+    "anchored_multi_token": {"horizon": 1},
     "future_summary": {"weight": 0.0},
+    "hierarchical_latent": {
+        "latent_weight": 0.0,
+        "kl_weight": 0.0,
+        "summary_weight": 0.0,
+        "combined_weight": 0.0,
+    },
     "masked_next_token": {"rate": 0.0},
     "mixture": {"weights": [1.0, 0.0, 0.0]},
     "multi_token": {"horizon": 1},

@@ -33,7 +33,18 @@ def test_the_loss_is_the_weighted_sum(mask):
         torch.testing.assert_close(got, want)
 
 
-@pytest.mark.parametrize("name", ["token_order", "next_latent"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "token_order",
+        "next_latent",
+        "hierarchical_latent",
+        "multi_token",
+        "sequential_multi_token",
+        "next_token_injection",
+        "anchored_multi_token",
+    ],
+)
 def test_a_pair_is_the_objective_itself(name):
     mixture, batch = build(["next_token", name]), rows()
     part = mixture.parts[name]

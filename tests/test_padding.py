@@ -80,6 +80,8 @@ OPTIONS = {
     "scheduled_sampling": {"final_probability": 0.0},
     "joint_multi_token": {"horizon": 2},
     "next_latent": {"horizon": 2},
+    "next_token_injection": {"horizon": 2},
+    "hierarchical_latent": {"horizon": 2, "window": 3},
     "sequential_multi_token": {"horizon": 2},
 }
 FULL_WIDTH = ("any_order", "masked_diffusion", "best_of_k", "n_token_reasoner", "policy_gradient")

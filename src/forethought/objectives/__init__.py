@@ -1,5 +1,6 @@
 """Objectives: one file for each. An objective owns input layout, loss and decoding around a model."""
 
+from forethought.objectives.anchored_multi_token import AnchoredMultiToken
 from forethought.objectives.any_order import AnyOrder
 from forethought.objectives.base import Objective
 from forethought.objectives.belief_state import BeliefState
@@ -7,6 +8,7 @@ from forethought.objectives.best_of_k import BestOfK
 from forethought.objectives.decision_only import DecisionOnly
 from forethought.objectives.full_sequence import FullSequence
 from forethought.objectives.future_summary import FutureSummary
+from forethought.objectives.hierarchical_latent import HierarchicalLatent
 from forethought.objectives.joint_multi_token import JointMultiToken
 from forethought.objectives.lookahead_insertion import LookaheadInsertion
 from forethought.objectives.masked_diffusion import MaskedDiffusion
@@ -17,6 +19,7 @@ from forethought.objectives.myopic import Myopic
 from forethought.objectives.n_token_reasoner import NTokenReasoner
 from forethought.objectives.next_latent import NextLatent
 from forethought.objectives.next_token import NextToken
+from forethought.objectives.next_token_injection import NextTokenInjection
 from forethought.objectives.plan_tokens import PlanTokens
 from forethought.objectives.policy_gradient import PolicyGradient
 from forethought.objectives.ranking_into_the_future import RankingIntoTheFuture
@@ -27,12 +30,14 @@ from forethought.objectives.teacherless import Teacherless
 from forethought.objectives.token_order import TokenOrder
 
 __all__ = [
+    "AnchoredMultiToken",
     "AnyOrder",
     "BeliefState",
     "BestOfK",
     "DecisionOnly",
     "FullSequence",
     "FutureSummary",
+    "HierarchicalLatent",
     "JointMultiToken",
     "LookaheadInsertion",
     "MaskedDiffusion",
@@ -43,6 +48,7 @@ __all__ = [
     "NTokenReasoner",
     "NextLatent",
     "NextToken",
+    "NextTokenInjection",
     "Objective",
     "PlanTokens",
     "PolicyGradient",

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Set
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -13,20 +13,20 @@ from forethought.objectives.base import Objective
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch
 
-Needs = Literal["answer", "all", "trunk"]
+Needs = Literal["answer", "all", "raw", "trunk"]
 
 
 class States:
     """Hidden states of one pass over prompt and true answer, T = P + A tokens, as far as they are needed.
 
     Args:
-        needs: `answer`: the states from which answer tokens are predicted. `all`: in addition those of
-            every position. `trunk`: in addition those that enter the model's last layer.
+        needs: names of the attributes to be read beside `answer`.
 
     Attributes:
         answer: (B, A, D); position i predicts y_i.
-        all: (B, T, D), after the last norm.
-        trunk: (B, T, D).
+        all: (B, T, D).
+        raw: (B, T, D), before the last norm.
+        trunk: (B, T, D), those that enter the model's last layer.
     """
 
     def __init__(self, objective: Objective, batch: Batch, needs: Set[Needs]) -> None:
@@ -35,12 +35,14 @@ class States:
         if needs <= {"answer"}:  # the last layer may skip the prompt
             self.answer = objective.read(tokens[:, :-1], batch.prompt, length)
             return
-        *first, last = objective.model.layers
+        inputs, layers = tokens, None
         if "trunk" in needs:
+            *first, last = objective.model.layers
             self.trunk = objective.read(tokens, batch.prompt, layers=first, norm=False)
-            self.all = objective.read(self.trunk, batch.prompt, layers=[last])
-        else:
-            self.all = objective.read(tokens, batch.prompt)
+            inputs, layers = self.trunk, [last]
+        count = tokens.shape[1] if needs & {"all", "raw"} else length + 1
+        self.raw = objective.read(inputs, batch.prompt, count, layers=layers, norm=False)
+        self.all = objective.model.norm(self.raw)
         self.answer = self.all[:, -length - 1 : -1]
 
     @cached_property
@@ -55,7 +57,7 @@ class AddedLoss(NextToken):
     `Mixture` adds several of them up after one pass of the model.
     """
 
-    needs: ClassVar[Needs] = "answer"
+    needs: Needs = "answer"
     """What `added_loss` reads of the states."""
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:

@@ -68,17 +68,7 @@ class NextLatent(AddedLoss):
         self.horizon = horizon
         self.latent_weight = latent_weight
         self.kl_weight = kl_weight
-        width = model.width
-        inner = max(1, round(proj_factor * 2 * width))
-        self.dynamics = nn.Sequential(
-            nn.LayerNorm(2 * width),
-            nn.Linear(2 * width, inner, bias=False),
-            nn.GELU(),
-            nn.Linear(inner, inner, bias=False),
-            nn.GELU(),
-            nn.Linear(inner, width, bias=False),
-        )
-        initialise(self.dynamics, depth=1)
+        self.dynamics = rollout_network(2 * model.width, model.width, proj_factor)
 
     def added_loss(self, states: States, batch: Batch) -> Float[Tensor, ""]:
         tokens = torch.cat([batch.prompt, batch.answer], 1)
@@ -118,6 +108,21 @@ class NextLatent(AddedLoss):
             divergence = F.kl_div(guess, target, reduction="none", log_target=True).sum(2)
             kl = kl + mean_where(divergence, written[:, first - step : -1 - step] & written[:, first + 1 :])
         return latent / self.horizon, kl / self.horizon
+
+
+def rollout_network(inputs: int, outputs: int, proj_factor: float) -> nn.Sequential:
+    """Return a network of three layers from states to a later state less the first."""
+    inner = max(1, round(proj_factor * inputs))
+    network = nn.Sequential(
+        nn.LayerNorm(inputs),
+        nn.Linear(inputs, inner, bias=False),
+        nn.GELU(),
+        nn.Linear(inner, inner, bias=False),
+        nn.GELU(),
+        nn.Linear(inner, outputs, bias=False),
+    )
+    initialise(network, depth=1)
+    return network
 
 
 def mean_where(values: Float[Tensor, "B S"], counts: Bool[Tensor, "B S"]) -> Float[Tensor, ""]:

@@ -6,13 +6,13 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from forethought.models import Model
+from forethought.objectives.added_loss import AddedLoss, States
 from forethought.objectives.base import check_at_most
-from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
 
 
-class SequentialMultiToken(NextToken):
+class SequentialMultiToken(AddedLoss):
     """Sequential multi-token prediction: the next k tokens, each by a module that reads the true ones before.
 
     With s = x_1 … x_P y_1 … y_A, hidden states h^1 of the model, embeddings E and output layer U of the
@@ -40,6 +40,8 @@ class SequentialMultiToken(NextToken):
         Impossible: `horizon` is longer than the answer.
     """
 
+    needs = "all"
+
     @validated
     def __init__(
         self, model: Model, task: Task, horizon: PositiveInt = 3, chain_weight: NonNegativeFloat = 0.3
@@ -50,22 +52,15 @@ class SequentialMultiToken(NextToken):
         width = model.width
         self.chain = nn.ModuleList(Link(width, model.new_layer()) for _ in range(horizon - 1))
 
-    def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        sequence = torch.cat([batch.prompt, batch.answer], 1)
-        hidden = self.read(sequence[:, :-1], batch.prompt)
-        loss = self._cross_entropy(hidden, batch, 1)
+    def added_loss(self, states: States, batch: Batch) -> Float[Tensor, ""]:
+        sequence, hidden = torch.cat([batch.prompt, batch.answer], 1), states.all[:, :-1]
+        loss = hidden.new_zeros(())
         for n, link in enumerate(self.chain, 2):
             merged = link(hidden[:, :-1], self.model.embed(sequence[:, n - 1 : -1]))
             count = merged.shape[1] if link is not self.chain[-1] else batch.answer.shape[1] - n + 1
             hidden = self.read(merged, batch.prompt, count, layers=[link.block])
-            loss = loss + self.chain_weight / len(self.chain) * self._cross_entropy(hidden, batch, n)
+            loss = loss + self.chain_weight / len(self.chain) * self.ahead_loss(hidden, batch, n)
         return loss
-
-    def _cross_entropy(self, hidden: Float[Tensor, "B T D"], batch: Batch, n: int) -> Float[Tensor, ""]:
-        """Return CE_n, from the last prompt token (s_{t+n} = y_n) to the end of the answer."""
-        target = batch.answer[:, n - 1 :]
-        logits = self.model.logits(hidden[:, -target.shape[1] :])
-        return self.cross_entropy(logits, target, "sum") / self.count(batch.answer)
 
 
 class Link(nn.Module):

@@ -273,6 +273,13 @@ class Task(ABC):
         """The number of strata, for each name of `strata`."""
         return {}
 
+    def path_edges(self, prompt: Int[Tensor, "B P"]) -> tuple[Int[Tensor, "B E"], Int[Tensor, "B E"]] | None:
+        """Return the edges of the graph as answer tokens: every step of an answer is one, from tail to head.
+
+        None: the answer is not a path.
+        """
+        return None
+
     def landmarks(self, batch: Batch) -> dict[str, Bool[Tensor, "B P"]]:
         """Mark tokens of the prompt by the name of what they tell, to measure the attention to them."""
         return {}

@@ -400,6 +400,14 @@ class PathStar(Task):
         column = torch.arange(answer.shape[1], device=answer.device)
         return batch.answer.where(column <= self._notes(batch.prompt), answer)
 
+    def path_edges(self, prompt: Int[Tensor, "B P"]) -> tuple[Int[Tensor, "B E"], Int[Tensor, "B E"]] | None:
+        if self.scratchpad != "none":
+            return None
+        start, arms = self._graph(prompt)[2], self._arms(prompt)
+        before = torch.cat([start[:, None].expand(-1, arms.shape[1], -1), arms[:, :, :-1]], 2)
+        tails, heads = (self._form.tokens(nodes.flatten(1), start) for nodes in (before, arms))
+        return (heads, tails) if self.reverse else (tails, heads)
+
     def landmarks(self, batch: Batch) -> dict[str, Bool[Tensor, "B P"]]:
         """Mark the query's goal, the node before it in the edge between them, and the first hop's edge."""
         tails, heads, start, goal = self._graph(batch.prompt)

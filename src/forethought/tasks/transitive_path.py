@@ -208,6 +208,10 @@ class TransitivePath(Task):
         strata = {"degree": world.degree[*pair]}
         return strata if self.graph == "random" else strata | {"length": world.steps[*pair].long()}
 
+    def path_edges(self, prompt: Int[Tensor, "B P"]) -> tuple[Int[Tensor, "B E"], Int[Tensor, "B E"]]:
+        tails, heads = self._world(prompt.device).edges.T[:, None].expand(-1, len(prompt), -1)
+        return tails, heads
+
     @property
     def strata_sizes(self) -> dict[str, int]:
         sizes = {"degree": _DEGREES}

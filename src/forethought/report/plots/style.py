@@ -70,6 +70,9 @@ _OBJECTIVES = (
     "full_sequence",
     "n_token_reasoner",
     "mixture",
+    "next_token_injection",
+    "anchored_multi_token",
+    "hierarchical_latent",
 )
 
 
