@@ -24,6 +24,7 @@ from forethought.objectives.scheduled_sampling import ScheduledSampling
 from forethought.objectives.sequential_multi_token import SequentialMultiToken
 from forethought.objectives.teacherless import Teacherless
 from forethought.objectives.token_order import TokenOrder
+from forethought.objectives.value_guided import ValueGuided
 
 __all__ = [
     "AnyOrder",
@@ -50,4 +51,5 @@ __all__ = [
     "SequentialMultiToken",
     "Teacherless",
     "TokenOrder",
+    "ValueGuided",
 ]
