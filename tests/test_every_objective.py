@@ -39,6 +39,19 @@ def decides(objective, batch):
     return torch.equal(answer[:, 1], batch.answer[:, 1])
 
 
+class EndsInZero(PathStar):
+    """Accepts all answers whose last token is 0, so that an untrained policy is often right."""
+
+    def check(self, prompt, answer):
+        return (answer[:, -1] != 0).long()
+
+
+def succeeds(objective, batch):
+    """Return True if the task accepts every answer."""
+    answer = objective.generate(batch.prompt, batch.answer.shape[1])
+    return not objective.task.check(batch.prompt, answer).any()
+
+
 class Case(NamedTuple):
     """Options beside those of the YAML file, and the settings to learn one batch by heart."""
 
@@ -83,9 +96,11 @@ CASES = {
     ],
     "next_token_injection": [Case(), Case({"horizon": 3, "layers": 0})],
     "policy_gradient": [Case({"samples": 32}, SHORT_STAR, lr=3e-3)],
+    "preference": [Case({"variant": "rpo"})],
     "ranking_into_the_future": [Case(lr=5e-3)],
     "register_tokens": [Case(task=LONG_STAR)],
     "teacherless": [Case(lr=5e-3), Case({"next_token_weight": 0.5})],
+    "value_guided": [Case(task=EndsInZero(degree=2, path_length=2, num_nodes=3), learned=succeeds)],
 }
 every_objective = pytest.mark.parametrize(
     ("name", "case"),
@@ -151,10 +166,12 @@ INVALID = {
         "advantage": "none",
         "kl_weight": -1.0,
     },
+    "preference": {"variant": "ppo", "beta": 0.0, "nll_weight": -1.0},
     "register_tokens": {"max_offset": 1, "register_weight": 1.0},
     "scheduled_sampling": {"final_probability": 1.5, "growth_steps": 0},
     "sequential_multi_token": {"horizon": 0, "chain_weight": -0.1},
     "token_order": {"window": 0, "weight": -1.0},
+    "value_guided": {"variant": "fudge", "eta": 0.0},
 }
 
 
@@ -222,6 +239,7 @@ DECODES_AS_NEXT_TOKEN = {
     "next_token": {},
     "next_token_injection": {},
     "policy_gradient": {"refresh": 2, "kl_weight": 0.1},
+    "preference": {},
     "ranking_into_the_future": {},
     "register_tokens": {},
     "scheduled_sampling": {"final_probability": 1.0},
@@ -249,7 +267,7 @@ def test_inference_of_next_token_prediction(name, mask):
 
 
 @pytest.mark.parametrize("mask", ["causal", "prefix"])
-@pytest.mark.parametrize("name", ["any_order", "belief_state", "plan_tokens"])
+@pytest.mark.parametrize("name", ["any_order", "belief_state", "plan_tokens", "value_guided"])
 @torch.no_grad()
 def test_decoding_takes_the_likeliest_teacher_forced_tokens(name, mask):
     objective = with_large_weights(Case(mask=mask, layers=2).build(name), std=1.0)
@@ -414,4 +432,4 @@ def test_autocast_leaves_the_loss_in_full_precision(name, case):
     assert loss.dtype == torch.float32
     loss.backward()
     for key, parameter in objective.named_parameters():  # Also after sampling under no_grad.
-        assert parameter.grad is not None, key
+        assert parameter.grad is not None or not parameter.requires_grad, key

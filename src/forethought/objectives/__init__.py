@@ -22,12 +22,14 @@ from forethought.objectives.next_token import NextToken
 from forethought.objectives.next_token_injection import NextTokenInjection
 from forethought.objectives.plan_tokens import PlanTokens
 from forethought.objectives.policy_gradient import PolicyGradient
+from forethought.objectives.preference import Preference
 from forethought.objectives.ranking_into_the_future import RankingIntoTheFuture
 from forethought.objectives.register_tokens import RegisterTokens
 from forethought.objectives.scheduled_sampling import ScheduledSampling
 from forethought.objectives.sequential_multi_token import SequentialMultiToken
 from forethought.objectives.teacherless import Teacherless
 from forethought.objectives.token_order import TokenOrder
+from forethought.objectives.value_guided import ValueGuided
 
 __all__ = [
     "AnchoredMultiToken",
@@ -52,10 +54,12 @@ __all__ = [
     "Objective",
     "PlanTokens",
     "PolicyGradient",
+    "Preference",
     "RankingIntoTheFuture",
     "RegisterTokens",
     "ScheduledSampling",
     "SequentialMultiToken",
     "Teacherless",
     "TokenOrder",
+    "ValueGuided",
 ]

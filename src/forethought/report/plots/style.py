@@ -73,6 +73,8 @@ _OBJECTIVES = (
     "next_token_injection",
     "anchored_multi_token",
     "hierarchical_latent",
+    "value_guided",
+    "preference",
 )
 
 
