@@ -75,6 +75,10 @@ CASES = {
     "any_order": [Case(), Case({"order": "right_to_left"})],
     # Short answers, so that some of the first samples are right.
     "best_of_k": [Case({"samples": 32, "judge": "task"}, SHORT_STAR)],
+    "block_diffusion": [
+        Case({"block_length": 2}),
+        Case({"block_length": 1, "min_rate": 1.0, "weighting": "uniform"}, mask="prefix"),
+    ],
     "decision_only": [Case(learned=decides)],
     "future_summary": [Case(lr=5e-3)],
     "joint_multi_token": [Case(), Case({"variant": "nextlat"})],
@@ -132,6 +136,7 @@ INVALID = {
     "anchored_multi_token": {"horizon": 0, "latent_weight": -0.1, "semantic_weight": -0.1},
     "any_order": {"order": "inside_out"},
     "best_of_k": {"samples": 1, "temperature": 0.0, "judge": "taste"},
+    "block_diffusion": {"block_length": 0, "weighting": "elbo", "min_rate": -0.1, "max_rate": 0.0},
     "future_summary": {"window": 1, "weight": -1.0},
     "hierarchical_latent": {
         "horizon": 0,
@@ -190,6 +195,7 @@ def test_invalid_options_are_rejected(name, option):
         ("anchored_multi_token", {"horizon": 5}, "horizon=5: .* at most 4"),
         ("hierarchical_latent", {"horizon": 24}, "horizon=24: .* at most 23"),
         ("hierarchical_latent", {"window": 25}, "window=25: .* at most 24"),
+        ("block_diffusion", {"min_rate": 0.5, "max_rate": 0.3}, r"min_rate=0\.5: .* at most 0\.3"),
         ("joint_multi_token", {"heads": 3}, r"heads=3: .* divisor of model\.width=16"),
         ("joint_multi_token", {"horizon": 5}, "horizon=5: .* at most 4"),
         ("lookahead_insertion", {"span": 5}, "span=5: .* at most 4"),
@@ -285,6 +291,7 @@ def test_decoding_takes_the_likeliest_teacher_forced_tokens(name, mask):
 
 NOT_LEFT_TO_RIGHT = [
     ("any_order", "order"),
+    ("block_diffusion", "block_length"),
     ("lookahead_insertion", "force"),
     ("masked_diffusion", "steps"),
     ("masked_diffusion", "steps", "weighting"),

@@ -86,6 +86,14 @@ OPTIONS = {
 }
 FULL_WIDTH = ("any_order", "masked_diffusion", "best_of_k", "n_token_reasoner", "policy_gradient")
 FULL_WIDTH += ("preference", "value_guided")
+FULL_WIDTH = (
+    "any_order",
+    "block_diffusion",
+    "masked_diffusion",
+    "best_of_k",
+    "n_token_reasoner",
+    "policy_gradient",
+)
 """These write end tokens, or their own answers, up to the full width, or draw a place in it."""
 
 MODELS = {
@@ -139,7 +147,7 @@ def test_the_loss_of_a_padded_row_is_that_of_the_row(name, mask, model):
     assert compared >= 3
 
 
-@pytest.mark.parametrize("name", ["any_order", "masked_diffusion"])
+@pytest.mark.parametrize("name", ["any_order", "block_diffusion", "masked_diffusion"])
 def test_what_is_written_in_no_fixed_order_ends_in_end_tokens(name):
     """The length of an answer cannot be read off its padding."""
     objective, batch = build(name), rows()

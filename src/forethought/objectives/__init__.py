@@ -5,6 +5,7 @@ from forethought.objectives.any_order import AnyOrder
 from forethought.objectives.base import Objective
 from forethought.objectives.belief_state import BeliefState
 from forethought.objectives.best_of_k import BestOfK
+from forethought.objectives.block_diffusion import BlockDiffusion
 from forethought.objectives.decision_only import DecisionOnly
 from forethought.objectives.full_sequence import FullSequence
 from forethought.objectives.future_summary import FutureSummary
@@ -36,6 +37,7 @@ __all__ = [
     "AnyOrder",
     "BeliefState",
     "BestOfK",
+    "BlockDiffusion",
     "DecisionOnly",
     "FullSequence",
     "FutureSummary",

@@ -87,8 +87,7 @@ class AnyOrder(Objective):
         Args:
             at: columns of the tokens, then that of the next token: U = T + 1.
         """
-        if self.task.padded_prompts:
-            at = (at - (prompt == self.task.dummy).sum(1, keepdim=True)).clamp(min=0)
+        at = self.skip_padding(at, prompt)
         embedded = self.model.embed(tokens) + self.next_position(at[:, 1:])
         return self.read(embedded, prompt, count, cache, positions=at[:, :-1])
 

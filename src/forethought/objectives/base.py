@@ -136,6 +136,12 @@ class Objective(pl.LightningModule, ABC):
             return None
         return F.pad(prompt == self.task.dummy, (0, length - prompt.shape[1]))
 
+    def skip_padding(self, positions: Int[Tensor, "*N T"], prompt: Prompt) -> Int[Tensor, "*M T"]:
+        """Return the positions that a model is passed for columns of a sequence: padding takes none."""
+        if not self.task.padded_prompts:
+            return positions
+        return (positions - (prompt == self.task.dummy).sum(1, keepdim=True)).clamp(min=0)
+
     def cross_entropy(
         self, logits: Float[Tensor, "*N V"], target: Int[Tensor, "*N"], reduction: str = "mean"
     ) -> Float[Tensor, "*M"]:

@@ -1,6 +1,6 @@
 """Masked (absorbing) diffusion of the answer: MLM-U and MGDM."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -50,7 +50,7 @@ class MaskedDiffusion(Objective):
             of a certain token is infinite.
     """
 
-    masks = ("causal", "prefix", "full")
+    masks: ClassVar[tuple[str, ...]] = ("causal", "prefix", "full")
     teacher_forced = False
 
     @validated
@@ -65,7 +65,7 @@ class MaskedDiffusion(Objective):
         gamma: NonNegativeInt = 1,
     ) -> None:
         super().__init__(model, task)
-        self.weighting = weighting
+        self.weighting: str = weighting
         self.steps = steps
         self.timesteps = timesteps
         self.alpha = alpha
@@ -98,7 +98,7 @@ class MaskedDiffusion(Objective):
 
     def answer_logits(self, batch: Batch) -> Float[Tensor, "B A V"]:
         masked = torch.ones_like(batch.answer, dtype=torch.bool)
-        return self.logits(batch.prompt, batch.answer, masked)
+        return self.logits(batch.prompt, self.task.fill(batch.answer), masked)
 
     def decode(
         self, prompt: Prompt, length: int, prefix: Prefix | None = None, temperature: float = 0.0

@@ -71,14 +71,11 @@ class RegisterTokens(NextToken):
         registers = self.register.expand(len(batch), count, -1)
         positions = torch.arange(tokens.shape[1], device=d.device).expand(len(batch), -1)
         positions = torch.cat([positions, prompt_length - 1 + target], 1)
-        if self.task.padded_prompts:
-            padding = (batch.prompt == self.task.dummy).sum(1, keepdim=True)
-            positions = (positions - padding).clamp(min=0)
         hidden = self.read(
             torch.cat([self.model.embed(tokens), registers], 1),
             batch.prompt,
             length + count,
-            positions=positions,
+            positions=self.skip_padding(positions, batch.prompt),
             attention_mask=self.build_attention_mask(tokens.shape[1], prompt_length),
         )
         logits = self.model.logits(hidden)

@@ -75,6 +75,7 @@ _OBJECTIVES = (
     "hierarchical_latent",
     "value_guided",
     "preference",
+    "block_diffusion",
 )
 
 
