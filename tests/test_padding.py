@@ -84,15 +84,15 @@ OPTIONS = {
     "hierarchical_latent": {"horizon": 2, "window": 3},
     "sequential_multi_token": {"horizon": 2},
 }
-FULL_WIDTH = ("any_order", "masked_diffusion", "best_of_k", "n_token_reasoner", "policy_gradient")
-FULL_WIDTH += ("preference", "value_guided")
 FULL_WIDTH = (
     "any_order",
+    "best_of_k",
     "block_diffusion",
     "masked_diffusion",
-    "best_of_k",
     "n_token_reasoner",
     "policy_gradient",
+    "preference",
+    "value_guided",
 )
 """These write end tokens, or their own answers, up to the full width, or draw a place in it."""
 
