@@ -9,6 +9,7 @@ from forethought.objectives.decision_only import DecisionOnly
 from forethought.objectives.full_sequence import FullSequence
 from forethought.objectives.future_summary import FutureSummary
 from forethought.objectives.joint_multi_token import JointMultiToken
+from forethought.objectives.latent_lookahead import LatentLookahead
 from forethought.objectives.lookahead_insertion import LookaheadInsertion
 from forethought.objectives.masked_diffusion import MaskedDiffusion
 from forethought.objectives.masked_next_token import MaskedNextToken
@@ -35,6 +36,7 @@ __all__ = [
     "FullSequence",
     "FutureSummary",
     "JointMultiToken",
+    "LatentLookahead",
     "LookaheadInsertion",
     "MaskedDiffusion",
     "MaskedNextToken",
