@@ -28,7 +28,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from forethought import objectives
 from forethought.errors import Impossible
 from forethought.evaluation import Decoding
-from forethought.objectives import LookaheadInsertion, NextToken, PlanTokens
+from forethought.objectives import LatentLookahead, LookaheadInsertion, NextToken, PlanTokens
 from forethought.tasks import Batch, Data, PathStar
 
 
@@ -82,6 +82,10 @@ CASES = {
     "decision_only": [Case(learned=decides)],
     "future_summary": [Case(lr=5e-3)],
     "joint_multi_token": [Case(), Case({"variant": "nextlat"})],
+    "latent_lookahead": [
+        Case({"slots": 2}, SHORT_STAR, lr=3e-3),
+        Case({"slots": 2, "blocks": 1}, SHORT_STAR, mask="prefix", lr=5e-3),
+    ],
     "lookahead_insertion": [Case(), Case({"force": 1})],
     "masked_diffusion": [
         Case({"steps": 3}, LONG_STAR),
@@ -123,7 +127,9 @@ def test_every_objective_is_exported(name):
     assert getattr(objectives, target.__name__) is target
 
 
-@pytest.mark.parametrize(("target", "option"), [(PlanTokens, "tokens"), (LookaheadInsertion, "span")])
+@pytest.mark.parametrize(
+    ("target", "option"), [(LatentLookahead, "slots"), (LookaheadInsertion, "span"), (PlanTokens, "tokens")]
+)
 def test_options_of_extra_positions_are_validated(target, option):
     for wrong in (0, "3", True, 2.0):
         with pytest.raises(ValidationError, match=option):
@@ -148,6 +154,7 @@ INVALID = {
         "proj_factor": 0.0,
     },
     "joint_multi_token": {"horizon": 1, "hidden_scale": -0.1, "heads": 0, "variant": "v2", "weight": -1.0},
+    "latent_lookahead": {"slots": 0, "blocks": 0, "weight": 0.0},
     "lookahead_insertion": {"probability": 1.5},
     "masked_diffusion": {"gamma": 0.5, "weighting": "elbo"},
     "masked_next_token": {"rate": 1.5, "corruption": "drop", "positions": "all"},
@@ -273,7 +280,9 @@ def test_inference_of_next_token_prediction(name, mask):
 
 
 @pytest.mark.parametrize("mask", ["causal", "prefix"])
-@pytest.mark.parametrize("name", ["any_order", "belief_state", "plan_tokens", "value_guided"])
+@pytest.mark.parametrize(
+    "name", ["any_order", "belief_state", "latent_lookahead", "plan_tokens", "value_guided"]
+)
 @torch.no_grad()
 def test_decoding_takes_the_likeliest_teacher_forced_tokens(name, mask):
     objective = with_large_weights(Case(mask=mask, layers=2).build(name), std=1.0)

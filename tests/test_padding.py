@@ -71,6 +71,7 @@ def alone(batch, row):
 # Options under which a loss draws the same numbers whatever the width of the answers.
 OPTIONS = {
     "best_of_k": {"samples": 2, "temperature": 1e-6},
+    "latent_lookahead": {"slots": 2},
     "lookahead_insertion": {"probability": 1.0},
     "masked_next_token": {"rate": 1.0},
     "multi_token": {"horizon": 5},  # longer than some prompts

@@ -40,7 +40,7 @@ def refusal(request):
 
 
 def test_the_table_names_choices():
-    assert len(TABLE) == 4
+    assert len(TABLE) == 5
     assert TABLE.keys() <= set(choices("objective"))
     for models, _ in TABLE.values():
         assert models <= set(choices("model"))

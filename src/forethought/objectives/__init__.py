@@ -11,6 +11,7 @@ from forethought.objectives.full_sequence import FullSequence
 from forethought.objectives.future_summary import FutureSummary
 from forethought.objectives.hierarchical_latent import HierarchicalLatent
 from forethought.objectives.joint_multi_token import JointMultiToken
+from forethought.objectives.latent_lookahead import LatentLookahead
 from forethought.objectives.lookahead_insertion import LookaheadInsertion
 from forethought.objectives.masked_diffusion import MaskedDiffusion
 from forethought.objectives.masked_next_token import MaskedNextToken
@@ -43,6 +44,7 @@ __all__ = [
     "FutureSummary",
     "HierarchicalLatent",
     "JointMultiToken",
+    "LatentLookahead",
     "LookaheadInsertion",
     "MaskedDiffusion",
     "MaskedNextToken",

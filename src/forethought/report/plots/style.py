@@ -76,6 +76,7 @@ _OBJECTIVES = (
     "value_guided",
     "preference",
     "block_diffusion",
+    "latent_lookahead",
 )
 
 
