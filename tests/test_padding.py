@@ -83,7 +83,7 @@ OPTIONS = {
     "sequential_multi_token": {"horizon": 2},
 }
 FULL_WIDTH = ("any_order", "masked_diffusion", "best_of_k", "n_token_reasoner", "policy_gradient")
-FULL_WIDTH += ("value_guided",)
+FULL_WIDTH += ("preference", "value_guided")
 """These write end tokens, or their own answers, up to the full width, or draw a place in it."""
 
 MODELS = {

@@ -18,6 +18,7 @@ from forethought.objectives.next_latent import NextLatent
 from forethought.objectives.next_token import NextToken
 from forethought.objectives.plan_tokens import PlanTokens
 from forethought.objectives.policy_gradient import PolicyGradient
+from forethought.objectives.preference import Preference
 from forethought.objectives.ranking_into_the_future import RankingIntoTheFuture
 from forethought.objectives.register_tokens import RegisterTokens
 from forethought.objectives.scheduled_sampling import ScheduledSampling
@@ -45,6 +46,7 @@ __all__ = [
     "Objective",
     "PlanTokens",
     "PolicyGradient",
+    "Preference",
     "RankingIntoTheFuture",
     "RegisterTokens",
     "ScheduledSampling",
