@@ -48,6 +48,7 @@ class Case(NamedTuple):
     layers: int = 1
     lr: float = 1e-2
     learned: Callable[..., bool] = by_heart
+    copies: int = 1  # of the rows in each step, against the noise of a loss that draws few numbers
 
     def build(self, objective, seed=0):
         target, options = chosen("objective", objective)
@@ -64,6 +65,7 @@ CASES = {
     "best_of_k": [Case({"samples": 32, "judge": "task"}, SHORT_STAR)],
     "decision_only": [Case(learned=decides)],
     "future_summary": [Case(lr=5e-3)],
+    "insertion": [Case(task=SHORT_STAR, mask="full", lr=3e-3, copies=8)],
     "joint_multi_token": [Case(), Case({"variant": "nextlat"})],
     "lookahead_insertion": [Case(), Case({"force": 1})],
     "masked_diffusion": [
@@ -170,7 +172,7 @@ def test_options_beyond_the_task_or_the_model_are_rejected(name, options, messag
 @pytest.mark.parametrize("name", choices("objective"))
 def test_unsupported_masks_are_rejected(name):
     target, options = chosen("objective", name)
-    assert ("full" in target.masks) == (name in {"masked_diffusion", "teacherless"})
+    assert ("full" in target.masks) == (name in {"insertion", "masked_diffusion", "teacherless"})
     for mask in {"causal", "prefix", "full", "sideways"} - {*target.masks}:
         model = gpt()
         model.mask = mask
@@ -238,6 +240,7 @@ def test_decoding_takes_the_likeliest_teacher_forced_tokens(name, mask):
 
 NOT_LEFT_TO_RIGHT = [
     ("any_order", "order"),
+    ("insertion",),
     ("lookahead_insertion", "force"),
     ("masked_diffusion", "steps"),
     ("masked_diffusion", "steps", "weighting"),
@@ -355,6 +358,7 @@ def test_a_checkpoint_holds_all_that_was_learned(name, case):
 @every_objective
 def test_learns_one_batch_by_heart(name, case):
     objective, batch = case.build(name), rows(case.task, 8)
+    batch = Batch(batch.prompt.repeat(case.copies, 1), batch.answer.repeat(case.copies, 1))
     assert learns(objective, batch, steps=600, lr=case.lr, learned=case.learned)
 
 

@@ -82,7 +82,14 @@ OPTIONS = {
     "next_latent": {"horizon": 2},
     "sequential_multi_token": {"horizon": 2},
 }
-FULL_WIDTH = ("any_order", "masked_diffusion", "best_of_k", "n_token_reasoner", "policy_gradient")
+FULL_WIDTH = (
+    "any_order",
+    "insertion",
+    "masked_diffusion",
+    "best_of_k",
+    "n_token_reasoner",
+    "policy_gradient",
+)
 """These write end tokens, or their own answers, up to the full width, or draw a place in it."""
 
 MODELS = {

@@ -7,6 +7,7 @@ from forethought.objectives.best_of_k import BestOfK
 from forethought.objectives.decision_only import DecisionOnly
 from forethought.objectives.full_sequence import FullSequence
 from forethought.objectives.future_summary import FutureSummary
+from forethought.objectives.insertion import Insertion
 from forethought.objectives.joint_multi_token import JointMultiToken
 from forethought.objectives.lookahead_insertion import LookaheadInsertion
 from forethought.objectives.masked_diffusion import MaskedDiffusion
@@ -32,6 +33,7 @@ __all__ = [
     "DecisionOnly",
     "FullSequence",
     "FutureSummary",
+    "Insertion",
     "JointMultiToken",
     "LookaheadInsertion",
     "MaskedDiffusion",

@@ -69,6 +69,7 @@ _OBJECTIVES = (
     "ranking_into_the_future",
     "full_sequence",
     "n_token_reasoner",
+    "insertion",
 )
 
 
