@@ -115,6 +115,7 @@ def test_options_of_extra_positions_are_validated(target, option):
 # Each option by itself.
 INVALID = {
     "any_order": {"order": "inside_out"},
+    "bag_window": {"windows": [2, 1], "weight": -1.0},
     "best_of_k": {"samples": 1, "temperature": 0.0, "judge": "taste"},
     "future_summary": {"window": 1, "weight": -1.0},
     "joint_multi_token": {"horizon": 1, "hidden_scale": -0.1, "heads": 0, "variant": "v2", "weight": -1.0},
@@ -183,6 +184,7 @@ def test_unsupported_masks_are_rejected(name):
 
 # Options under which training differs most from inference: all inputs damaged or sampled, a frozen copy.
 DECODES_AS_NEXT_TOKEN = {
+    "bag_window": {},
     "best_of_k": {},
     "decision_only": {},
     "future_summary": {},
@@ -271,6 +273,7 @@ def test_left_to_right_logits_read_what_is_before_alone(name, case):
 
 
 LOSS_OF_NEXT_TOKEN = {
+    "bag_window": {"weight": 0.0},
     "future_summary": {"weight": 0.0},
     "masked_next_token": {"rate": 0.0},
     "multi_token": {"horizon": 1},

@@ -153,7 +153,7 @@ def test_what_is_written_in_no_fixed_order_ends_in_end_tokens(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["next_token", "teacherless", "token_order", "future_summary", "multi_token"]
+    "name", ["next_token", "teacherless", "token_order", "future_summary", "multi_token", "bag_window"]
 )
 def test_the_loss_of_a_batch_is_the_mean_over_its_written_tokens(name):
     objective, batch = build(name), rows()

@@ -1,6 +1,7 @@
 """Objectives: one file for each. An objective owns input layout, loss and decoding around a model."""
 
 from forethought.objectives.any_order import AnyOrder
+from forethought.objectives.bag_window import BagWindow
 from forethought.objectives.base import Objective
 from forethought.objectives.belief_state import BeliefState
 from forethought.objectives.best_of_k import BestOfK
@@ -28,6 +29,7 @@ from forethought.objectives.token_order import TokenOrder
 
 __all__ = [
     "AnyOrder",
+    "BagWindow",
     "BeliefState",
     "BestOfK",
     "DecisionOnly",

@@ -70,6 +70,7 @@ _OBJECTIVES = (
     "full_sequence",
     "n_token_reasoner",
     "insertion",
+    "bag_window",
 )
 
 
