@@ -64,7 +64,7 @@ CASES = {
     # Short answers, so that some of the first samples are right.
     "best_of_k": [Case({"samples": 32, "judge": "task"}, SHORT_STAR)],
     "decision_only": [Case(learned=decides)],
-    "future_summary": [Case(lr=5e-3)],
+    "future_summary": [Case(lr=5e-3), Case({"summary": "revlm"}, lr=5e-3)],
     "insertion": [Case(task=SHORT_STAR, mask="full", lr=3e-3, copies=8)],
     "joint_multi_token": [Case(), Case({"variant": "nextlat"})],
     "lookahead_insertion": [Case(), Case({"force": 1})],
@@ -117,7 +117,7 @@ INVALID = {
     "any_order": {"order": "inside_out"},
     "bag_window": {"windows": [2, 1], "weight": -1.0},
     "best_of_k": {"samples": 1, "temperature": 0.0, "judge": "taste"},
-    "future_summary": {"window": 1, "weight": -1.0},
+    "future_summary": {"window": 1, "weight": -1.0, "summary": "sentence"},
     "joint_multi_token": {"horizon": 1, "hidden_scale": -0.1, "heads": 0, "variant": "v2", "weight": -1.0},
     "lookahead_insertion": {"probability": 1.5},
     "masked_diffusion": {"gamma": 0.5, "weighting": "elbo"},
@@ -152,6 +152,7 @@ def test_invalid_options_are_rejected(name, option):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
+        ("future_summary", {"summary": "revlm", "window": 2}, "window=2: .*summary=revlm.*use null"),
         ("joint_multi_token", {"heads": 3}, r"heads=3: .* divisor of model\.width=16"),
         ("joint_multi_token", {"horizon": 5}, "horizon=5: .* at most 4"),
         ("lookahead_insertion", {"span": 5}, "span=5: .* at most 4"),
@@ -187,7 +188,7 @@ DECODES_AS_NEXT_TOKEN = {
     "bag_window": {},
     "best_of_k": {},
     "decision_only": {},
-    "future_summary": {},
+    "future_summary": {"summary": "revlm"},
     "joint_multi_token": {},
     "lookahead_insertion": {"force": None},
     "masked_next_token": {"rate": 1.0},
