@@ -77,6 +77,7 @@ OPTIONS = {
     "n_token_reasoner": {"horizon": 2, "samples": None},
     "policy_gradient": {"samples": 2, "temperature": 1e-6},
     "register_tokens": {"max_offset": 2},
+    "reverse_augmented": {"probability": 1.0},
     "scheduled_sampling": {"final_probability": 0.0},
     "joint_multi_token": {"horizon": 2},
     "next_latent": {"horizon": 2},

@@ -22,6 +22,7 @@ from forethought.objectives.plan_tokens import PlanTokens
 from forethought.objectives.policy_gradient import PolicyGradient
 from forethought.objectives.ranking_into_the_future import RankingIntoTheFuture
 from forethought.objectives.register_tokens import RegisterTokens
+from forethought.objectives.reverse_augmented import ReverseAugmented
 from forethought.objectives.scheduled_sampling import ScheduledSampling
 from forethought.objectives.sequential_multi_token import SequentialMultiToken
 from forethought.objectives.teacherless import Teacherless
@@ -50,6 +51,7 @@ __all__ = [
     "PolicyGradient",
     "RankingIntoTheFuture",
     "RegisterTokens",
+    "ReverseAugmented",
     "ScheduledSampling",
     "SequentialMultiToken",
     "Teacherless",

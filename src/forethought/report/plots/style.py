@@ -71,6 +71,7 @@ _OBJECTIVES = (
     "n_token_reasoner",
     "insertion",
     "bag_window",
+    "reverse_augmented",
 )
 
 
