@@ -61,6 +61,7 @@ class Case(NamedTuple):
     layers: int = 1
     lr: float = 1e-2
     learned: Callable[..., bool] = by_heart
+    copies: int = 1  # of the rows in each step, against the noise of a loss that draws few numbers
 
     def build(self, objective, seed=0):
         target, options = chosen("objective", objective)
@@ -80,7 +81,8 @@ CASES = {
         Case({"block_length": 1, "min_rate": 1.0, "weighting": "uniform"}, mask="prefix"),
     ],
     "decision_only": [Case(learned=decides)],
-    "future_summary": [Case(lr=5e-3)],
+    "future_summary": [Case(lr=5e-3), Case({"summary": "revlm"}, lr=5e-3)],
+    "insertion": [Case(task=SHORT_STAR, mask="full", lr=3e-3, copies=8)],
     "joint_multi_token": [Case(), Case({"variant": "nextlat"})],
     "latent_lookahead": [
         Case({"slots": 2}, SHORT_STAR, lr=3e-3),
@@ -141,9 +143,9 @@ def test_options_of_extra_positions_are_validated(target, option):
 INVALID = {
     "anchored_multi_token": {"horizon": 0, "latent_weight": -0.1, "semantic_weight": -0.1},
     "any_order": {"order": "inside_out"},
+    "bag_window": {"windows": [2, 1], "weight": -1.0},
     "best_of_k": {"samples": 1, "temperature": 0.0, "judge": "taste"},
     "block_diffusion": {"block_length": 0, "weighting": "elbo", "min_rate": -0.1, "max_rate": 0.0},
-    "future_summary": {"window": 1, "weight": -1.0},
     "hierarchical_latent": {
         "horizon": 0,
         "window": 0,
@@ -153,6 +155,7 @@ INVALID = {
         "combined_weight": -1.0,
         "proj_factor": 0.0,
     },
+    "future_summary": {"window": 1, "weight": -1.0, "summary": "sentence"},
     "joint_multi_token": {"horizon": 1, "hidden_scale": -0.1, "heads": 0, "variant": "v2", "weight": -1.0},
     "latent_lookahead": {"slots": 0, "blocks": 0, "weight": 0.0},
     "lookahead_insertion": {"probability": 1.5},
@@ -180,6 +183,7 @@ INVALID = {
     },
     "preference": {"variant": "ppo", "beta": 0.0, "nll_weight": -1.0},
     "register_tokens": {"max_offset": 1, "register_weight": 1.0},
+    "reverse_augmented": {"probability": 1.5},
     "scheduled_sampling": {"final_probability": 1.5, "growth_steps": 0},
     "sequential_multi_token": {"horizon": 0, "chain_weight": -0.1},
     "token_order": {"window": 0, "weight": -1.0},
@@ -203,6 +207,7 @@ def test_invalid_options_are_rejected(name, option):
         ("hierarchical_latent", {"horizon": 24}, "horizon=24: .* at most 23"),
         ("hierarchical_latent", {"window": 25}, "window=25: .* at most 24"),
         ("block_diffusion", {"min_rate": 0.5, "max_rate": 0.3}, r"min_rate=0\.5: .* at most 0\.3"),
+        ("future_summary", {"summary": "revlm", "window": 2}, "window=2: .*summary=revlm.*use null"),
         ("joint_multi_token", {"heads": 3}, r"heads=3: .* divisor of model\.width=16"),
         ("joint_multi_token", {"horizon": 5}, "horizon=5: .* at most 4"),
         ("lookahead_insertion", {"span": 5}, "span=5: .* at most 4"),
@@ -225,7 +230,7 @@ def test_options_beyond_the_task_or_the_model_are_rejected(name, options, messag
 @pytest.mark.parametrize("name", choices("objective"))
 def test_unsupported_masks_are_rejected(name):
     target, options = chosen("objective", name)
-    assert ("full" in target.masks) == (name in {"masked_diffusion", "teacherless"})
+    assert ("full" in target.masks) == (name in {"insertion", "masked_diffusion", "teacherless"})
     for mask in {"causal", "prefix", "full", "sideways"} - {*target.masks}:
         model = gpt()
         model.mask = mask
@@ -239,8 +244,9 @@ DECODES_AS_NEXT_TOKEN = {
     "anchored_multi_token": {},
     "best_of_k": {},
     "decision_only": {},
-    "future_summary": {},
     "hierarchical_latent": {},
+    "bag_window": {},
+    "future_summary": {"summary": "revlm"},
     "joint_multi_token": {},
     "lookahead_insertion": {"force": None},
     "masked_next_token": {"rate": 1.0},
@@ -255,6 +261,7 @@ DECODES_AS_NEXT_TOKEN = {
     "preference": {},
     "ranking_into_the_future": {},
     "register_tokens": {},
+    "reverse_augmented": {"probability": 1.0},
     "scheduled_sampling": {"final_probability": 1.0},
     "sequential_multi_token": {},
     "token_order": {},
@@ -301,6 +308,7 @@ def test_decoding_takes_the_likeliest_teacher_forced_tokens(name, mask):
 NOT_LEFT_TO_RIGHT = [
     ("any_order", "order"),
     ("block_diffusion", "block_length"),
+    ("insertion",),
     ("lookahead_insertion", "force"),
     ("masked_diffusion", "steps"),
     ("masked_diffusion", "steps", "weighting"),
@@ -333,6 +341,7 @@ def test_left_to_right_logits_read_what_is_before_alone(name, case):
 
 LOSS_OF_NEXT_TOKEN = {
     "anchored_multi_token": {"horizon": 1},
+    "bag_window": {"weight": 0.0},
     "future_summary": {"weight": 0.0},
     "hierarchical_latent": {
         "latent_weight": 0.0,
@@ -346,6 +355,7 @@ LOSS_OF_NEXT_TOKEN = {
     "myopic": {},
     "next_latent": {"latent_weight": 0.0, "kl_weight": 0.0},
     "register_tokens": {"register_weight": 0.0},
+    "reverse_augmented": {"probability": 0.0},
     "scheduled_sampling": {"growth_steps": 10},
     "sequential_multi_token": {"chain_weight": 0.0},
     "token_order": {"weight": 0.0},
@@ -427,6 +437,7 @@ def test_a_checkpoint_holds_all_that_was_learned(name, case):
 @every_objective
 def test_learns_one_batch_by_heart(name, case):
     objective, batch = case.build(name), rows(case.task, 8)
+    batch = Batch(batch.prompt.repeat(case.copies, 1), batch.answer.repeat(case.copies, 1))
     assert learns(objective, batch, steps=600, lr=case.lr, learned=case.learned)
 
 

@@ -39,6 +39,8 @@ def test_the_loss_is_the_weighted_sum(mask):
         "token_order",
         "next_latent",
         "hierarchical_latent",
+        "future_summary",
+        "bag_window",
         "multi_token",
         "sequential_multi_token",
         "next_token_injection",

@@ -78,6 +78,7 @@ OPTIONS = {
     "n_token_reasoner": {"horizon": 2, "samples": None},
     "policy_gradient": {"samples": 2, "temperature": 1e-6},
     "register_tokens": {"max_offset": 2},
+    "reverse_augmented": {"probability": 1.0},
     "scheduled_sampling": {"final_probability": 0.0},
     "joint_multi_token": {"horizon": 2},
     "next_latent": {"horizon": 2},
@@ -94,6 +95,7 @@ FULL_WIDTH = (
     "policy_gradient",
     "preference",
     "value_guided",
+    "insertion",
 )
 """These write end tokens, or their own answers, up to the full width, or draw a place in it."""
 
@@ -158,7 +160,7 @@ def test_what_is_written_in_no_fixed_order_ends_in_end_tokens(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["next_token", "teacherless", "token_order", "future_summary", "multi_token"]
+    "name", ["next_token", "teacherless", "token_order", "future_summary", "multi_token", "bag_window"]
 )
 def test_the_loss_of_a_batch_is_the_mean_over_its_written_tokens(name):
     objective, batch = build(name), rows()

@@ -16,7 +16,7 @@ TABLE = {
     )
 }
 MASKED = {"gpt", "looped_gpt"}
-FULL, CAUSAL = {"teacherless", "masked_diffusion"}, {"full_sequence"}
+FULL, CAUSAL = {"insertion", "teacherless", "masked_diffusion"}, {"full_sequence"}
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from forethought.objectives.anchored_multi_token import AnchoredMultiToken
 from forethought.objectives.any_order import AnyOrder
+from forethought.objectives.bag_window import BagWindow
 from forethought.objectives.base import Objective
 from forethought.objectives.belief_state import BeliefState
 from forethought.objectives.best_of_k import BestOfK
@@ -10,6 +11,7 @@ from forethought.objectives.decision_only import DecisionOnly
 from forethought.objectives.full_sequence import FullSequence
 from forethought.objectives.future_summary import FutureSummary
 from forethought.objectives.hierarchical_latent import HierarchicalLatent
+from forethought.objectives.insertion import Insertion
 from forethought.objectives.joint_multi_token import JointMultiToken
 from forethought.objectives.latent_lookahead import LatentLookahead
 from forethought.objectives.lookahead_insertion import LookaheadInsertion
@@ -27,6 +29,7 @@ from forethought.objectives.policy_gradient import PolicyGradient
 from forethought.objectives.preference import Preference
 from forethought.objectives.ranking_into_the_future import RankingIntoTheFuture
 from forethought.objectives.register_tokens import RegisterTokens
+from forethought.objectives.reverse_augmented import ReverseAugmented
 from forethought.objectives.scheduled_sampling import ScheduledSampling
 from forethought.objectives.sequential_multi_token import SequentialMultiToken
 from forethought.objectives.teacherless import Teacherless
@@ -36,6 +39,7 @@ from forethought.objectives.value_guided import ValueGuided
 __all__ = [
     "AnchoredMultiToken",
     "AnyOrder",
+    "BagWindow",
     "BeliefState",
     "BestOfK",
     "BlockDiffusion",
@@ -43,6 +47,7 @@ __all__ = [
     "FullSequence",
     "FutureSummary",
     "HierarchicalLatent",
+    "Insertion",
     "JointMultiToken",
     "LatentLookahead",
     "LookaheadInsertion",
@@ -61,6 +66,7 @@ __all__ = [
     "Preference",
     "RankingIntoTheFuture",
     "RegisterTokens",
+    "ReverseAugmented",
     "ScheduledSampling",
     "SequentialMultiToken",
     "Teacherless",

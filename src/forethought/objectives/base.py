@@ -298,6 +298,15 @@ def check_at_most(limit: int, task: Task, **option: int) -> None:
         )
 
 
+def flip_written(tokens: Int[Tensor, "B S"], dummy: int) -> Int[Tensor, "B S"]:
+    """Return each row from its last written token to its first, with `$` (`dummy`) after them."""
+    written = (tokens != dummy).int()
+    last = tokens.shape[1] - 1 - written.flip(1).argmax(1, keepdim=True)
+    source = last - torch.arange(tokens.shape[1], device=tokens.device)
+    before = source < written.argmax(1, keepdim=True)
+    return tokens.gather(1, source.clamp(min=0)).masked_fill(before, dummy)
+
+
 def tokens_ahead(answer: Int[Tensor, "B A"], vocabulary_size: int, nearest: int = 1) -> Int[Tensor, "B A V"]:
     """Return the distance from each answer position to the next occurrence of each token.
 

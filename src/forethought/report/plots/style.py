@@ -77,6 +77,9 @@ _OBJECTIVES = (
     "preference",
     "block_diffusion",
     "latent_lookahead",
+    "insertion",
+    "bag_window",
+    "reverse_augmented",
 )
 
 
