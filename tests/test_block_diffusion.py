@@ -139,7 +139,7 @@ def slow_generate(objective, prompt, prefix):
         true, block = answer[:start], answer[start:]
         hidden = set(range(len(block), min(length, A - start)))
         block += [STAR.dummy] * len(hidden)
-        steps, total = min(objective.steps or length, len(hidden)), len(hidden)
+        steps, total = min(objective.passes or length, len(hidden)), len(hidden)
         for step in range(1, steps + 1):
             likely = block_logits(objective, prompt, true, block).log_softmax(1)[:, : STAR.dummy]
             surest = sorted(hidden, key=lambda i: -likely[i].max().item())

@@ -139,6 +139,12 @@ def test_options_of_extra_positions_are_validated(target, option):
     assert target.extra_positions(STAR, another=1) == target.extra_positions(STAR)
 
 
+@every_objective
+def test_no_option_takes_the_place_of_the_step(name, case):
+    """Training sets `steps` in every batch: an option kept there would be lost."""
+    assert case.build(name).steps is None
+
+
 # Each option by itself.
 INVALID = {
     "anchored_multi_token": {"horizon": 0, "latent_weight": -0.1, "semantic_weight": -0.1},

@@ -66,7 +66,7 @@ class MaskedDiffusion(Objective):
     ) -> None:
         super().__init__(model, task)
         self.weighting: str = weighting
-        self.steps = steps
+        self.passes = steps
         self.timesteps = timesteps
         self.alpha = alpha
         self.gamma = gamma
@@ -109,7 +109,7 @@ class MaskedDiffusion(Objective):
             answer[:, :first] = prefix
         masked = torch.ones_like(answer, dtype=torch.bool)
         masked[:, :first] = False
-        steps = min(self.steps or length, length - first)
+        steps = min(self.passes or length, length - first)
         for step in range(1, steps + 1):
             logits = self.logits(prompt, answer, masked)
             tokens = self.sample(logits, temperature)
