@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Annotated, Any
 
 import torch
@@ -125,8 +126,7 @@ def _find(name: str) -> type[Objective]:
     Raises:
         InputError: no objective has this name.
     """
-    from forethought import objectives  # imports this module
-
+    objectives = import_module("forethought.objectives")  # imports this module
     kinds = [getattr(objectives, kind) for kind in objectives.__all__]
     named = {kind.__module__.rpartition(".")[2]: kind for kind in kinds if kind not in (Objective, Mixture)}
     if name not in named:

@@ -59,7 +59,7 @@ def add_axes(figure: Figure, left: float, bottom: float, width: float, height: f
 
 
 def choose_columns(count: int) -> int:
-    return count if count <= 3 else 2 if count == 4 else 3
+    return count if count <= 3 else 2 if count == 4 else 3 if count <= 30 else 4
 
 
 def panel_width(columns: int, left: float = 0.66, right: float = RIGHT) -> float:

@@ -90,7 +90,7 @@ def _arrange(panels: list[Panel]) -> tuple[list[str | None], int]:
     if 1 < most <= 4:
         return [title for line in lines for title in line + [None] * (most - len(line))], most
     # Three columns of more panels would be much taller than wide.
-    columns = len(panels) if len(panels) <= 4 else 3 if len(panels) <= 21 else 4
+    columns = len(panels) if len(panels) <= 4 else 3 if len(panels) <= 21 else 4 if len(panels) <= 28 else 5
     return [panel.title for panel in panels], columns
 
 
