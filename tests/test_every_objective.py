@@ -447,6 +447,7 @@ def test_learns_one_batch_by_heart(name, case):
     assert learns(objective, batch, steps=600, lr=case.lr, learned=case.learned)
 
 
+@pytest.mark.slow  # tests/test_device.py takes a step of each objective, at the options of its YAML file
 @every_objective
 def test_a_training_step_needs_no_device_sync(name, case):
     """Fake tensors have no values, so reading one raises an error."""
