@@ -48,8 +48,8 @@ class BlockDiffusion(MaskedDiffusion):
     each block's first pass after the true blocks before it.
 
     Source: Arriola et al., "Block Diffusion: Interpolating Between Autoregressive and Diffusion Language
-    Models" (2503.09573), §3; the clipped rates: §5, where the variance of the loss selects them for each L.
-    In its code, the rates are drawn by antithetic sampling, and p excludes `$`.
+    Models" (2503.09573); the clipped rates: its noise schedules, which the variance of the loss selects for
+    each L. In its code, the rates are drawn by antithetic sampling, and p excludes `$`.
 
     Args:
         block_length: L; None, or more than the answer has tokens: one block.
