@@ -242,6 +242,13 @@ def test_training_starts_from_another_runs_weights(workplace, source):
         assert "init_from=multirun/first: has 0 finished runs of seed=8" in results.reason
 
 
+@pytest.mark.parametrize(("objective", "warned"), [("preference", True), ("policy_gradient", False)])
+def test_an_objective_that_starts_from_a_trained_model_says_so(workplace, objective, warned):
+    train("run", f"objective={objective}", "max_steps=2", "eval_every=2")
+    log = Path("run", "run.log").read_text()
+    assert ("Preference has little to learn from an untrained model; use init_from=RUN" in log) == warned
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

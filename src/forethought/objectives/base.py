@@ -55,6 +55,9 @@ class Objective(pl.LightningModule, ABC):
     any_order: ClassVar[bool] = False
     """True if the objective places tokens in its own order, or hides them from each other."""
 
+    starts_trained: ClassVar[bool] = False
+    """True if the objective has nothing to learn from an untrained model: a run without `init_from` warns."""
+
     next_token_layout: ClassVar[bool] = False
     """True if the logits of answer token i come from position P + i - 1 of one pass (`grad_flow`)."""
 

@@ -49,6 +49,8 @@ class Preference(NextToken):
         nll_weight: α, of `rpo` alone.
     """
 
+    starts_trained = True
+
     @validated
     def __init__(
         self,

@@ -50,6 +50,7 @@ class ValueGuided(NextToken):
         eta: η, weight of the divergence from π_ref; smaller guides more strongly.
     """
 
+    starts_trained = True
     next_token_layout = False  # The logits are those of two models.
 
     @validated

@@ -96,6 +96,9 @@ class Session:
         elif run.settings.init_from is not None:
             weights = load_initial_weights(run.objective.model, run.settings)
             run.objective.model.load_state_dict(weights)
+        elif run.objective.starts_trained:
+            name = type(run.objective).__name__
+            log.warning("%s has little to learn from an untrained model; use init_from=RUN", name)
         shown: dict[str, list[Callback]] = {"bar": [TrainingBar()], "lines": [ProgressLines()], "none": []}
         options = {
             **run.hardware.trainer_arguments(run.settings.precision),
