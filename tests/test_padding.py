@@ -138,7 +138,7 @@ with_masks = pytest.mark.parametrize(
 
 @with_masks
 def test_the_loss_of_a_padded_row_is_that_of_the_row(name, mask, model):
-    objective, batch = build(name, model, mask), rows(20)
+    objective, batch = build(name, model, mask), rows(12)
     shortest = TASK.answer if name in FULL_WIDTH else 3
     compared = 0
     for row in range(len(batch)):
