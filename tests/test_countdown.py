@@ -206,7 +206,7 @@ def spelled(task, text, last):
 
 
 def guesses(task, numbers):
-    """What the guesser writes, with its odds: two numbers, then an operation that keeps the rules."""
+    """Yield each equation that the guesser may write of two numbers under the rules, with its odds."""
     for a, b in itertools.permutations(numbers, 2):
         legal = {}
         for first, second in ((b, a), (a, b)):  # the order drawn, where both keep the rules

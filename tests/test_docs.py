@@ -218,6 +218,11 @@ def test_every_promise_has_its_test():
             assert f"\ndef {test}(" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"
 
 
+@pytest.mark.parametrize("path", [*DOCS.glob("results/*.csv")], ids=lambda path: path.name)
+def test_results_name_no_path_of_a_machine(path):
+    assert not re.search(r"(^|[,\"= ])/\w", path.read_text(), re.MULTILINE)
+
+
 def test_links_lead_somewhere():
     for page in PAGES:
         for target, section in re.findall(r"\]\((?!https:)([^)#]*)(?:#([^)]*))?\)", page.read_text()):

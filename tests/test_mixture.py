@@ -5,6 +5,7 @@ import torch
 from helpers import STAR, chosen, gpt, rows, with_large_weights
 
 from forethought.errors import Impossible, InputError
+from forethought.evaluation import grad_flow
 from forethought.objectives import Mixture, NextLatent, NextToken, Teacherless, TokenOrder
 from forethought.objectives.added_loss import AddedLoss
 
@@ -67,9 +68,12 @@ def test_the_first_part_decodes():
     mixture = build(["teacherless", "next_token"])
     plain = Teacherless(mixture.model, STAR)
     assert not mixture.teacher_forced
+    assert mixture.next_token_layout == plain.next_token_layout
     assert torch.equal(mixture.generate(batch.prompt, 4), plain.generate(batch.prompt, 4))
     torch.testing.assert_close(mixture.answer_logits(batch), plain.answer_logits(batch))
     assert build(["next_token", "teacherless"]).teacher_forced
+    assert not build(["masked_diffusion", "next_token"]).next_token_layout
+    assert grad_flow(build(["next_token", "teacherless"]), batch).shape[0] == 4
 
 
 def test_options_reach_their_part():
@@ -101,3 +105,10 @@ def test_mistakes_are_one_line(words, message):
     with pytest.raises(InputError, match=rf"^objective\..*{message}") as raised:
         Mixture(gpt(), STAR, **options | words)
     assert (raised.type is Impossible) == ("weights" in words)  # a sweep over both lists skips such a cell
+
+
+def test_parts_know_the_step():
+    """At step 0, heads that join one by one have no weight yet."""
+    mixture, batch = build(["next_token", "multi_token"], multi_token={"grow_steps": 10}), rows()
+    mixture.steps = 0
+    torch.testing.assert_close(mixture.loss(batch), mixture.parts["next_token"].loss(batch))

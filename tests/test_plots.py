@@ -222,6 +222,17 @@ def test_survival_over_a_wide_range_of_rows_is_logarithmic(tmp_path: Path) -> No
     assert {text.get_text() for text in axes.texts} == {"next_token 0/1", "token_order 1/1"}
 
 
+def test_compute_is_drawn_where_it_differs(tmp_path: Path) -> None:
+    """Along the operations of training, of which `token_order` is simulated to take twice as many."""
+    runs = [simulate(objective, seed) for objective in ("next_token", "token_order") for seed in range(3)]
+    axes = draw("compute", build(tmp_path / "two", runs)).axes[0]
+    ends = {line.get_xdata()[-1] for line in axes.lines if line.get_drawstyle() == "steps-post"}
+    assert max(ends) == max(run.training_flops for run in runs)
+    assert "plot before" in draw("compute", build(tmp_path / "one", runs[:3]))
+    older = [run.model_copy(update={"training_flops": None, "flops_to_solve": None}) for run in runs]
+    assert "counted" in draw("compute", build(tmp_path / "older", older))
+
+
 # Clever Hans and example
 
 

@@ -199,10 +199,15 @@ def test_a_solved_run_stops_and_is_not_trained_on(tmp_path):
     )
     solved, first = (min(step for step, accuracy in rows if accuracy >= a) for a in (threshold, best))
     words += [f"solve_threshold={threshold}"]
+    times = set()
     for _ in range(2):
         results = train(tmp_path / "exact", *words)
         assert (results.steps, results.steps_to_solve) == (first, solved)
+        assert results.flops_to_solve / solved == pytest.approx(results.training_flops / first)
+        assert 0 < results.seconds_to_solve <= results.wall_seconds
+        times.add(results.seconds_to_solve)
         (tmp_path / "exact" / "results.json").unlink()
+    assert len(times) == 1  # the second time, they are those of the checkpoint
     results = train(tmp_path / "on", *words, "stop_when_solved=false")
     assert (results.steps, results.steps_to_solve) == (60, solved)
 

@@ -15,8 +15,7 @@ from wandb_file import history_of, inspect, items, records
 from forethought.cli.main import run
 from forethought.loggers.solve_rates import solve_rates
 from forethought.loggers.wandb_environment import logged_in
-from forethought.results import collect, read_curves, read_results
-from forethought.results.frame import MEASURES
+from forethought.results import MEASURES, collect, read_curves, read_results
 
 TINY = ["experiment=smoke", "model.layers=1", "model.width=16", "logger=wandb"]
 BASIC = ["train", "-m", "sweep=s", "hydra/launcher=basic", *TINY]

@@ -31,7 +31,15 @@ from forethought.loggers.wandb_environment import (
     writable_folder,
 )
 from forethought.loggers.wandb_names import clean
-from forethought.results import WANDB_ID_FILE, Results, collect, read_curves, wandb_folder, write_atomically
+from forethought.results import (
+    MEASURES,
+    WANDB_ID_FILE,
+    Results,
+    collect,
+    read_curves,
+    wandb_folder,
+    write_atomically,
+)
 from forethought.sweeps import Cell, read_grid
 from forethought.validation import validated
 
@@ -39,15 +47,6 @@ log = logging.getLogger(__name__)
 
 _INIT = 15.0  # seconds that the server has to accept a run
 
-_MEASURES = (
-    "steps_to_solve",
-    "seconds_to_solve",
-    "flops_to_solve",
-    "steps",
-    "training_flops",
-    "parameters",
-    "wall_seconds",
-)
 _BEST: dict[str, Literal["max", "min"]] = {
     "val/accuracy": "max",
     "val/decision_accuracy": "max",
@@ -183,7 +182,7 @@ class WandB(Logger):
         if results.status != "finished":
             return
         run.summary.update(results.metrics)
-        for name in ("verdict", *_MEASURES):
+        for name in ("verdict", *MEASURES):
             run.summary[name] = getattr(results, name)
         rows = read_curves(self.cell.folder / "metrics.csv")
         for name, best in _BEST.items():

@@ -41,9 +41,11 @@ class States:
             self.trunk = objective.read(tokens, batch.prompt, layers=first, norm=False)
             inputs, layers = self.trunk, [last]
         count = tokens.shape[1] if needs & {"all", "raw"} else length + 1
-        self.raw = objective.read(inputs, batch.prompt, count, layers=layers, norm=False)
-        self.all = objective.model.norm(self.raw)
-        self.answer = self.all[:, -length - 1 : -1]
+        raw = objective.read(inputs, batch.prompt, count, layers=layers, norm=False)
+        hidden = objective.model.norm(raw)
+        if count == tokens.shape[1]:
+            self.raw, self.all = raw, hidden
+        self.answer = hidden[:, -length - 1 : -1]
 
     @cached_property
     def logits(self) -> Float[Tensor, "B A V"]:
@@ -58,7 +60,7 @@ class AddedLoss(NextToken):
     """
 
     needs: Needs = "answer"
-    """What `added_loss` reads of the states."""
+    """The states that `added_loss` reads."""
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         states = States(self, batch, {self.needs})
@@ -67,3 +69,12 @@ class AddedLoss(NextToken):
     @abstractmethod
     def added_loss(self, states: States, batch: Batch) -> Float[Tensor, ""]:
         """Return what the loss has beside that of next-token prediction."""
+
+    def ahead_loss(self, hidden: Float[Tensor, "B S D"], batch: Batch, n: int) -> Float[Tensor, ""]:
+        """Return the cross-entropy of y_n … y_A, divided by A, from the states n positions before each.
+
+        The last one of the states is that before y_A.
+        """
+        target = batch.answer[:, n - 1 :]
+        logits = self.model.logits(hidden[:, -target.shape[1] :])
+        return self.cross_entropy(logits, target, "sum") / self.count(batch.answer)

@@ -58,7 +58,7 @@ class Objective(pl.LightningModule, ABC):
     starts_trained: ClassVar[bool] = False
     """True if the objective has nothing to learn from an untrained model: a run without `init_from` warns."""
 
-    next_token_layout: ClassVar[bool] = False
+    next_token_layout: bool = False
     """True if the logits of answer token i come from position P + i - 1 of one pass (`grad_flow`)."""
 
     def __init__(self, model: Model, task: Task) -> None:
@@ -299,6 +299,11 @@ def check_at_most(limit: int, task: Task, **option: int) -> None:
             f"objective.{name}={value}: out of range for {task.prompt_length} prompt tokens and "
             f"{task.answer_length} answer tokens; use at most {limit}"
         )
+
+
+def mean_where(values: Float[Tensor, "*N"], counts: Bool[Tensor, "*N"]) -> Float[Tensor, ""]:
+    """Return the mean of some of the values, zero if there are none."""
+    return (values * counts).sum() / counts.sum().clamp(min=1)
 
 
 def flip_written(tokens: Int[Tensor, "B S"], dummy: int) -> Int[Tensor, "B S"]:

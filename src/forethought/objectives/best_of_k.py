@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from forethought.models import Model
+from forethought.objectives.base import mean_where
 from forethought.objectives.next_token import NextToken
 from forethought.objectives.sampling import log_likelihood, sample_answers, sampled_metrics
 from forethought.tasks import Batch, Task
@@ -55,7 +56,7 @@ class BestOfK(NextToken):
         best, usable = self.best_answers(batch)
         losses = self.cross_entropy(self.answer_logits(best), best.answer, "none").sum(1)
         means = losses / (best.answer != self.task.dummy).sum(1)
-        return (means * usable).sum() / usable.sum().clamp(min=1)
+        return mean_where(means, usable)
 
     @torch.no_grad()
     def best_answers(self, batch: Batch) -> tuple[Batch, Bool[Tensor, " B"]]:

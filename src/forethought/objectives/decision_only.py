@@ -3,6 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from forethought.objectives.base import mean_where
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch
 
@@ -29,5 +30,4 @@ class DecisionOnly(NextToken):
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         losses = self.cross_entropy(self.answer_logits(batch), batch.answer, "none")
-        decisions = self.task.decision_mask(batch)
-        return (losses * decisions).sum() / decisions.sum().clamp(min=1)
+        return mean_where(losses, self.task.decision_mask(batch))

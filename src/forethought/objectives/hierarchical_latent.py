@@ -10,8 +10,8 @@ from forethought.models import Model, OutputLayer
 from forethought.models.gpt import Attention, initialise
 from forethought.models.layers import Context, causal_mask
 from forethought.objectives.added_loss import States
-from forethought.objectives.base import check_at_most
-from forethought.objectives.next_latent import NextLatent, mean_where, rollout_network
+from forethought.objectives.base import check_at_most, mean_where
+from forethought.objectives.next_latent import NextLatent, rollout_network
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
 

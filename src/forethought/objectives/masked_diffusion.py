@@ -8,7 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from forethought.models import Model
-from forethought.objectives.base import Answer, Objective, Prefix, Prompt
+from forethought.objectives.base import Answer, Objective, Prefix, Prompt, mean_where
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
 
@@ -77,7 +77,7 @@ class MaskedDiffusion(Objective):
         losses = self.cross_entropy(self.logits(batch.prompt, answer, masked), answer, "none")
         if self.weighting == "mgdm":
             losses = time_weight * self.alpha * (-torch.expm1(-losses)) ** self.gamma * losses
-        return (losses * masked).sum() / masked.sum().clamp(min=1)
+        return mean_where(losses, masked)
 
     def noise(self, answer: Int[Tensor, "B A"]) -> tuple[Bool[Tensor, "B A"], Float[Tensor, "B 1"]]:
         """Return True for each token to mask, and the weight T - t of each row (1 for `uniform`)."""

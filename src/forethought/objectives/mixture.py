@@ -78,6 +78,7 @@ class Mixture(Objective):
             raise InputError(f"objective.parts={listed}: a part comes twice; name it once")
         self.parts = nn.ModuleDict(built)
         self.teacher_forced = self._first.teacher_forced
+        self.next_token_layout = self._first.next_token_layout
 
     @classmethod
     @validated

@@ -2,14 +2,14 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from forethought.models import Model
 from forethought.models.gpt import initialise
 from forethought.objectives.added_loss import AddedLoss, States
-from forethought.objectives.base import check_at_most
+from forethought.objectives.base import check_at_most, mean_where
 from forethought.tasks import Batch, Task
 from forethought.validation import validated
 
@@ -123,8 +123,3 @@ def rollout_network(inputs: int, outputs: int, proj_factor: float) -> nn.Sequent
     )
     initialise(network, depth=1)
     return network
-
-
-def mean_where(values: Float[Tensor, "B S"], counts: Bool[Tensor, "B S"]) -> Float[Tensor, ""]:
-    """Return the mean of some of the values, zero if there are none."""
-    return (values * counts).sum() / counts.sum().clamp(min=1)

@@ -47,15 +47,6 @@ class NextToken(Objective):
         """Return the logits of the token after each position."""
         return self.model.logits(hidden)
 
-    def ahead_loss(self, hidden: Float[Tensor, "B S D"], batch: Batch, n: int) -> Float[Tensor, ""]:
-        """Return the cross-entropy of y_n … y_A, divided by A, from the states n positions before each.
-
-        The last one of the states is that before y_A.
-        """
-        target = batch.answer[:, n - 1 :]
-        logits = self.model.logits(hidden[:, -target.shape[1] :])
-        return self.cross_entropy(logits, target, "sum") / self.count(batch.answer)
-
     def decode(
         self, prompt: Prompt, length: int, prefix: Prefix | None = None, temperature: float = 0.0
     ) -> Answer:

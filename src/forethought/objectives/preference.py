@@ -10,6 +10,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from forethought.models import Model
+from forethought.objectives.base import mean_where
 from forethought.objectives.next_token import NextToken
 from forethought.objectives.sampling import log_likelihood, sample_answers
 from forethought.tasks import Batch, Task
@@ -79,4 +80,4 @@ class Preference(NextToken):
         losses = (delta - 0.5 / self.beta) ** 2 if self.variant == "ipo" else -F.logsigmoid(self.beta * delta)
         if self.variant == "rpo":
             losses = losses - self.nll_weight * new[: len(batch)]
-        return (losses * wrong).sum() / wrong.sum().clamp(min=1)
+        return mean_where(losses, wrong)

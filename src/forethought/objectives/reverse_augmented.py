@@ -10,8 +10,7 @@ from torch import Tensor
 
 from forethought.models import Model
 from forethought.models.layers import causal_mask
-from forethought.objectives.base import flip_written
-from forethought.objectives.next_latent import mean_where
+from forethought.objectives.base import flip_written, mean_where
 from forethought.objectives.next_token import NextToken
 from forethought.tasks import Batch, Task
 from forethought.validation import validated

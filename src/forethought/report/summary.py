@@ -7,8 +7,7 @@ import pandas as pd
 
 from forethought.report.seeds import wilson
 from forethought.report.settings import list_metric_columns
-from forethought.results import Verdict
-from forethought.results.frame import MEASURES, TO_SOLVE
+from forethought.results import MEASURES, TO_SOLVE, Verdict
 
 _QUANTILES = {0.0: "min", 0.25: "q1", 0.5: "median", 0.75: "q3", 1.0: "max"}
 VERDICT_COUNTS = (*get_args(Verdict), "no_verdict")

@@ -21,7 +21,8 @@ from forethought.report.settings import (
 from forethought.report.summary import summarise_runs
 from forethought.report.where import select_runs
 from forethought.report.wording import is_number
-from forethought.results.frame import MEASURES, format_value, load_curves
+from forethought.results import MEASURES
+from forethought.results.frame import format_value, load_curves
 
 
 @dataclass(frozen=True, eq=False)

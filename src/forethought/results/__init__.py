@@ -1,7 +1,7 @@
 """The files that a run leaves on disk: schema, atomic writing, reading and collecting."""
 
 from forethought.results.curves import read_curves, write_curves
-from forethought.results.schema import RESULTS_FILE, Example, Results, Stretch, Verdict
+from forethought.results.schema import MEASURES, RESULTS_FILE, TO_SOLVE, Example, Results, Stretch, Verdict
 from forethought.results.store import (
     GRID_FILE,
     Grid,
@@ -17,8 +17,10 @@ from forethought.results.wandb_folder import WANDB_ID_FILE, is_at_wandb, wandb_f
 
 __all__ = [
     "GRID_FILE",
+    "MEASURES",
     "RESULTS_FILE",
     "STRETCHES_FILE",
+    "TO_SOLVE",
     "WANDB_ID_FILE",
     "Example",
     "Grid",

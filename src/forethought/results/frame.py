@@ -9,13 +9,10 @@ from typing import Any
 import pandas as pd
 
 from forethought.errors import InputError
-from forethought.results.schema import Results
+from forethought.results.schema import MEASURES, Results
 from forethought.results.store import collect
 
 IDENTITY = ("cell", "sweep", "folder", "status", "verdict", "reason", "seed")
-TO_SOLVE = ("steps_to_solve", "seconds_to_solve", "flops_to_solve")
-MEASURES = (*TO_SOLVE, "steps", "samples_seen", "wall_seconds", "training_flops", "parameters")
-"""Numeric fields of `Results` that can be plotted and filtered like metrics."""
 PROVENANCE = ("date", "command", "commit", "dirty", "host", "cpu", "versions")
 """Fields of the last stretch of training."""
 OBJECTS = ("decision_positions", "grad_flow", "gradient_split", "attention", "probes", "examples")

@@ -10,6 +10,10 @@ SCHEMA_VERSION: Literal[1] = 1
 Status = Literal["finished", "failed", "interrupted"]
 Verdict = Literal["solved", "shortcut", "guessing", "undertrained", "partial"]
 
+TO_SOLVE = ("steps_to_solve", "seconds_to_solve", "flops_to_solve")
+MEASURES = (*TO_SOLVE, "steps", "samples_seen", "wall_seconds", "training_flops", "parameters")
+"""Numeric fields of `Results` that can be plotted and filtered like metrics."""
+
 
 class Example(BaseModel):
     """One test row with the model's own answer, for people to look at."""

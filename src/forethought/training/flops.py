@@ -38,7 +38,6 @@ def count_flops(objective: Objective, batch: Batch) -> float | None:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of an objective that logs a metric of its own
         copied = copy.deepcopy(objective)
-        copied.zero_grad()
         try:
             with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter:
                 copied.loss(rows).backward()
@@ -46,16 +45,6 @@ def count_flops(objective: Objective, batch: Batch) -> float | None:
             log.warning("training_flops unknown: the loss fails outside a Trainer: %s", describe_error(error))
             return None
     return counter.get_total_flops() * len(batch) / len(rows)
-
-
-def _attention(q: _Shape, k: _Shape, v: _Shape, *_: Any, **__: Any) -> int:
-    count: int = sdpa_flop_count(q, k, v)
-    return count
-
-
-def _attention_backward(gradient: _Shape, q: _Shape, k: _Shape, v: _Shape, *_: Any, **__: Any) -> int:
-    count: int = sdpa_backward_flop_count(gradient, q, k, v)
-    return count
 
 
 def _convolution_backward(gradient: _Shape, x: _Shape, weight: _Shape, *_: Any, **__: Any) -> int:
@@ -69,8 +58,10 @@ def _lstm(x: _Shape, input_weight: _Shape, hidden_weight: _Shape, *_: Any, **__:
 
 _aten = torch.ops.aten
 _FORMULAS: dict[Any, Callable[..., int]] = {
-    _aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    _aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    _aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda gradient, q, k, v, *_, **__: (
+        sdpa_backward_flop_count(gradient, q, k, v)
+    ),
     _aten.convolution_backward: _convolution_backward,
     _aten.mkldnn_rnn_layer: _lstm,
     _aten.mkldnn_rnn_layer_backward: lambda *shapes, **_: 2 * _lstm(*shapes),
