@@ -98,6 +98,76 @@ def test_an_experiment_file_sweeps_like_the_line_and_gives_way_to_it(workplace):
     assert len(cells) == 2 * 3
 
 
+ROWS = """\
+# @package _global_
+max_steps: 30
+hydra:
+  sweeper:
+    params:
+      task.degree: 2,3
+      seed: range(2)
+      model.layers: 3
+    rows:
+      - objective: next_token,token_order
+      - objective: multi_token,sequential_multi_token
+        objective.horizon: 2,4
+        model.layers: 1
+"""
+
+
+def test_the_rows_of_an_experiment_file_are_sweeps_of_their_own(workplace):
+    """The sweep is what one command for each row runs into one folder."""
+    folder = Path("mine/experiment/paper")
+    folder.mkdir(parents=True)
+    (folder / "table.yaml").write_text(ROWS)
+
+    def names(*words):
+        return [cell.name for cell in composed(*words, config_dir="mine")]
+
+    table = "experiment=paper/table"
+    each = ["max_steps=30", "task.degree=2,3", "seed=range(2)"]
+    first = [*each, "model.layers=3", "objective=next_token,token_order"]
+    second = [
+        *each,
+        "model.layers=1",
+        "objective=multi_token,sequential_multi_token",
+        "objective.horizon=2,4",
+    ]
+    assert sorted(names(table)) == sorted([*names(*first), *names(*second)])
+    assert len(names(table)) == 2 * 2 * (2 + 2 * 2)
+    # A choice selects rows, a value replaces theirs.
+    assert names(table, "objective=token_order") == names(*first, "objective=token_order")
+    chosen = names(
+        table, "objective=multi_token,next_token", "objective.horizon=2", "model.layers=2", "seed=1"
+    )
+    assert len(chosen) == len({*chosen}) == 2 * 2
+    assert all("gpt-2x64" in name for name in chosen)
+    assert sum("multi_token-2-s1" in name for name in chosen) == 2
+    # Each cell composes again from its words alone, and a single run has no rows.
+    for cell in composed(table, config_dir="mine"):
+        again = Composer([], True, config_dir="mine", folder=Path("s")).cell(cell.words[1:])
+        assert again.name == cell.name
+    assert len(Composer([table], config_dir="mine").cells()) == 1
+    smoke = composed("experiment=[paper/table,smoke]", config_dir="mine")
+    assert {cell.config["max_steps"] for cell in smoke} == {20}
+    assert len(smoke) == len(names(table))
+    for words, said in {
+        (
+            table,
+            "objective=teacherless",
+        ): r"objective=teacherless: no row .* expected objective=multi_token,next_token,",
+        (table, "objective.wdith=3"): r"objective.wdith: no such key .*horizon",
+        (
+            "experiment=paper/table,smoke",
+            "sweep=s",
+            *each,
+            "model.layers=1",
+        ): "paper/table: has rows; sweep one",
+    }.items():
+        with pytest.raises(InputError, match=said):
+            names(*words)
+
+
 def test_several_experiments(workplace):
     write_experiment("a", {"seed": "0,1"}, "max_steps: 3\n")
     write_experiment("b", {"max_steps": "4,5"})

@@ -11,9 +11,15 @@ def config_folder() -> Path:
 
 
 def list_choices() -> dict[str, list[str]]:
-    """Return the choices of every config group in conf/, by the names of the YAML files."""
+    """Return the choices of every config group in conf/, by the names of the YAML files.
+
+    Only Hydra has groups in a folder of groups; elsewhere, a folder in a group is a part of the name, as in
+    `experiment=top2025/table5`.
+    """
     choices: dict[str, list[str]] = {}
     folder = config_folder()
     for path in sorted(folder.glob("*/**/*.yaml")):
-        choices.setdefault(str(path.parent.relative_to(folder)), []).append(path.stem)
+        parts = path.relative_to(folder).with_suffix("").parts
+        depth = 2 if parts[0] == "hydra" else 1
+        choices.setdefault("/".join(parts[:depth]), []).append("/".join(parts[depth:]))
     return choices

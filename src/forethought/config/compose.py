@@ -204,11 +204,11 @@ class Composer:
         """
         if not self.is_sweep:
             return [self._cell(_single_values(self._own))]
-        overrides = self.swept()
+        products = self._products()
         with _explained():
-            values = [[*_values(override)] for override in overrides]
-        self._absent = _AbsentKeys(self._swept_groups(overrides))
-        cells = [self.cell(combination) for combination in itertools.product(*values)]
+            values = [[[*_values(override)] for override in product] for product in products]
+        self._absent = _AbsentKeys(self._swept_groups(*products))
+        cells = [self.cell(words) for product in values for words in itertools.product(*product)]
         self._absent.refuse_keys_that_none_has()
         sweeps = sorted({str(cell.folder.parent) for cell in cells})
         if len(sweeps) > 1:
@@ -217,10 +217,46 @@ class Composer:
 
     def swept(self) -> list[Override]:
         """Return the overrides of the sweep: those of an experiment file, then those of the command line."""
-        given = {o.key_or_group for o in self._own}
+        return self._swept({}, self._own)
+
+    def _swept(self, row: dict[str, Any], own: list[Override]) -> list[Override]:
         params = self._resolved(self.shared.hydra.sweeper).get("params") or {}
-        extra = [f"{key}={value}" for key, value in params.items() if key not in given]
-        return [*self._parse(extra), *self._own]
+        given = {o.key_or_group for o in own}
+        extra = [f"{key}={value}" for key, value in (params | row).items() if key not in given]
+        return [*self._parse(extra), *own]
+
+    def _products(self) -> list[list[Override]]:
+        """Return the overrides of each product of values: one, or one for each row of an experiment file.
+
+        A choice on the command line, such as `objective=next_token`, selects the rows that have it. A value,
+        such as `max_steps=100`, replaces that of the rows.
+
+        Raises:
+            InputError: no row has the choice.
+        """
+        rows = self._resolved(self.shared.hydra.sweeper).get("rows")
+        if not rows:
+            return [self.swept()]
+        products = []
+        offered: dict[str, set[str]] = {}
+        for row in rows:
+            own: list[Override] = []
+            for override in self._own:
+                group = override.key_or_group
+                if not (self._is_group(group) and group in row):
+                    own.append(override)
+                    continue
+                (of_row,) = self._parse([f"{group}={row[group]}"])
+                offered.setdefault(group, set()).update(_choices(of_row))
+                if common := [choice for choice in _choices(of_row) if choice in _choices(override)]:
+                    own += self._parse([f"{group}={','.join(common)}"])
+            if len(own) == len(self._own):
+                products.append(self._swept(row, own))
+        if not products:
+            given = " ".join(_word(o) for o in self._own if o.key_or_group in offered)
+            accepted = "; ".join(f"{group}={','.join(sorted(offered[group]))}" for group in offered)
+            raise InputError(f"{given}: no row of the experiment has it; expected {accepted}")
+        return products
 
     def search_space(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """Return the distribution to search for each swept key: its name in Optuna, and its arguments.
@@ -275,6 +311,10 @@ class Composer:
                 raise InputError(
                     f"experiment={node.runtime.choices.experiment}: sweeps {', '.join(ignored)} itself; "
                     f"sweep one experiment at a time, or use {ignored[0]}=VALUES"
+                )
+            if node.sweeper.get("rows") and not self.shared.hydra.sweeper.get("rows"):
+                raise InputError(
+                    f"experiment={node.runtime.choices.experiment}: has rows; sweep one experiment at a time"
                 )
             overrides = [
                 o for o in overrides if not (self._sets_value(o) and absent.skips(config, o.key_or_group))
@@ -374,8 +414,13 @@ class Composer:
             return False
         return isinstance(override.value(), dict) or not self._is_group(override.key_or_group)
 
-    def _swept_groups(self, overrides: list[Override]) -> set[str]:
-        return {o.key_or_group for o in overrides if o.is_sweep_override() and self._is_group(o.key_or_group)}
+    def _swept_groups(self, *products: list[Override]) -> set[str]:
+        """Return the groups of which the sweep has several choices."""
+        choices: dict[str, set[str]] = {}
+        for override in itertools.chain(*products):
+            if self._is_group(override.key_or_group):
+                choices.setdefault(override.key_or_group, set()).update(_choices(override))
+        return {group for group, names in choices.items() if len(names) > 1}
 
     def _explain_other(self, error: Exception, overrides: list[Override]) -> InputError | None:
         """Explain an exception that does not name its cause: a broken file, or a group without a name."""
@@ -454,6 +499,14 @@ def _single_values(overrides: list[Override]) -> list[Override]:
     for override in filter(Override.is_sweep_override, overrides):
         raise InputError(f"{_word(override)}: several values; use one, or -m for a sweep over them")
     return overrides
+
+
+def _choices(override: Override) -> list[str]:
+    """Return the names that an override of a group chooses, each a value of its own."""
+    return [
+        str(name)
+        for name in ([*override.sweep_iterator()] if override.is_sweep_override() else [override.value()])
+    ]
 
 
 def _values(override: Override) -> Iterator[str]:

@@ -5,6 +5,7 @@ import re
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from forethought.config_folder import list_choices
 from forethought.errors import InputError, expected_one_of
 
 HIDDEN = ("_target_", "_convert_", "label", "hydra")
@@ -44,10 +45,13 @@ def explain_hydra(error: Exception) -> InputError:
         if not group:
             return InputError(f"defaults: {choice}: no such file; use one in conf or --config-dir")
         outer, _, inner = group.rpartition("/")
-        if outer not in ("", "hydra") and not error.options:
+        of_paper = outer == "experiment" and inner not in list_choices()  # as in top2025/table5
+        if outer not in ("", "hydra") and not error.options and not of_paper:
             return InputError(f"{group}={choice}: no such group; use `- override /{inner}: {choice}`")
-        accepted = expected_one_of(error.options or (), choice)
-        return InputError(f"{group}={choice}: no such choice; {accepted}")
+        options = error.options or ()
+        if of_paper:
+            group, choice, options = outer, f"{inner}/{choice}", list_choices()["experiment"]
+        return InputError(f"{group}={choice}: no such choice; {expected_one_of(options, choice)}")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
         parent, _, key = (cause.full_key or str(cause.key)).rpartition(".")
