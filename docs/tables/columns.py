@@ -41,7 +41,7 @@ def is_solved(runs: pd.DataFrame) -> pd.Series:
 
 
 def solved(runs: pd.DataFrame) -> str:
-    k, n = is_solved(runs).sum(), len(runs)
+    k, n = int(is_solved(runs).sum()), len(runs)
     return f"{k} of {n} ({format_interval(k, n)} %)"
 
 

@@ -37,7 +37,7 @@ def of_objective(title: str, where: str = "") -> Row:
 
 
 def decoding(name: str, title: str) -> Row:
-    return Row(f"`next_token`, {title}", f"overrides='{name}'")
+    return Row(f"`next_token`, {title}", f"overrides={name}")
 
 
 def addition_rows() -> list[Row]:

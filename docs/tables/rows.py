@@ -8,7 +8,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from forethought import load_sweep
-from forethought.report.where import select_runs
+from forethought.report.names import resolve_name
+from forethought.results.columns import OBJECTS
+from forethought.results.frame import format_value
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -20,7 +22,7 @@ class Row(NamedTuple):
     title: str
     """Text of the first columns, separated by ` | `."""
     where: str | None = None
-    """Filter of the runs, as in `forethought report --where`. None: all runs of the file."""
+    """Filter of the runs, `KEY=VALUE and KEY=VALUE`, with full or last names. None: all runs of the file."""
     file: str | None = None
     """Another file than that of the table."""
     columns: Mapping[str, Column] = {}
@@ -48,16 +50,27 @@ def has_evaluations(file: str) -> bool:
 
 
 @cache
+def format_settings(file: str) -> dict[str, pd.Series]:
+    """Return the columns of `load` but the metrics, as text."""
+    columns = load(file).drop(columns=[*OBJECTS], errors="ignore").items()
+    return {name: column.map(format_value) for name, column in columns if "/" not in name}
+
+
+@cache
 def select(file: str, where: str | None) -> pd.DataFrame:
     """Return the runs of a row, sorted by seed.
 
     Raises:
-        ValueError: several runs have the same seed: the filter mixes settings.
+        InputError: a key is unknown.
+        ValueError: no run matches, or several runs have the same seed: the filter mixes settings.
     """
-    runs = load(file)
-    runs = (runs if where is None else select_runs(runs, where)).sort_values("seed")
-    if runs.duplicated(["seed", "overrides"] if has_evaluations(file) else "seed").any():
-        raise ValueError(
-            f"{file}, {where or 'all'}: several runs of a seed; expected a filter of one setting"
-        )
+    runs, texts = load(file), format_settings(file)
+    matches = pd.Series(True, runs.index)
+    for condition in where.split(" and ") if where else ():
+        key, value = condition.split("=", 1)
+        matches &= texts[resolve_name(key, texts, where or "", "column")] == value
+    runs = runs[matches].sort_values("seed")
+    of_one_run = ["seed", "overrides"] if has_evaluations(file) else ["seed"]
+    if runs.empty or runs.duplicated(of_one_run).any():
+        raise ValueError(f"{file}, {where or 'all'}: no run, or several runs of a seed; filter one setting")
     return runs
