@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, on the committed results and on small real sweeps in the place of theirs."""
+"""The notebooks run from top to bottom, on committed results and on small sweeps in the place of theirs."""
 
 import os
 import re
