@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart published check test test-slow test-all test-gpu bench lint clean
+.PHONY: install quickstart published results check test test-slow test-all test-gpu bench lint clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +28,9 @@ quickstart: install
 published:
 	$(BIN)/forethought train experiment=quickstart task.num_nodes=50 task.reverse=true task.test_file=$(PUBLISHED) \
 	    hydra.run.dir=outputs/published
+
+results: install # the tables of docs/RESULTS.md, from docs/results/*.csv
+	PYTHONPATH=docs $(BIN)/python -m tables
 
 check: install # the inner loop, below a minute: lint, types, and the contracts of tasks, models and objectives
 	$(BIN)/ruff check

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, on a small real sweep in the place of theirs."""
+"""The notebooks run from top to bottom, on committed results and on small sweeps in the place of theirs."""
 
 import os
 import re
@@ -9,39 +9,63 @@ import pytest
 
 from forethought.cli.main import run
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TINY = ["-m", "experiment=quickstart", "hydra/launcher=basic", "max_steps=4", "eval_every=2", "log_every=2"]
 SAMPLES = ["evaluation.validation_samples=64", "evaluation.test_samples=64"]
 
 
-@pytest.mark.slow
-def test_the_story_of_the_paper_runs(workplace, monkeypatch):
+@pytest.fixture
+def execute(workplace, monkeypatch):
+    """Return a function that runs a notebook and returns what it printed and its pictures."""
     import nbformat
     from nbclient import NotebookClient
 
-    assert run(["train", *TINY, *SAMPLES, "objective=next_token,token_order"]) == 0
-    assert run(["train", *TINY, *SAMPLES, "task.reverse=true"]) == 0
     Path("notebooks").mkdir()
+    Path("docs").symlink_to(ROOT / "docs")
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"])
     monkeypatch.setenv("IPYTHONDIR", str(workplace / "ipython"))
-    (path,) = NOTEBOOKS
-    notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": "notebooks"}}).execute()
 
+    def run_notebook(name):
+        notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": "notebooks"}}).execute()
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+        texts = [output.get("text", output.get("data", {}).get("text/plain", "")) for output in outputs]
+        return "\n".join(texts), [output for output in outputs if "image/png" in output.get("data", {})]
+
+    return run_notebook
+
+
+@pytest.mark.slow
+def test_the_failure_is_seen_in_a_sweep(execute):
+    assert run(["train", *TINY, *SAMPLES, "objective=next_token,token_order"]) == 0
+    assert run(["train", *TINY, *SAMPLES, "task.reverse=true"]) == 0
+    shown, pictures = execute("does_it_fail")
     assert not Path("multirun/notebook").exists()  # it found the sweep
-    shown = "\n".join(
-        str(output.get("text") or output.get("data", {}).get("text/plain", ""))
-        for cell in notebook.cells
-        for output in cell.get("outputs", ())
-    )
     assert "report: ../multirun/quickstart/report/report.html" in shown
     assert len(re.findall(r"^[01] +undertrained +undertrained +undertrained", shown, re.MULTILINE)) == 2
     assert "the intervals part at 4 seeds each" in shown
     assert "only reversed: 0, only plain: 0, p = 1.000" in shown
-    pictures = [
-        output for cell in notebook.cells for output in cell.get("outputs", ()) if "image/png" in str(output)
-    ]
     assert len(pictures) == 2
+
+
+@pytest.mark.slow
+def test_the_repairs_are_compared_on_committed_results(execute):
+    shown, pictures = execute("what_repairs_it")
+    assert "165 runs of 33 settings" in shown
+    assert re.search(r"^token_order +5 +5 +0\.57 +1\.00", shown, re.MULTILINE)
+    assert re.search(r"^\d+ +token_order +5 +0 +5 +0 +0 +0\.062", shown, re.MULTILINE)
+    assert len(pictures) == 1
+
+
+@pytest.mark.slow
+def test_the_views_of_distance_are_drawn(execute):
+    probes = ["sweep=probes", "evaluation.probe_samples=200", "objective=next_token,token_order", "seed=1"]
+    assert run(["train", *TINY, *SAMPLES, *probes]) == 0
+    shown, pictures = execute("how_far_ahead")
+    assert re.search(r"^masked_diffusion +False +0\.99 +1\.00 +0\.98 +0\.50", shown, re.MULTILINE)
+    assert re.search(r"^ +token_order( \d\.\d\d){5}$", shown, re.MULTILINE)
+    assert len(pictures) == 3
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)

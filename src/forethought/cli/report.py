@@ -10,14 +10,14 @@ from forethought.errors import InputError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "folders",
+        "sources",
         nargs="+",
-        metavar="FOLDER",
+        metavar="SOURCE",
         type=Path,
-        help="of a sweep or of a run; several share a report",
+        help="folder of a sweep or of a run, or a CSV file of runs (cells.csv); several share a report",
     )
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, help="folder of the report; FOLDER/report by default"
+        "--out", metavar="DIR", type=Path, help="folder of the report; SOURCE/report by default"
     )
     parser.add_argument(
         "--where",
@@ -33,22 +33,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    folders = options.folders
-    if options.out is None and len(folders) > 1:
-        raise InputError("report: several folders require --out DIR, the folder of their report")
+    sources = options.sources
+    folders = [source for source in sources if source.is_dir()]
+    if options.out is None and (len(sources) > 1 or sources[0].is_file()):
+        kind = "several folders or files require" if len(sources) > 1 else f"{sources[0]}: a file requires"
+        raise InputError(f"report: {kind} --out DIR, the folder of the report")
     from forethought import load_sweep
     from forethought.cli.show import print_strangers
     from forethought.report import build_sweep, print_table, write_report
     from forethought.results import RESULTS_FILE
     from forethought.sweeps import GRID_FILE
 
-    out = options.out or folders[0] / "report"
+    out = options.out or sources[0] / "report"
     if any((out / name).exists() for name in (RESULTS_FILE, GRID_FILE)):
         raise InputError(
             f"--out={out}: is the folder of a sweep or run; use another one, such as {out}/report"
         )
     axes = {axis: getattr(options, axis) for axis in ("x", "y", "hue", "metric")}
-    sweep = build_sweep(load_sweep(*folders), options.where, **axes)
+    sweep = build_sweep(load_sweep(*sources), options.where, **axes)
     print_table(sweep)
     for folder in folders:
         print_strangers(folder)

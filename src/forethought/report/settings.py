@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from forethought.report.names import shorten_names
-from forethought.results.frame import OBJECTS, PROVENANCE, format_value
+from forethought.results.columns import OBJECTS, PROVENANCE
+from forethought.results.frame import format_value
 from forethought.sweeps import NOT_IDENTITY
 
 # These keys name a run or the place of its execution and do not change its results. An experiment is a
@@ -54,7 +55,8 @@ def find_varying_keys(frame: pd.DataFrame) -> list[str]:
     choices = list_choice_columns(frame)
     names = list_setting_columns(frame)
     # A run that failed before its config was read has no fields, and says nothing about what varies.
-    texts = frame.loc[frame[names[len(choices) :]].notna().any(axis=1), names].map(format_value)
+    informative = frame[names[len(choices) :]].notna().any(axis=1) | (frame["status"] == "finished")
+    texts = frame.loc[informative, names].map(format_value)
     texts = texts.loc[:, texts.nunique() > 1]
     overridden = re.findall(r"(?:^|\s)[+~]*([\w.]+)=", " ".join(dict.fromkeys(frame["overrides"])))
     ordered = dict.fromkeys(["objective", *choices, *overridden, *names])

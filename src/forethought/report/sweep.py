@@ -95,7 +95,7 @@ def build_sweep(frame: pd.DataFrame, where: str | None = None, **axes: str | Non
         InputError: there are no runs, or the filter or an axis is invalid.
     """
     if frame.empty:
-        raise InputError("report: no results; pass the folder of a sweep or of a run")
+        raise InputError("report: no runs; pass the folder of a sweep or of a run, or a CSV file of runs")
     runs, keys = _sort_runs(frame)
     if where is not None:
         runs, keys = _sort_runs(select_runs(runs, where).drop(columns="setting"))
@@ -109,7 +109,8 @@ def _sort_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     keys = find_varying_keys(runs)
     if runs["cell"].duplicated().any():
         if runs.duplicated(["sweep", "cell"]).any():  # sweeps of the same name
-            runs["sweep"] = runs["folder"].map(lambda folder: str(Path(folder).parent))
+            folders = runs["folder"].map(lambda folder: str(Path(folder).parent), na_action="ignore")
+            runs["sweep"] = folders.fillna(runs["sweep"])  # a run of a CSV file has no folder
         keys = ["sweep", *keys]
     ranks = pd.DataFrame({key: _rank_levels(runs, key) for key in keys}, index=runs.index)
     order = ranks.assign(_seed=runs["seed"]).sort_values([*keys, "_seed"], kind="stable").index

@@ -5,7 +5,8 @@ import pandas as pd
 from forethought.report.columns import COLUMNS
 from forethought.report.names import shorten_names
 from forethought.report.sweep import Sweep
-from forethought.results.frame import OBJECTS, format_value
+from forethought.results.columns import OBJECTS
+from forethought.results.frame import format_value
 
 _LATEX_COLUMNS = ("solved", "95 %", "chance", "accuracy", "steps")
 

@@ -9,7 +9,8 @@ import pandas as pd
 from forethought.errors import InputError
 from forethought.report.names import resolve_name
 from forethought.report.wording import is_number, truncate
-from forethought.results.frame import OBJECTS, format_value
+from forethought.results.columns import OBJECTS
+from forethought.results.frame import format_value
 
 _ORDER = ("<=", ">=", "<", ">")
 _SIGNS = (*_ORDER, "!=", "==", "=", "(", ")", ",")

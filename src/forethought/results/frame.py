@@ -9,18 +9,15 @@ from typing import Any
 import pandas as pd
 
 from forethought.errors import InputError
+from forethought.results.cells_file import CellsFile, read_cells
+from forethought.results.columns import IDENTITY, OBJECTS, PROVENANCE
 from forethought.results.schema import MEASURES, Results
 from forethought.results.store import collect
 
-IDENTITY = ("cell", "sweep", "folder", "status", "verdict", "reason", "seed")
-PROVENANCE = ("date", "command", "commit", "dirty", "host", "cpu", "versions")
-"""Fields of the last stretch of training."""
-OBJECTS = ("decision_positions", "grad_flow", "gradient_split", "attention", "probes", "examples")
-"""Columns of Python objects. The columns to their right are the metrics."""
 _CURVES_FILE = "metrics.csv"
 
 
-def load_sweep(*folders: str | Path, curves: bool = False) -> pd.DataFrame:
+def load_sweep(*sources: str | Path, curves: bool = False) -> pd.DataFrame:
     """Load the runs of sweeps or single runs as a DataFrame with one row a run.
 
     Columns, from left to right: `cell sweep folder status verdict reason seed`; the chosen config of each
@@ -29,28 +26,54 @@ def load_sweep(*folders: str | Path, curves: bool = False) -> pd.DataFrame:
     `null` are NaN.
 
     Args:
-        folders: of sweeps or runs.
+        sources: folders of sweeps or runs, and CSV files of runs (`read_cells`), which have no folder. If
+            a file has a run of the same sweep and cell as another source, its `sweep` is its path.
         curves: return one row a logged step instead: cell, folder, and the columns of `metrics.csv`.
 
     Raises:
         InputError: a folder has no results, or a file is corrupt.
     """
     runs: dict[Path, Results] = {}
-    for folder in map(Path, folders):
-        collected = collect(folder)
+    files: dict[Path, CellsFile] = {}
+    for source in map(Path, sources):
+        if source.is_file() or source.suffix == ".csv":
+            files[source] = read_cells(source)
+            continue
+        collected = collect(source)
         if not collected:
-            raise InputError(f"{folder}: no results; pass the folder of a sweep or of a run")
+            raise InputError(f"{source}: no results; pass the folder of a sweep or of a run")
         runs |= collected
-    frame = build_frame(runs.items())
+    _name_duplicates(runs, files)
+    frame = _join([_tabulate(runs.items()), *files.values()])
     return load_curves(frame) if curves else frame
 
 
 def build_frame(runs: Iterable[tuple[Path | None, Results]]) -> pd.DataFrame:
     """Return the DataFrame of `load_sweep` for results in memory, each with its folder if it has one."""
+    return _join([_tabulate(runs)])
+
+
+def _tabulate(runs: Iterable[tuple[Path | None, Results]]) -> CellsFile:
     runs = list(runs)
     records = [_build_record(folder, run) for folder, run in runs]
-    metrics = {name for _, run in runs for name in run.metrics}
     choices = dict.fromkeys(key for _, run in runs for key in run.choices)
+    return CellsFile(records, [*choices], [name for _, run in runs for name in run.metrics])
+
+
+def _name_duplicates(runs: dict[Path, Results], files: dict[Path, CellsFile]) -> None:
+    """Use the path of a file as the name of its sweep if another source has a run of the same name."""
+    known = {(run.sweep, run.cell) for run in runs.values()}
+    for path, file in files.items():
+        names = {(record.get("sweep"), record["cell"]) for record in file.records}
+        for record in file.records if names & known else ():
+            record["sweep"] = str(path)
+        known |= names
+
+
+def _join(tables: Sequence[CellsFile]) -> pd.DataFrame:
+    records = [record for table in tables for record in table.records]
+    metrics = {name for table in tables for name in table.metrics}
+    choices = dict.fromkeys(name for table in tables for name in table.choices)
     head = [*IDENTITY, *choices, "overrides", "device", *MEASURES, *PROVENANCE]
     config = dict.fromkeys(key for record in records for key in record)
     names = [*head, *(key for key in config if key not in {*head, *OBJECTS, *metrics})]

@@ -1,0 +1,1 @@
+"""Tables of RESULTS.md from the files in results/."""
