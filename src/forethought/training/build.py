@@ -48,6 +48,7 @@ _FROM_TASK = {
     "tokenizer",
 }  # `Model.for_task` sets them
 _ROOT_KEYS = {*BASES, "trainer", *inspect.signature(Settings).parameters}
+_CHECKED_ROWS = 100
 _TRAINER_ARGUMENTS = list(inspect.signature(pl.Trainer.__init__).parameters)[1:]
 
 
@@ -229,7 +230,11 @@ def describe_train_file(config: Config) -> str:
 @lru_cache
 def _check_data(task: str) -> str:
     """Draw rows of every kind, once for all cells of a sweep with this task. Describe the training file."""
-    data = Data(construct({"task": json.loads(task)}, "task"), seed=0, batch_size=1)
+    options = json.loads(task)
+    if options.get("train_samples") and not options.get("train_file"):
+        # Where some rows can be drawn, any number can; 100,000 mazes would take minutes.
+        options["train_samples"] = min(options["train_samples"], _CHECKED_ROWS)
+    data = Data(construct({"task": options}, "task"), seed=0, batch_size=1)
     data.batch(0), data.validation(1), data.test(1)
     return data.describe_train_file()
 

@@ -1,0 +1,160 @@
+"""Test that the experiments in conf/ compose, and that those of measured tables compose their rows."""
+
+import csv
+import re
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from forethought.config import Composer
+from forethought.config_folder import config_folder, list_choices
+from forethought.results.frame import flatten_config, format_value
+from forethought.training import run_cell
+from forethought.training.build import build
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+EXPERIMENTS = [name for name in list_choices()["experiment"] if name != "smoke"]
+GROUPS = ("task", "model", "objective", "optimizer")
+NOT_MEASURED = "# not measured yet\n"
+IMPOSSIBLE: dict[str, str] = {}
+"""Cells that a published table lacks too: the start of their names, and the reason."""
+
+
+@cache
+def cells(experiment, seed=0):
+    """Return the cells of one seed, in the order of their rows."""
+    return Composer([f"experiment={experiment}", f"seed={seed}"], is_sweep=True).cells()
+
+
+@cache
+def columns(experiment, seed=0):
+    """Return the config of each cell by the columns of a results file, as these print it."""
+    return [
+        {key: format_value(value) for key, value in flatten_config(cell.config).items()}
+        | {group: cell.choices[group] for group in GROUPS}
+        for cell in cells(experiment, seed)
+    ]
+
+
+def samples(experiment):
+    """Return the first and the last cell of each task, model and objective of an experiment."""
+    groups = {}
+    for cell in cells(experiment):
+        groups.setdefault(tuple(cell.choices[group] for group in GROUPS), []).append(cell)
+    return list({cell.name: cell for group in groups.values() for cell in (group[0], group[-1])}.values())
+
+
+def check_without_start(cell):
+    """Build a cell without memory for its weights, rows, and the runs that it starts from."""
+    reason = next((why for name, why in IMPOSSIBLE.items() if cell.name.startswith(name)), None)
+    try:
+        with torch.device("meta"):
+            build({**cell.config, "init_from": None})
+    except Exception as error:
+        assert reason, f"{cell.name}: {error}"
+    else:
+        assert reason is None, f"{cell.name}: possible; delete its reason"
+
+
+def text_of(experiment):
+    return (config_folder() / "experiment" / f"{experiment}.yaml").read_text()
+
+
+def is_measured(experiment):
+    of_table = experiment.endswith("_small") or experiment.startswith("results/")
+    return of_table and NOT_MEASURED not in text_of(experiment)
+
+
+@cache
+def measured_rows():
+    """Return the rows of all results files that name their experiment."""
+    tables = [list(csv.DictReader(path.open())) for path in sorted(RESULTS.glob("*.csv"))]
+    return [row for table in tables for row in table if row.get("experiment")]
+
+
+def is_config(column):
+    return "." in column or column in (*GROUPS, "max_steps", "batch_size", "init_from")
+
+
+def agrees(row, cell):
+    """Compare the config columns of a row. A key that a choice does not have is empty."""
+    return all(
+        cell.get(key, "null") == ({"True": "true", "False": "false"}.get(value, value) or "null")
+        for key, value in row.items()
+        if is_config(key)
+    )
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_composes(experiment):
+    assert Composer([f"experiment={experiment}"]).cells()[0].choices["experiment"] == experiment
+    for cell in samples(experiment):
+        check_without_start(cell)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_cell_of_an_experiment_is_possible(experiment):
+    for cell in cells(experiment):
+        check_without_start(cell)
+
+
+def test_every_experiment_has_a_sweep_of_its_own():
+    """A folder that two experiments shared would mix their tables."""
+    sweeps = [cells(experiment)[0].config["sweep"] for experiment in EXPERIMENTS]
+    assert len({*sweeps}) == len(sweeps)
+    for experiment, sweep in zip(EXPERIMENTS, sweeps, strict=True):
+        assert sweep in (experiment.replace("/", "_"), experiment.rpartition("/")[2])
+
+
+@pytest.mark.parametrize("experiment", sorted({row["experiment"] for row in measured_rows()}))
+def test_each_measured_row_is_a_cell_of_its_experiment(experiment):
+    rows = [row for row in measured_rows() if row["experiment"] == experiment]
+    seeds = {row["seed"] for row in rows}
+    (of_sweep,) = (o for o in Composer([f"experiment={experiment}"], True).swept() if o.key_or_group == "seed")
+    assert seeds == {*of_sweep.sweep_string_iterator()}
+    seed = min(seeds)
+    for row in rows:
+        if row["seed"] == seed:
+            assert any(agrees(row, cell) for cell in columns(experiment, seed)), row["cell"]
+
+
+@pytest.mark.parametrize("experiment", filter(is_measured, EXPERIMENTS))
+def test_each_cell_of_a_measured_experiment_has_its_rows(experiment):
+    """A row that two tables share names one of them; a file without tasks holds one experiment."""
+    rows = [row for row in measured_rows() if "task" in row or row["experiment"] == experiment]
+    seed = min(row["seed"] for row in rows if any(agrees(row, cell) for cell in columns(experiment, row["seed"])))
+    for cell in columns(experiment, seed):
+        assert any(row["seed"] == seed and agrees(row, cell) for row in rows), cell
+
+
+def test_only_measured_siblings_lack_the_mark():
+    named = {row["experiment"] for row in measured_rows()}
+    marked = {name for name in EXPERIMENTS if NOT_MEASURED in text_of(name)}
+    assert marked
+    assert not marked & named
+    for name in EXPERIMENTS:
+        if "/" in name and not name.startswith("results/") and not name.endswith("_small"):
+            assert re.search(r"\(\d{4}\.\d{5}", text_of(name)), name
+            assert "Evidence" in text_of(name), name
+
+
+@pytest.mark.grid
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_each_row_of_an_experiment_runs(tmp_path, experiment):
+    small = ["max_steps=4", "eval_every=2", "log_every=2", "batch_size=4", "init_from=null"]
+    sizes = ["model.layers=1", "model.width=16"]
+    words = [f"experiment=[{experiment},smoke]", "seed=0", *small, *sizes]
+    heads = ["model.heads=2"] if all("heads" in c.config["model"] for c in cells(experiment)) else []
+    swept = Composer([*words, *heads], is_sweep=True).cells()
+    firsts = {tuple(cell.choices[group] for group in GROUPS): cell for cell in reversed(swept)}
+    for cell in firsts.values():
+        task = cell.config["task"]
+        few = {"train_samples": 200} if task.get("train_samples") else {}
+        evaluation = {**cell.config["evaluation"], "validation_samples": 8, "test_samples": 8}
+        config = {**cell.config, "task": {**task, **few}, "evaluation": evaluation}
+        results = run_cell(replace(cell, config=config).at(tmp_path / cell.name))
+        assert results.status == "finished", (cell.name, results.reason)
