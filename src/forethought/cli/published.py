@@ -93,9 +93,9 @@ def _print_tables(papers: Sequence[Paper], published: Published) -> None:
                 state = "open" if read_protocol(paper.experiment(name)) else "no experiment"
             small = len({each.cell.label for each in own if each.is_small})
             counts = [sum(each.word == word for each in own) or "" for word in WORDS]
-            texts = [paper.paper, len(table.cells), table.grade, state, small or "", *counts]
-            rows.append([Text(paper.experiment(name)), *(Text(str(text)) for text in texts)])
-    titles = ["paper", "cells", "grade", "measured", "small", *WORDS]
+            texts = [len(table.cells), table.grade, state, small or "", *counts]
+            rows.append([Text(f"{paper.name}/{name}"), *(Text(str(text)) for text in texts)])
+    titles = ["cells", "grade", "measured", "small", *WORDS]
     console.print(build_table(titles, rows, _CAPTION, console.width))
     for note in published.notes:
         console.print(escape(note), highlight=False)
@@ -112,7 +112,8 @@ def _print_cells(papers: Sequence[Paper], published: Published) -> None:
     console = open_console()
     for paper in papers:
         link = f"https://arxiv.org/abs/{paper.arxiv}" if paper.arxiv else paper.url or ""
-        console.print(escape(f"{paper.paper}: {paper.title} {link}".rstrip()), highlight=False)
+        title = ", ".join(filter(None, (paper.paper, paper.title, link)))
+        console.print(escape(title), highlight=False)
         for name, table in paper.tables.items():
             experiment = paper.experiment(name)
             if read_protocol(experiment):

@@ -25,26 +25,32 @@ class Protocol(NamedTuple):
 def read_protocol(experiment: str, folder: Path | None = None) -> Protocol | None:
     """Read `conf/experiment/PAPER/TABLE.yaml`. None if there is no such file.
 
-    A row has the keys of the file, of `hydra.sweeper.params` and of one entry of `hydra.sweeper.rows`; later
-    ones win, as they do over those of the experiment that the file builds on.
+    A row has the keys of `conf/config.yaml`, of the file, of `hydra.sweeper.params` and of one entry of
+    `hydra.sweeper.rows`. Later ones win, and the file wins over the experiment that it builds on.
+
+    Args:
+        folder: conf/ by default.
     """
-    folder = folder or config_folder() / "experiment"
-    if not (folder / f"{experiment}.yaml").is_file():
+    folder = folder or config_folder()
+    path = folder / "experiment" / f"{experiment}.yaml"
+    if not path.is_file():
         return None
-    body, params, rows = _read(folder, experiment)
-    return Protocol([body | params | _split_all(row) for row in rows or [{}]])
+    root, _, _ = _read(folder / "config.yaml")
+    body, params, rows = _read(path)
+    return Protocol([root | body | params | _split_all(row) for row in rows or [{}]])
 
 
-def _read(folder: Path, experiment: str) -> tuple[Values, Values, list[dict[str, Any]]]:
-    """Return the values of the file, those of its params, and its rows, each after those it builds on."""
-    entries = yaml.safe_load((folder / f"{experiment}.yaml").read_text(encoding="utf-8")) or {}
+def _read(path: Path) -> tuple[Values, Values, list[dict[str, Any]]]:
+    """Return the values of a file, those of its params, and its rows, each after those it builds on."""
+    entries = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     sweeper = ((entries.pop("hydra", None) or {}).get("sweeper")) or {}
     body: Values = {}
     params: Values = {}
     rows: list[dict[str, Any]] = []
     for entry in entries.pop("defaults", ()):
         if isinstance(entry, str) and entry.startswith("/experiment/"):
-            further, of_params, of_rows = _read(folder, entry.removeprefix("/experiment/"))
+            folder = next(parent for parent in path.parents if parent.name == "experiment").parent
+            further, of_params, of_rows = _read(folder / f"{entry[1:]}.yaml")
             body, params, rows = body | further, params | of_params, of_rows or rows
         elif isinstance(entry, dict):
             groups = {re.sub(r"^override\s+", "", key).lstrip("/"): value for key, value in entry.items()}

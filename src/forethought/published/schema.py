@@ -46,7 +46,8 @@ class PublishedCell(BaseModel):
         words = []
         for key, value in self.keys.items():
             text = format_value(value)
-            words.append(f"{key.rpartition('.')[2]}={text}" if "." in key else text)
+            is_name = "." not in key and isinstance(value, str)
+            words.append(text if is_name else f"{key.rpartition('.')[2]}={text}")
         if self.metric is not None:
             words.append(self.metric.removeprefix("test/"))
         return " ".join(words)
@@ -57,6 +58,9 @@ class PublishedTable(BaseModel):
 
     model_config = _STRICT
 
+    experiment: _Text | None = Field(
+        None, description="that runs it, of the paper's folder; null: of the name of the table"
+    )
     source: _Text = Field(description="place in the paper, and who read it")
     grade: Literal["A", "B", "C", "M"] = Field(
         description="A: authors' code or full text; B: third party, or digitised; C: abstract or digest; M: memory"
@@ -103,11 +107,11 @@ class Paper(BaseModel):
 
     name: str = Field(description="name of the file, and of the folder of its experiments")
     paper: _Text = Field(description="authors and year")
-    title: _Text
+    title: _Text | None = Field(description="null: not known, or no paper")
     arxiv: Annotated[str, StringConstraints(pattern=r"^\d{4}\.\d{5}$")] | None = None
     url: _Text | None = Field(None, description="of a source that is not on arXiv")
     tables: Annotated[dict[str, PublishedTable], Field(min_length=1)]
 
     def experiment(self, table: str, *, small: bool = False) -> str:
         """Return the name of the experiment that runs a table, whether or not it exists."""
-        return f"{self.name}/{table}{'_small' * small}"
+        return f"{self.name}/{self.tables[table].experiment or table}{'_small' * small}"

@@ -28,22 +28,22 @@ def list_experiments(runs: pd.DataFrame) -> pd.Series:
 
 
 def list_deviations(
-    run: pd.Series, names: Sequence[str], experiment: str, protocol: Protocol | None
+    run: pd.Series, names: Sequence[str], experiment: str, protocol: Protocol
 ) -> list[str]:
     """Return what a run changes of its experiment: `max_steps=100`. Empty if nothing that decides its numbers.
 
     The run is compared with the row of the experiment that is nearest to it. The seed and the keys that are not
-    part of a run's identity are free. Without a protocol, every override of another key deviates.
+    part of a run's identity are free.
 
     Args:
         names: all experiments of the run.
-        protocol: of `experiment`; None if there is no such file.
+        protocol: of `experiment`.
     """
     words = run.get("overrides")
     overrides = _OVERRIDE.findall(words if isinstance(words, str) else "")
     further = [f"experiment={name}" for name in names if name != experiment]
     changes = []
-    for row in protocol.rows if protocol else [{}]:
+    for row in protocol.rows:
         own = {key: format_value(run[key]) for key in row if key in run and not _is_free(key)}
         changes.append(
             [

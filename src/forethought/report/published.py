@@ -82,7 +82,7 @@ def compare_published(runs: pd.DataFrame, papers: Iterable[Paper] | None = None)
                 experiment = paper.experiment(name, small=small)
                 if experiment not in known:
                     continue
-                member = [experiment in names for names in experiments]
+                member = experiments.map(lambda names, name=experiment: name in names).astype(bool)
                 inside = runs[member & (runs["status"] == "finished")]
                 same, others = _split_settings(inside, experiments, experiment)
                 notes += others
@@ -92,7 +92,7 @@ def compare_published(runs: pd.DataFrame, papers: Iterable[Paper] | None = None)
             comparisons += of_table
             if any(each.is_small for each in of_table):
                 notes.append(f"{paper.experiment(name, small=True)}: {_describe_order(of_table)}")
-    return Published(tuple(comparisons), tuple(notes))
+    return Published(tuple(comparisons), tuple(dict.fromkeys(notes)))  # Tables may share an experiment.
 
 
 def _split_settings(
@@ -100,6 +100,9 @@ def _split_settings(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return the runs of the experiment as it is, and a note on those that change something."""
     protocol = read_protocol(experiment)
+    if protocol is None:
+        note = f"{experiment}: {count_noun(len(runs), 'run')} of an experiment that conf/ lacks, not compared"
+        return runs.iloc[:0], [note]
     deviations = [
         " ".join(list_deviations(run, experiments[index], experiment, protocol))
         for index, run in runs.iterrows()

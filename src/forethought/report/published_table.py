@@ -47,9 +47,11 @@ def tabulate_cells(paper: Paper, name: str, comparisons: Sequence[Comparison]) -
 
 
 def _tabulate_cell(table: PublishedTable, cell: PublishedCell) -> list[str]:
-    number = format_share if _is_percent(table.metric_of(cell)) else format_number
-    value = number(cell.value) + (f"±{number(cell.plus_minus)}" if cell.plus_minus else "")
-    return [value + (f" (of {cell.seeds})" if cell.seeds else ""), table.grade]
+    """Return the published value as printed, with its uncertainty and number of seeds, and the grade."""
+    unit = 100 if _is_percent(table.metric_of(cell)) else 1
+    numbers = [cell.value, *([cell.plus_minus] if cell.plus_minus else [])]
+    value = "±".join(f"{unit * number:.4g}" for number in numbers)
+    return [value + (f" (n={cell.seeds})" if cell.seeds else ""), table.grade]
 
 
 def _tabulate_runs(each: Comparison) -> list[str]:

@@ -14,13 +14,13 @@ from forethought.report.wording import is_share
 
 TITLE = "Published against measured"
 CAPTION = (
-    "The diamond is the published value. Each dot is one of our seeds (for solve rates: their share), the bar "
+    "The diamond is the published value. Below it, each dot is one of our seeds (for solve rates: their share), the bar "
     "the 95 % interval in which the published value would lie if it came from runs like ours. Colour says what "
     "follows. A small sibling is another, smaller setting: its values stand there for the order alone."
 )
 
 _COLOURS = {"agrees": GREEN, "differs": VERMILLION, "cannot tell": MUTED, SMALL_SIBLING: PURPLE}
-_MOST_ROWS = 30
+_MOST_ROWS = 20
 
 
 def draw(sweep: Sweep) -> Figure | str | None:
@@ -39,18 +39,19 @@ def draw(sweep: Sweep) -> Figure | str | None:
     figure, axes, middles = create_rows(
         label_comparisons(shown),
         "published and measured" + note * (len(shown) < len(comparisons)),
-        [0.3] * len(shown),
+        [0.36] * len(shown),
         key,
     )
     for each, word, middle in zip(shown, words, middles, strict=True):
-        colour = _COLOURS[word]
+        # The published value stands above ours, which it would cover.
+        colour, below = _COLOURS[word], middle + 0.06
         if each.interval is not None:
-            axes.plot(each.interval, [middle] * 2, color=colour, linewidth=4.5, alpha=0.25, zorder=2)
+            axes.plot(each.interval, [below] * 2, color=colour, linewidth=4.5, alpha=0.25, zorder=2)
         values = each.values
         if each.metric == SOLVE_RATE:
             values = (sum(values) / len(values),)
         for rank, value in enumerate(values):
-            y = middle + ((rank * 0.618 + 0.5) % 1 - 0.5) * 0.16  # evenly spread and reproducible
+            y = below + ((rank * 0.618 + 0.5) % 1 - 0.5) * 0.1  # evenly spread and reproducible
             axes.plot(value, y, color=colour, markersize=5.5, alpha=0.9, zorder=3, clip_on=False, **dot)
-        axes.plot(each.cell.value, middle, markersize=6, zorder=4, clip_on=False, **diamond)
+        axes.plot(each.cell.value, middle - 0.09, markersize=5, zorder=4, clip_on=False, **diamond)
     return figure
