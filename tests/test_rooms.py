@@ -10,7 +10,18 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "forethought"
 ROOMS = [
-    *("cli", "launchers", "config", "training", "loggers", "report", "sweeps", "published", "hardware", "objectives"),
+    *(
+        "cli",
+        "launchers",
+        "config",
+        "training",
+        "loggers",
+        "report",
+        "sweeps",
+        "published",
+        "hardware",
+        "objectives",
+    ),
     *("optimizers", "models", "evaluation", "tasks", "results"),
 ]
 TREES = {path: ast.parse(path.read_text()) for path in SOURCE.rglob("*.py")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="PAPER|PATH",
-        help="papers, whose cells are printed, and folders of sweeps or runs, or CSV files of runs; by default "
-        f"all papers, beside every sweep in {_SWEEPS}/",
+        help="papers, to print their cells, and folders of sweeps or runs, or CSV files of runs; by default all "
+        f"papers, beside every sweep in {_SWEEPS}/",
     )
 
 
@@ -55,8 +54,6 @@ def _load_runs(paths: Sequence[Path], names: Sequence[str]) -> pd.DataFrame:
     Raises:
         InputError: a path has no results, or is no path.
     """
-    import pandas as pd
-
     from forethought.errors import InputError, expected_one_of
     from forethought.results import GRID_FILE, RESULTS_FILE
     from forethought.results.frame import build_frame, load_sweep
@@ -67,8 +64,7 @@ def _load_runs(paths: Sequence[Path], names: Sequence[str]) -> pd.DataFrame:
     if not paths:
         sweeps = sorted(path.parent for path in _SWEEPS.glob(f"*/{GRID_FILE}"))
         paths = [path for path in sweeps if any(path.glob(f"*/{RESULTS_FILE}"))]
-    frames = [load_sweep(path) for path in paths] or [build_frame([])]
-    return pd.concat(frames, ignore_index=True)
+    return load_sweep(*paths) if paths else build_frame([])
 
 
 def _print_tables(papers: Sequence[Paper], published: Published) -> None:
@@ -92,7 +88,7 @@ def _print_tables(papers: Sequence[Paper], published: Published) -> None:
             else:
                 state = "open" if read_protocol(paper.experiment(name)) else "no experiment"
             small = len({each.cell.label for each in own if each.is_small})
-            counts = [sum(each.word == word for each in own) or "" for word in WORDS]
+            counts = [sum(each.word == word for each in own) if measured else "" for word in WORDS]
             texts = [len(table.cells), table.grade, state, small or "", *counts]
             rows.append([Text(f"{paper.name}/{name}"), *(Text(str(text)) for text in texts)])
     titles = ["cells", "grade", "measured", "small", *WORDS]

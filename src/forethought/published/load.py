@@ -2,13 +2,14 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
 from forethought.errors import InputError
 from forethought.published.schema import Paper
-from forethought.validation import explain_validation
+from forethought.validation import accepted_values
 
 
 @cache
@@ -31,8 +32,16 @@ def _load_paper(path: Path) -> Paper:
     try:
         return Paper.model_validate({**entries, "name": path.stem})
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        explained = explain_validation(error, "")
-        # A rule over several fields does not name its place itself.
-        prefix = f"{place}: " if error.errors()[0]["type"] == "value_error" else ""
-        raise InputError(f"{path}: {prefix}{explained}") from None
+        raise InputError(f"{path}: {_explain(dict(error.errors()[0]))}") from None
+
+
+def _explain(complaint: dict[str, Any]) -> str:
+    """Return the place of a complaint of pydantic, the value and what is accepted."""
+    place = ".".join(map(str, complaint["loc"]))
+    if complaint["type"] == "value_error":  # of a rule that names the value itself
+        return f"{place}: {complaint['ctx']['error']}"
+    if complaint["type"] == "missing":
+        return f"{place}: missing; use a value, or null if it is not known"
+    if complaint["type"] == "extra_forbidden":
+        return f"{place}: unknown key"
+    return f"{place}={complaint['input']}: expected {accepted_values(complaint)}"

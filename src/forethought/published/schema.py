@@ -63,9 +63,11 @@ class PublishedTable(BaseModel):
     )
     source: _Text = Field(description="place in the paper, and who read it")
     grade: Literal["A", "B", "C", "M"] = Field(
-        description="A: authors' code or full text; B: third party, or digitised; C: abstract or digest; M: memory"
+        description="A: authors' code or full text; B: third party, or digitised; C: abstract, digest; M: memory"
     )
-    metric: _Text | None = Field(description="column of `load_sweep` or `solve_rate`; null: none of ours fits")
+    metric: _Text | None = Field(
+        description="column of `load_sweep` or `solve_rate`; null: none of ours fits"
+    )
     seeds: _Count | None = Field(description="runs behind each value; null: not said")
     test_samples: _Count | None = Field(description="rows behind each value; null: not said")
     plus_minus: Annotated[float, Field(ge=0)] = 0.0
@@ -74,7 +76,7 @@ class PublishedTable(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _hand_down(cls, entries: Any) -> Any:
-        """Give each cell what it does not say itself. The metric of the table stays null: a label omits it."""
+        """Give each cell what it does not say itself, but for the metric, which its label would repeat."""
         if not isinstance(entries, dict) or not isinstance(entries.get("cells"), list):
             return entries
         shared = {name: entries[name] for name in ("seeds", "test_samples", "plus_minus") if name in entries}

@@ -23,7 +23,7 @@ _MARGIN = 0.01  # Shares that differ by less are not told apart.
 def decide(
     cell: PublishedCell, metric: str, values: Sequence[float], rows: int = 0
 ) -> tuple[tuple[float, float] | None, Agreement, str]:
-    """Return the interval in which the published value would lie if it came from runs like ours, and the word.
+    """Return the interval in which the published value would lie if it came from runs like ours, and a word.
 
     For a metric it is the prediction interval for the mean of as many runs as the source averages
     (`predict_mean`), for a solve rate the Wilson interval of ours. The first takes seeds for normal, but
@@ -49,9 +49,7 @@ def decide(
     else:
         share = is_share(metric)
         # A metric of a part of the rows has fewer behind it; the spread of the seeds contains their error.
-        low, high = predict_mean(
-            values, m, rows * share, cell.test_samples or 0, _MARGIN if share else 0.0
-        )
+        low, high = predict_mean(values, m, rows * share, cell.test_samples or 0, _MARGIN if share else 0.0)
         interval = (max(0.0, low), min(1.0, high)) if share else (low, high)
         # The least number of published seeds that must have had another outcome than the mean of ours.
         farthest = 1 - centre if cell.value > centre else centre

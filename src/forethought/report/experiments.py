@@ -27,13 +27,11 @@ def list_experiments(runs: pd.DataFrame) -> pd.Series:
     )
 
 
-def list_deviations(
-    run: pd.Series, names: Sequence[str], experiment: str, protocol: Protocol
-) -> list[str]:
-    """Return what a run changes of its experiment: `max_steps=100`. Empty if nothing that decides its numbers.
+def list_deviations(run: pd.Series, names: Sequence[str], experiment: str, protocol: Protocol) -> list[str]:
+    """Return what a run changes of its experiment: `max_steps=100`. Empty if nothing that counts.
 
-    The run is compared with the row of the experiment that is nearest to it. The seed and the keys that are not
-    part of a run's identity are free.
+    The run is compared with the row of the experiment that is nearest to it. The seed is free, and so are keys
+    that are not part of a run's identity.
 
     Args:
         names: all experiments of the run.
@@ -54,7 +52,10 @@ def list_deviations(
             ]
             + [f"{key}={text}" for key, text in overrides if key not in row and not _is_free(key)]
         )
-    return further + min(changes, key=len)
+    # A row of another choice, such as objective=next_token, is farther away than any number of values.
+    return further + min(
+        changes, key=lambda words: (sum("." not in w.split("=")[0] for w in words), len(words))
+    )
 
 
 def _is_free(key: str) -> bool:

@@ -71,6 +71,8 @@ def compare_published(runs: pd.DataFrame, papers: Iterable[Paper] | None = None)
     Args:
         papers: those of the package by default.
     """
+    # A run may lie in several sweeps.
+    runs = runs[runs["status"] == "finished"].drop_duplicates("cell")
     experiments = list_experiments(runs)
     known = {name for names in experiments for name in names}
     comparisons: list[Comparison] = []
@@ -78,13 +80,13 @@ def compare_published(runs: pd.DataFrame, papers: Iterable[Paper] | None = None)
     for paper in load_papers() if papers is None else papers:
         for name, table in paper.tables.items():
             of_table: list[Comparison] = []
-            for small in (False, True):
+            # A further table of the same experiment has no sibling of its own.
+            for small in (False,) if table.experiment else (False, True):
                 experiment = paper.experiment(name, small=small)
                 if experiment not in known:
                     continue
                 member = experiments.map(lambda names, name=experiment: name in names).astype(bool)
-                inside = runs[member & (runs["status"] == "finished")]
-                same, others = _split_settings(inside, experiments, experiment)
+                same, others = _split_settings(runs[member], experiments, experiment)
                 notes += others
                 for cell in table.cells:
                     if compared := _compare(paper, name, cell, same, small):
@@ -144,9 +146,9 @@ def _compare(
 def _describe_order(comparisons: Sequence[Comparison]) -> str:
     """Say whether the runs of a small sibling are in the order of the published values.
 
-    A contrast is a pair of cells that differ in the task (and metric) or in all the rest, but not in both, and
-    whose published values differ by more than 0.1. The order is taken as measured only if every seed of one
-    cell is above every seed of the other, and chance would separate them so in less than 1 of 40 cases.
+    A contrast is a pair of cells that differ in the task (and metric) or in all the rest, but not in both,
+    and whose published values differ by more than 0.1. Its order is measured only if every seed of one cell
+    is above every seed of the other, which chance must do in less than 1 of 40 cases.
     """
     small = [each for each in comparisons if each.is_small]
     counts = {"as published": 0, "reversed": 0, "cannot tell": 0}
@@ -167,7 +169,9 @@ def _describe_order(comparisons: Sequence[Comparison]) -> str:
             counts["cannot tell"] += 1
     if not any(counts.values()):
         return "no two cells with runs form a contrast"
-    return "order of the contrasts: " + ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    return "order of the contrasts: " + ", ".join(
+        f"{count} {word}" for word, count in counts.items() if count
+    )
 
 
 def _split_keys(comparison: Comparison) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

@@ -10,10 +10,10 @@ from forethought.report.wording import format_number, format_share, is_share
 
 PUBLISHED_TITLES = ("published", "grade", "ours", "runs", "95 %", "")
 PUBLISHED_CAPTION = (
-    "Shares in per cent. Ours: min–max over seeds. 95 %: prediction interval for the mean of as many runs as "
-    "the source averages (one, if it does not say); for solve rates, the Wilson interval of ours. Agrees: inside, "
-    "and the interval is no wider than 20 points. Differs: outside, and, where the source averages several "
-    "seeds, not explained by a few with another outcome. Grade: of the evidence (docs/REPORT.md)."
+    "Shares in per cent; n: seeds of the source. Ours: min–max over seeds. 95 %: prediction interval for the "
+    "mean of n runs (one, if the source does not say); for solve rates, the Wilson interval of ours. Agrees: "
+    "inside, and the interval is no wider than 20 points. Differs: outside, and not explained by a few of n "
+    "seeds with another outcome. Grade A–C, M: of the evidence, see docs/REPORT.md."
 )
 
 

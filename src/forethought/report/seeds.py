@@ -47,7 +47,7 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def fisher_tail(first: tuple[int, int], second: tuple[int, int]) -> float:
-    """Return the one-sided p of Fisher's exact test: chance of a split at least as uneven as the observed one.
+    """Return the one-sided p of Fisher's exact test: chance of a split as uneven as the observed one, or more.
 
     Args:
         first: successes and number of trials.
@@ -82,8 +82,8 @@ def predict_mean(
     """Return the 95 % prediction interval for the mean of further runs of the same kind.
 
     With n values of mean x and variance s², it is x ± t(n−1) · sqrt(s² (1/n + 1/m) + b (1/(n k) + 1/(m K))),
-    where b = p (1 − p) is the variance of one test row, with p by Agresti and Coull, so that n runs without an
-    error do not give b = 0.
+    where b = p (1 − p) is the variance of one test row, with p by Agresti and Coull, so that n runs without
+    an error do not give b = 0.
 
     Args:
         values: at least two.

@@ -53,7 +53,9 @@ def print_table(sweep: Sweep, console: Console | None = None) -> None:
         console.print(f"[red]{run.status}[/] {escape(run.cell)}: {reason}", highlight=False)
 
 
-def build_published_table(rows: Sequence[Sequence[str]], width: int, caption: str = PUBLISHED_CAPTION) -> Table:
+def build_published_table(
+    rows: Sequence[Sequence[str]], width: int, caption: str = PUBLISHED_CAPTION
+) -> Table:
     """Return the table of published against measured.
 
     Args:
