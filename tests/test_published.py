@@ -11,11 +11,13 @@ from reports import build_report, make_run, make_sweep, save_runs
 from rich.console import Console
 
 from forethought.cli.main import run as command
+from forethought.config import Composer
 from forethought.config_folder import config_folder
 from forethought.errors import InputError
 from forethought.published import Paper, accepts, load_papers, read_protocol, same_value
 from forethought.report import plots, published
 from forethought.report.agreement import decide
+from forethought.report.experiments import list_deviations
 from forethought.report.plots import render_plot
 from forethought.report.published import compare_published
 from forethought.report.published_table import tabulate_cells
@@ -185,6 +187,26 @@ def test_the_rows_of_an_experiment(folder):
 
 
 # Matching
+
+
+def test_a_composed_run_of_an_experiment_changes_nothing(workplace):
+    """Compose by Hydra what `read_protocol` reads without it."""
+    protocol = read_protocol("quickstart")
+
+    def deviations(*words):
+        cells = Composer(["experiment=quickstart", *words], is_sweep=True).cells()
+        runs = [
+            make_run(cell=cell.name, choices=cell.choices).model_copy(
+                update={"overrides": cell.overrides, "config": cell.config}
+            )
+            for cell in cells
+        ]
+        frame = build_frame((None, run) for run in runs)
+        return [list_deviations(run, ["quickstart"], "quickstart", protocol) for _, run in frame.iterrows()]
+
+    assert deviations() == [[], []]
+    assert deviations("seed=7", "hardware=cpu", "max_steps=2000", "objective=next_token") == [[]]
+    assert deviations("seed=0", "max_steps=3", "task.reverse=true") == [["max_steps=3", "task.reverse=true"]]
 
 
 def test_runs_of_the_experiment_match_the_cell_of_their_keys(folder):

@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="PAPER|PATH",
-        help="papers, to print their cells, and folders of sweeps or runs, or CSV files of runs; by default all "
-        f"papers, beside every sweep in {_SWEEPS}/",
+        help="papers, to print their cells, and folders or CSV files of runs; by default all papers, beside "
+        f"every sweep in {_SWEEPS}/",
     )
 
 

@@ -63,7 +63,7 @@ class PublishedTable(BaseModel):
     )
     source: _Text = Field(description="place in the paper, and who read it")
     grade: Literal["A", "B", "C", "M"] = Field(
-        description="A: authors' code or full text; B: third party, or digitised; C: abstract, digest; M: memory"
+        description="A: authors' code or full text; B: third party, or digitised; C: digest; M: memory"
     )
     metric: _Text | None = Field(
         description="column of `load_sweep` or `solve_rate`; null: none of ours fits"

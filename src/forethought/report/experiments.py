@@ -30,8 +30,8 @@ def list_experiments(runs: pd.DataFrame) -> pd.Series:
 def list_deviations(run: pd.Series, names: Sequence[str], experiment: str, protocol: Protocol) -> list[str]:
     """Return what a run changes of its experiment: `max_steps=100`. Empty if nothing that counts.
 
-    The run is compared with the row of the experiment that is nearest to it. The seed is free, and so are keys
-    that are not part of a run's identity.
+    The run is compared with the row of the experiment that is nearest to it. The seed is free, and so are
+    keys that are not part of a run's identity.
 
     Args:
         names: all experiments of the run.

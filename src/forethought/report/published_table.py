@@ -17,7 +17,7 @@ PUBLISHED_CAPTION = (
 )
 
 
-_OPEN = ("–", "–", "–", "open")
+_OPEN = ["–", "–", "–", "open"]
 
 
 def label_comparisons(comparisons: Sequence[Comparison]) -> list[str]:
@@ -38,11 +38,8 @@ def tabulate_cells(paper: Paper, name: str, comparisons: Sequence[Comparison]) -
     """Return the same rows for every cell of a table, those without runs as `open`."""
     table, rows = paper.tables[name], []
     for cell in table.cells:
-        own = [each for each in comparisons if each.cell is cell]
-        rows += [
-            [cell.label, *_tabulate_cell(table, cell), *(_tabulate_runs(each) if each else _OPEN)]
-            for each in own or [None]
-        ]
+        runs = [_tabulate_runs(each) for each in comparisons if each.cell is cell]
+        rows += [[cell.label, *_tabulate_cell(table, cell), *texts] for texts in runs or [_OPEN]]
     return rows
 
 

@@ -47,7 +47,7 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def fisher_tail(first: tuple[int, int], second: tuple[int, int]) -> float:
-    """Return the one-sided p of Fisher's exact test: chance of a split as uneven as the observed one, or more.
+    """Return the one-sided p of Fisher's exact test: chance of a split at least as uneven as observed.
 
     Args:
         first: successes and number of trials.

@@ -15,8 +15,8 @@ from forethought.report.wording import is_share
 TITLE = "Published against measured"
 CAPTION = (
     "The diamond is the published value. Below it, each dot is one of our seeds (for solve rates: their "
-    "share), the bar the 95 % interval in which the published value would lie if it came from runs like ours. "
-    "Colour says what follows. A small sibling is another, smaller setting: only the order of its values counts."
+    "share), the bar the 95 % interval in which the published value would lie if it came from runs like "
+    "ours. A small sibling is another, smaller setting: only the order of its values counts."
 )
 
 _COLOURS = {"agrees": GREEN, "differs": VERMILLION, "cannot tell": MUTED, SMALL_SIBLING: PURPLE}
