@@ -10,7 +10,18 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "forethought"
 ROOMS = [
-    *("cli", "launchers", "config", "training", "loggers", "report", "sweeps", "hardware", "objectives"),
+    *(
+        "cli",
+        "launchers",
+        "config",
+        "training",
+        "loggers",
+        "report",
+        "sweeps",
+        "published",
+        "hardware",
+        "objectives",
+    ),
     *("optimizers", "models", "evaluation", "tasks", "results"),
 ]
 TREES = {path: ast.parse(path.read_text()) for path in SOURCE.rglob("*.py")}
@@ -84,7 +95,7 @@ def test_only_some_rooms_import(package, rooms):
     assert {room_of(path) for path in files_that_import(package)} == rooms
 
 
-@pytest.mark.parametrize("room", ["cli", "config", "report", "results", "sweeps"])
+@pytest.mark.parametrize("room", ["cli", "config", "published", "report", "results", "sweeps"])
 def test_rooms_of_quick_commands_import_torch_in_no_module(room):
     for path in TREES:
         if room_of(path) == room:

@@ -1,4 +1,4 @@
-"""`forethought train / resume / status / evaluate / report / dashboard`."""
+"""`forethought train / resume / status / evaluate / report / published / dashboard`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ COMMANDS = {
     "status": "show the state of every cell of a sweep, or of a run",
     "evaluate": "run the same diagnostics on other data",
     "report": "write tables, plots and one HTML page from the results on disk",
+    "published": "list published numbers, and what runs of ours say of them",
     "dashboard": "lay out a W&B workspace over runs with logger=wandb",
 }
 EPILOG = """\

@@ -18,6 +18,7 @@ from forethought.report.findings import describe_hue_levels, describe_settings
 from forethought.report.myopia import describe_myopia_gaps
 from forethought.report.names import shorten_names
 from forethought.report.pairs import PAIR_CAPTION, PAIR_TITLES, compare_levels, tabulate_comparisons
+from forethought.report.published_table import PUBLISHED_CAPTION, PUBLISHED_TITLES, tabulate_published
 from forethought.report.settings import Row, list_setting_columns
 from forethought.report.summary import VERDICT_COUNTS
 from forethought.report.sweep import Sweep
@@ -97,6 +98,10 @@ def render_page(
         pair_titles=[(title, "") for title in PAIR_TITLES],
         pairs=tabulate_comparisons(compare_levels(sweep)),
         pair_caption=PAIR_CAPTION,
+        published_titles=[(title, "") for title in PUBLISHED_TITLES],
+        published=tabulate_published(sweep.published.comparisons),
+        published_caption=PUBLISHED_CAPTION,
+        published_notes=sweep.published.notes,
         pictures=pictures,
         omitted=omitted,
         examples=_list_examples(sweep),

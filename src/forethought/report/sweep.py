@@ -11,6 +11,7 @@ import pandas as pd
 from forethought.errors import InputError
 from forethought.report.axes import Axes, choose_axes
 from forethought.report.objectives import order_objectives
+from forethought.report.published import Published, compare_published
 from forethought.report.settings import (
     Row,
     find_varying_keys,
@@ -69,6 +70,11 @@ class Sweep:
     def curves(self) -> pd.DataFrame:
         """The curves of all runs (`load_curves`) with the columns `setting` and `seed`."""
         return load_curves(self.runs).merge(self.runs[["folder", "setting", "seed"]], on="folder")
+
+    @cached_property
+    def published(self) -> Published:
+        """The published numbers beside those of the runs that match them."""
+        return compare_published(self.runs)
 
     def levels(self, key: str) -> list[Any]:
         """Return the ordered values of a parameter, without missing ones."""

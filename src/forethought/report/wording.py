@@ -13,6 +13,11 @@ def is_number(entry: Any) -> TypeGuard[float]:
     return isinstance(entry, Real) and not isinstance(entry, bool) and bool(entry == entry)
 
 
+def is_share(metric: str) -> bool:
+    """Return True for metrics between 0 and 1, which are given in per cent."""
+    return bool(re.search("accuracy|error_|chance|given_|follows_|reward|distinct|solve_rate", metric))
+
+
 def format_share(share: float) -> str:
     """Format a share in per cent, with a decimal near 0 and 100: 99.6 is not 100."""
     percent = 100 * share

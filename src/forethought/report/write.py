@@ -5,6 +5,7 @@ from pathlib import Path
 from forethought.errors import InputError
 from forethought.report.page import Picture, render_page
 from forethought.report.pairs import compare_levels
+from forethought.report.published_table import frame_published
 from forethought.report.sweep import Sweep
 from forethought.report.tables import format_csv, format_latex
 from forethought.results import write_atomically
@@ -25,6 +26,10 @@ def write_report(sweep: Sweep, folder: Path) -> Path:
     try:
         plots.mkdir(parents=True, exist_ok=True)
         tables = {"cells": sweep.runs, "groups": sweep.summary, "pairs": compare_levels(sweep)}
+        if sweep.published.comparisons:
+            tables["published"] = frame_published(sweep.published)
+        else:
+            (folder / "published.csv").unlink(missing_ok=True)  # An earlier report may have written it.
         for name, table in tables.items():
             write_atomically(folder / f"{name}.csv", format_csv(table))
         write_atomically(folder / "table.tex", format_latex(sweep))

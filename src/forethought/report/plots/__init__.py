@@ -18,6 +18,7 @@ from forethought.report.plots import (
     learning,
     phase_diagram,
     probes,
+    published,
     solve_rate,
     strata,
     survival,
@@ -30,6 +31,7 @@ PLOTS: dict[str, ModuleType] = {
     module.__name__.rsplit(".", 1)[1]: module
     for module in (
         phase_diagram,
+        published,
         solve_rate,
         accuracy,
         trend,

@@ -1,6 +1,5 @@
 """Grouping of the runs of a sweep into panels, lines and rows."""
 
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -163,11 +162,6 @@ def take_evenly(items: Sequence[_T], most: int) -> list[_T]:
     if len(items) <= most:
         return list(items)
     return [items[round(number * (len(items) - 1) / (most - 1))] for number in range(most)]
-
-
-def is_share(metric: str) -> bool:
-    """Return True for metrics between 0 and 1, which are given in per cent."""
-    return bool(re.search("accuracy|error_|chance|given_|follows_|reward|distinct", metric))
 
 
 def count_solved(runs: pd.DataFrame) -> tuple[int, int]:

@@ -11,12 +11,12 @@ from matplotlib.patches import Rectangle
 
 from forethought.report.names import shorten_name
 from forethought.report.objectives import BASELINE
-from forethought.report.plots.grouping import MOST_LINES, Panel, count_solved, is_share, split_panels
+from forethought.report.plots.grouping import MOST_LINES, Panel, count_solved, split_panels
 from forethought.report.plots.layout import create_panels, draw_colour_bar, format_percent, panel_width
 from forethought.report.plots.style import INK, PALE
 from forethought.report.plots.titles import abbreviate, text_width, wrap_text
 from forethought.report.sweep import Sweep
-from forethought.report.wording import format_number, format_share
+from forethought.report.wording import format_number, format_share, is_share
 from forethought.results.frame import format_value
 
 TITLE = "Phase diagram"

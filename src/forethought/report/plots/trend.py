@@ -7,13 +7,13 @@ from matplotlib.figure import Figure
 
 from forethought.report.names import shorten_name
 from forethought.report.objectives import BASELINE
-from forethought.report.plots.grouping import arrange_lines, count_solved, is_share
+from forethought.report.plots.grouping import arrange_lines, count_solved
 from forethought.report.plots.layout import panel_width, set_percent
 from forethought.report.plots.style import Look
 from forethought.report.plots.titles import fit_labels
 from forethought.report.seeds import wilson
 from forethought.report.sweep import Sweep
-from forethought.report.wording import is_number
+from forethought.report.wording import is_number, is_share
 from forethought.results.frame import format_value
 
 TITLE = "Trend along one parameter"
