@@ -57,7 +57,7 @@ def seconds_of_run(config: Config, flops: float | None) -> float:
         run = build(config)
         run.hardware.limit_threads()
         per_row, rate = flops / rows, _flops_per_second(run.hardware.device, settings.precision)
-        # An evaluation reads its rows three times without gradients: about the work of these training rows.
+        # An evaluated row is read three times without gradients: about the work of a training row.
         probe = (_SHORT + _LONG) * rows_of_step(config) + 2 * evaluation.validation_samples
         if probe * per_row > _STEPS_SECONDS * rate:
             few = int(_ROWS_SECONDS * rate / per_row)
