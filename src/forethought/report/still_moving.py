@@ -10,7 +10,7 @@ _ERRORS = 2.0
 
 
 def find_still_moving(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.Series:
-    """Return whether each run was still moving; None for a run that is solved, unfinished or without a curve.
+    """Return whether each run was still moving; missing for runs that are solved, unfinished or lack a curve.
 
     A run is still moving if the mean of the last tenth of its evaluations, at least two, is above the mean
     of as many evaluations before by more than two standard errors. The error is that of the difference of
