@@ -246,7 +246,7 @@ def test_the_regime_is_shown_where_it_decides_or_varies_with_the_objective() -> 
     fixed = make_sweep([constant[0], make_regime("solved", 0, "teacherless", train_samples=200_000)])
     assert titles(fixed)[:2] == ["data", "solved"]
     assert fixed.summary["data"].tolist() == ["fresh", "fixed 200,000"]
-    swept = make_sweep([make_regime("shortcut"), make_regime("shortcut", train_samples=5)])
+    swept = make_sweep([make_regime("shortcut"), make_regime("shortcut", 1, train_samples=5)])
     assert "task.train_samples" in swept.keys
     assert titles(swept)[0] == "solved"
     cosine = make_sweep([make_regime("shortcut", schedule="cosine", train_file="a.txt")])
