@@ -68,3 +68,19 @@ def test_a_loss_that_asks_for_its_trainer_is_not_counted(caplog):
 
     assert count_flops(Asking(gpt(), STAR), rows()) is None
     assert "training_flops unknown" in caplog.text
+
+
+@pytest.mark.parametrize("model", [gpt(), LSTM.for_task(STAR, width=16)])
+def test_shapes_alone_give_the_same_number(model):
+    objective = NextToken(model, STAR)
+    assert count_flops(objective, rows(count=ROWS), fake=True) == count_flops(objective, rows(count=ROWS))
+
+
+def test_a_loss_that_looks_at_values_is_counted_with_values():
+    class Looking(NextToken):
+        def loss(self, batch):
+            loss = super().loss(batch)
+            return loss * (loss.item() > 0)
+
+    objective = Looking(gpt(), STAR)
+    assert count_flops(objective, rows(), fake=True) == count_flops(NextToken(gpt(), STAR), rows())

@@ -3,11 +3,9 @@
 import warnings
 from itertools import combinations
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import matplotlib
-import pandas as pd
 import pytest
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
@@ -17,7 +15,6 @@ from forethought import load_sweep
 from forethought.report import Sweep, build_sweep
 from forethought.report.plots import PLOTS, render_plot
 from forethought.report.plots.style import INK, STYLE, WIDTH, look_of_objective
-from forethought.report.plots.survival import estimate_solved
 from forethought.report.plots.titles import fit_labels, text_width
 from forethought.results import Results
 
@@ -189,37 +186,25 @@ def test_learning_of_open_ended_tasks_shows_creativity(sweeps: Any, name: str, a
         assert heights == ({0.25, 0.75} if answers else {0.25})
 
 
-def estimate_slowly(times: list[float], solved: list[bool], at: float) -> float:
-    """Return the Kaplan-Meier estimate of the share that has solved the task by the time `at`."""
-    unsolved = 1.0
-    for time in sorted({t for t, s in zip(times, solved, strict=True) if s and t <= at}):
-        at_risk = sum(t >= time for t in times)
-        events = sum(t == time and s for t, s in zip(times, solved, strict=True))
-        unsolved *= (at_risk - events) / at_risk
-    return 1 - unsolved
-
-
-def test_survival_is_the_kaplan_meier_estimate() -> None:
-    # Kaplan & Meier (1958), section 2: deaths and losses (False) at these months.
-    times = [0.8, 1.0, 2.7, 3.1, 5.4, 7.0, 9.2, 12.1]
-    solved = [True, False, False, True, True, False, True, False]
-    assert estimate_solved(pd.Series(times), pd.Series(solved))[1][-1] == pytest.approx(1 - 0.2625)
-    random = Random(1)
-    for count in range(1, 30):
-        times = [float(random.randint(1, 10)) for _ in range(count)]
-        solved = [random.random() < 0.6 for _ in range(count)]
-        steps, shares = estimate_solved(pd.Series(times), pd.Series(solved))
-        assert (steps[0], shares[0]) == (0, 0)
-        expected = [estimate_slowly(times, solved, at) for at in steps]
-        assert shares == pytest.approx(expected)
-
-
 def test_survival_over_a_wide_range_of_rows_is_logarithmic(tmp_path: Path) -> None:
     solved = {"steps": 100, "steps_to_solve": 50, "samples_seen": 6400, "verdict": "solved"}
     runs = [simulate("next_token"), simulate("token_order").model_copy(update=solved)]
     (axes,) = draw("survival", build(tmp_path, runs)).axes
     assert axes.get_xscale() == "log"
     assert {text.get_text() for text in axes.texts} == {"next_token 0/1", "token_order 1/1"}
+
+
+@pytest.mark.parametrize("objectives", [1, 3, 4])
+def test_survival_has_bands_for_a_few_curves(tmp_path: Path, objectives: int) -> None:
+    names = ("next_token", "token_order", "teacherless", "belief_state")[:objectives]
+    runs = [simulate(name, seed) for name in names for seed in range(4)]
+    solved = {"verdict": "solved", "steps_to_solve": 500, "samples_seen": 48000, "steps": 750}
+    runs.append(simulate(names[-1], 4).model_copy(update=solved))
+    axes = draw("survival", build(tmp_path, runs)).axes[0]
+    assert len(axes.collections) == (objectives if objectives <= 3 else 0)
+    for band in axes.collections:
+        low, high = band.get_paths()[0].get_extents().intervaly
+        assert 0 <= low < high <= 1
 
 
 def test_compute_is_drawn_where_it_differs(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from forethought.cli.cost import describe_cost
 from forethought.cli.show import one_line, print_results, print_wandb_commands
 from forethought.config import Composer
 from forethought.errors import Impossible, InputError, describe_error, explain_os_error
@@ -108,7 +109,7 @@ def carry_out(composer: Composer, cells: list[Cell]) -> int:
     plan = make_plan(cells, runs_here=launcher is None or not launcher.elsewhere)
     plan.print_files()
     if cells[0].config.get("dry_run"):
-        _print_plan(plan, with_estimate=launcher is None or not launcher.elsewhere)
+        _print_plan(plan, runs_here=launcher is None or not launcher.elsewhere)
         return 0
     if plan.impossible and not plan.cells:
         raise InputError(next(iter(plan.impossible.values())))
@@ -282,11 +283,8 @@ def _print_summary(cells: list[Cell]) -> int:
     return 0 if len(finished) + len(elsewhere) == len(cells) else 1
 
 
-_PROBE_SECONDS = 20
-
-
-def _print_plan(plan: Plan, with_estimate: bool) -> None:
-    """Print what would run (`dry_run=true`), and how long it would take on this machine."""
+def _print_plan(plan: Plan, runs_here: bool) -> None:
+    """Print what would run (`dry_run=true`), and what it would cost."""
     for cell in plan.finished:
         print(f"finished    {cell.name}")
     for name, reason in plan.impossible.items():
@@ -301,8 +299,5 @@ def _print_plan(plan: Plan, with_estimate: bool) -> None:
         f"{len(plan.cells)} cells: {len(plan.finished)} finished, {len(plan.waiting)} to run"
         + f"; and {len(plan.impossible)} impossible" * bool(plan.impossible)
     )
-    if sound and with_estimate:
-        from forethought.training.probe import seconds_of_cells
-
-        minutes = seconds_of_cells(sound, at_most=_PROBE_SECONDS) / 60
-        print(f"at most {minutes:.1f} minutes one after another, by a probe of a few steps on this machine")
+    if sound:
+        print(*describe_cost(sound, runs_here), sep="\n")

@@ -16,7 +16,11 @@ def one_line(results: Results) -> str:
         for name in ("accuracy", "creativity")
         if f"test/{name}" in results.metrics
     )
-    return f"{results.verdict}, {reached}, {results.steps} steps, {results.wall_seconds:.0f} s"
+    line = f"{results.verdict}, {reached}, {results.steps} steps, {results.wall_seconds:.0f} s"
+    schedule = results.config.get("optimizer", {}).get("schedule", "constant")
+    if results.verdict != "solved" and schedule != "constant":
+        line += f"; unsolved under a {schedule} rate: may be a matter of the schedule"
+    return line
 
 
 def print_results(results: Results, folder: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from forethought.report.names import shorten_name
+from forethought.report.regime import is_decaying
 from forethought.report.settings import Row
 from forethought.report.summary import VERDICT_COUNTS
 from forethought.report.wording import (
@@ -42,7 +43,9 @@ def _format_solved(row: Row) -> str:
 
 def _format_verdicts(row: Row) -> str:
     counts = sorted(((row[name], name) for name in VERDICT_COUNTS if row[name]), key=lambda pair: -pair[0])
-    return ", ".join(f"{count} {name.replace('_', ' ')}" for count, name in counts) or "–"
+    texts = ", ".join(f"{count} {name.replace('_', ' ')}" for count, name in counts)
+    moving = row.get("still_moving", 0)
+    return (texts or "–") + f" ({moving} still moving)" * bool(moving)
 
 
 def _format_parameters(row: Row) -> str:
@@ -81,7 +84,12 @@ COLUMNS = (
         "floating-point operations of training up to there: compare objectives that differ in cost by these",
         format_flops,
     ),
-    Column("verdicts", "solved, shortcut (Clever Hans), guessing, undertrained or partial", _format_verdicts),
+    Column(
+        "verdicts",
+        "solved, shortcut (Clever Hans), guessing, undertrained or partial; still moving: unsolved, and "
+        "validation accuracy rose in the last tenth of the evaluations",
+        _format_verdicts,
+    ),
 )
 
 MORE_COLUMNS = (
@@ -110,11 +118,39 @@ _CREATIVITY = _range(
 )
 
 
+_REGIME_COLUMNS = {
+    "optimizer.schedule": Column(
+        "schedule", "of the learning rate after the warm-up", lambda row: row["schedule"] or "–"
+    ),
+    "task.train_samples": Column(
+        "data",
+        "training rows: fresh at every step, or a fixed number",
+        lambda row: row["data"] or "–",
+    ),
+}
+"""Columns by the swept parameter that would have the same values."""
+
+
 def list_columns(rows: Sequence[Row]) -> list[Column]:
-    """Return the columns of all tables; on open-ended tasks, creativity in place of forced accuracy."""
+    """Return the columns of all tables; on open-ended tasks, creativity in place of forced accuracy.
+
+    Schedule and data come first where they vary without being swept, as an objective may bring its own, and
+    where a run ends unsolved under a decaying rate.
+    """
+    doubtful = any(may_be_schedule(row) for row in rows)
+    regime = [
+        column
+        for key, column in _REGIME_COLUMNS.items()
+        if rows and key not in rows[0] and (doubtful or len({column.format(row) for row in rows}) > 1)
+    ]
     if all(_CREATIVITY.format(row) == "–" for row in rows):
-        return [*COLUMNS]
-    return [_CREATIVITY if column.title == "forced" else column for column in COLUMNS]
+        return [*regime, *COLUMNS]
+    return [*regime, *(_CREATIVITY if column.title == "forced" else column for column in COLUMNS)]
+
+
+def may_be_schedule(row: Row) -> bool:
+    """Return True if runs ended unsolved under a decaying rate, which may have cut a late solution off."""
+    return row["solved"] < row["finished"] and is_decaying(row["schedule"])
 
 
 def build_metric_column(metric: str) -> Column:

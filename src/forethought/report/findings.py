@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from forethought.report.columns import range_over_seeds
+from forethought.report.columns import may_be_schedule, range_over_seeds
 from forethought.report.settings import Row
 from forethought.report.summary import VERDICT_COUNTS, summarise_runs
 from forethought.report.sweep import Sweep
@@ -23,7 +23,12 @@ def describe_settings(sweep: Sweep) -> dict[str, str]:
 def _describe(row: Row, unsolved: Row | None) -> str:
     if not row["finished"]:
         return f"none of {row['runs']} runs finished" if row["runs"] > 1 else "the run did not finish"
-    return f"{_describe_solved(row)}; {_describe_accuracy(row, unsolved)}"
+    parts = [_describe_solved(row), _describe_accuracy(row, unsolved)]
+    if moving := row.get("still_moving", 0):
+        parts.append(f"{moving} of {row['finished'] - row['solved']} still moving at the end: train longer")
+    if may_be_schedule(row):
+        parts.append(f"ended unsolved under a {row['schedule']} rate: may be a matter of the schedule")
+    return "; ".join(parts)
 
 
 def _describe_accuracy(row: Row, unsolved: Row | None) -> str:

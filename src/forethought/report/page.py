@@ -13,6 +13,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from forethought.report.budgets import BUDGET_CAPTION, count_by_budget, tabulate_budgets
 from forethought.report.columns import MORE_COLUMNS, Column, build_metric_column, list_columns
 from forethought.report.findings import describe_hue_levels, describe_settings
 from forethought.report.myopia import describe_myopia_gaps
@@ -98,6 +99,8 @@ def render_page(
         pair_titles=[(title, "") for title in PAIR_TITLES],
         pairs=tabulate_comparisons(compare_levels(sweep)),
         pair_caption=PAIR_CAPTION,
+        budgets=tabulate_budgets(count_by_budget(sweep)),
+        budget_caption=BUDGET_CAPTION,
         published_titles=[(title, "") for title in PUBLISHED_TITLES],
         published=tabulate_published(sweep.published.comparisons),
         published_caption=PUBLISHED_CAPTION,

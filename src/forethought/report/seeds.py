@@ -1,13 +1,15 @@
 """Statistics over seeds: solve rates with their interval, and tests instead of bare means."""
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from math import comb, sqrt
 from statistics import mean, variance
+from typing import NamedTuple
 
 _Z = 1.959964  # two-sided 95 %
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
+def wilson(successes: float, n: float) -> tuple[float, float]:
     """Return the 95 % Wilson score interval of a rate; [0, 1] if n is 0.
 
     Unlike the normal approximation, the interval stays meaningful at 0 of n, the usual outcome here.
@@ -18,6 +20,53 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     centre = (rate + _Z**2 / (2 * n)) / shrink
     margin = _Z * sqrt(rate * (1 - rate) / n + _Z**2 / (4 * n**2)) / shrink
     return max(0.0, centre - margin), min(1.0, centre + margin)
+
+
+class SurvivalStep(NamedTuple):
+    """A step of `kaplan_meier`: from this time on, this share of the runs has solved the task."""
+
+    time: float
+    share: float
+    low: float
+    high: float
+    at_risk: int
+    """Runs that were still training at this time without having solved the task before."""
+
+
+def kaplan_meier(times: Iterable[float], solved: Iterable[bool]) -> list[SurvivalStep]:
+    """Return the Kaplan-Meier estimate of the share that has solved the task by a time, with a 95 % band.
+
+    The first step is at time 0, and then one at each time at which a run ends. The band is the Wilson
+    interval of the estimate for n' runs, where n' = (1 − S) / (S G) has the same variance: S is the unsolved
+    share and G Greenwood's sum of d / (r (r − d)) over the steps so far, with d solved of r at risk. While no
+    run is censored, this is the Wilson interval of k of n. Greenwood's own interval, on any scale, has no
+    width at 0 of n and at n of n, the usual outcomes here.
+
+    Source: Rothman, "Estimation of confidence limits for the cumulative probability of survival in life table
+    analysis", J. Chronic Diseases 31 (1978).
+
+    Args:
+        times: what each run took to the solution, or else to the end of its budget.
+        solved: whether the run solved the task at that time.
+    """
+    ends = sorted(zip(times, solved, strict=True))
+    moments = [time for time, _ in ends]
+    unsolved, greenwood, effective = 1.0, 0.0, float(len(ends))
+    steps = [SurvivalStep(0.0, 0.0, *wilson(0, effective), len(ends))]
+    for time in sorted({*moments}):
+        at_risk = len(ends) - bisect_left(moments, time)
+        events = sum(event for moment, event in ends if moment == time)
+        if events == at_risk:
+            effective, unsolved = at_risk / unsolved, 0.0  # the limit of n'
+        elif events:
+            greenwood += events / (at_risk * (at_risk - events))
+            unsolved *= (at_risk - events) / at_risk
+            effective = (1 - unsolved) / (unsolved * greenwood)
+        elif unsolved == 1:
+            effective = at_risk
+        share = 1 - unsolved
+        steps.append(SurvivalStep(time, share, *wilson(share * effective, effective), at_risk))
+    return steps
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -5,6 +5,7 @@ from typing import get_args
 
 import pandas as pd
 
+from forethought.report.regime import describe_regime
 from forethought.report.seeds import wilson
 from forethought.report.settings import list_metric_columns
 from forethought.results import MEASURES, TO_SOLVE, Verdict
@@ -16,8 +17,9 @@ VERDICT_COUNTS = (*get_args(Verdict), "no_verdict")
 def summarise_runs(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Return a row for each group of runs that agree in the columns `by`, in the order of the frame.
 
-    Columns: `by`; the counts `runs finished` and one for each verdict; `solve_rate` with its Wilson interval
-    `low high`; for each measure and metric, `NAME_min _q1 _median _q3 _max` over the finished runs. The
+    Columns: `by`; the counts `runs finished`, one for each verdict and, with curves, `still_moving`;
+    `solve_rate` with its Wilson interval `low high`; `schedule` and `data` (`describe_regime`), several
+    joined by ` / `; for each measure and metric, `NAME_min _q1 _median _q3 _max` over the finished runs. The
     steps, seconds and operations to solve are those of the solved runs. Values are NaN where no run has one.
     """
     groups = pd.Series(0, index=frame.index)
@@ -30,11 +32,14 @@ def summarise_runs(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         "finished": finished,
         **{name: finished & (verdicts == name) for name in VERDICT_COUNTS},
     }
+    if "still_moving" in frame:
+        counts["still_moving"] = finished & frame["still_moving"].eq(True)
     counted = pd.DataFrame(counts, index=frame.index).groupby(groups).sum()
     counted["solve_rate"] = counted["solved"] / counted["finished"]
     pairs = zip(counted["solved"], counted["finished"], strict=True)
     intervals = [wilson(solved, n) if n else (float("nan"),) * 2 for solved, n in pairs]
     counted[["low", "high"]] = pd.DataFrame(intervals, counted.index, ["low", "high"], dtype=float)
+    regimes = describe_regime(frame).groupby(groups).agg(lambda texts: " / ".join(texts.dropna().unique()))
     numbers = frame[[*MEASURES, *list_metric_columns(frame)]].where(finished)
     numbers[[*TO_SOLVE]] = numbers[[*TO_SOLVE]].where(verdicts == "solved")
     trained = numbers["steps"].where(numbers["steps"] > 0)
@@ -42,4 +47,4 @@ def summarise_runs(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     quantiles = numbers.groupby(groups).quantile(list(_QUANTILES)).unstack()
     quantiles.columns = [f"{name}_{_QUANTILES[q]}" for name, q in quantiles.columns]
     first = frame.loc[~groups.duplicated(), list(by)].reset_index(drop=True)
-    return pd.concat([first, counted, quantiles], axis=1)
+    return pd.concat([first, counted, regimes, quantiles], axis=1)

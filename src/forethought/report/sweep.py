@@ -1,6 +1,7 @@
 """The runs of a report, with what varies between them."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from forethought.report.settings import (
     list_choice_columns,
     list_metric_columns,
 )
+from forethought.report.still_moving import find_still_moving
 from forethought.report.summary import summarise_runs
 from forethought.report.where import select_runs
 from forethought.report.wording import is_number
@@ -36,6 +38,8 @@ class Sweep:
     axes: Axes
     where: str | None = None
     """The filter that selected the runs."""
+    loaded_curves: pd.DataFrame | None = None
+    """Curves of the runs; None if a file of curves is corrupt, which `curves` then raises."""
 
     @property
     def name(self) -> str:
@@ -69,7 +73,8 @@ class Sweep:
     @cached_property
     def curves(self) -> pd.DataFrame:
         """The curves of all runs (`load_curves`) with the columns `setting` and `seed`."""
-        return load_curves(self.runs).merge(self.runs[["folder", "setting", "seed"]], on="folder")
+        curves = load_curves(self.runs) if self.loaded_curves is None else self.loaded_curves
+        return curves.merge(self.runs[["folder", "setting", "seed"]], on="folder")
 
     @cached_property
     def published(self) -> Published:
@@ -103,10 +108,17 @@ def build_sweep(frame: pd.DataFrame, where: str | None = None, **axes: str | Non
     if frame.empty:
         raise InputError("report: no runs; pass the folder of a sweep or of a run, or a CSV file of runs")
     runs, keys = _sort_runs(frame)
+    curves = None
+    with suppress(InputError):  # The plot of the curves says which file is corrupt.
+        curves = load_curves(runs)
+        moving = find_still_moving(runs, curves)
+        if moving.notna().any():
+            runs.insert(runs.columns.get_loc("verdict") + 1, "still_moving", moving)
     if where is not None:
         runs, keys = _sort_runs(select_runs(runs, where).drop(columns="setting"))
     levels = {key: _sort_levels(runs, key) + [None] * int(runs[key].isna().any()) for key in keys}
-    return Sweep(runs, keys, choose_axes(levels, [*list_metric_columns(runs), *MEASURES], **axes), where)
+    axes_of_plots = choose_axes(levels, [*list_metric_columns(runs), *MEASURES], **axes)
+    return Sweep(runs, keys, axes_of_plots, where, curves)
 
 
 def _sort_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

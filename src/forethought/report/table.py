@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from forethought.report.columns import build_metric_column, list_columns
+from forethought.report.columns import build_metric_column, list_columns, may_be_schedule
 from forethought.report.myopia import describe_myopia_gaps
 from forethought.report.pairs import PAIR_CAPTION, PAIR_TITLES, compare_levels, tabulate_comparisons
 from forethought.report.published_table import PUBLISHED_CAPTION, PUBLISHED_TITLES, tabulate_published
@@ -21,8 +21,8 @@ _MOST_SETTINGS = 40
 _MOST_COMPARISONS = 16
 _NARROWEST_NAME = 13
 _STYLES = {"agrees": "green", "differs": "red"}
-_NO_SHARES = ("solved", "95 %", "steps", "FLOPs", "verdicts")
-_LEAST_WIDTH = {"decision": 100, "forced": 100, "FLOPs": 116}
+_NO_SHARES = ("schedule", "data", "solved", "95 %", "steps", "FLOPs", "verdicts")
+_LEAST_WIDTH = {"schedule": 116, "data": 116, "decision": 100, "forced": 100, "FLOPs": 116}
 """Of a terminal, for some columns to be shown; the page has them all."""
 
 
@@ -76,6 +76,8 @@ def _build_summary_table(sweep: Sweep, width: int) -> Table:
     if sweep.axes.metric is not None:  # The verdicts and a metric do not both fit.
         columns[-1] = build_metric_column(sweep.axes.metric)
     caption = f"{shares} and the interval in per cent; over seeds min–max{more}"
+    if any(may_be_schedule(row) for row in summaries):
+        caption += ";\nruns that end unsolved under a decaying rate: may be a matter of the schedule"
     rows = []
     for row in summaries:
         style = "green" if 0 < row["solved"] == row["finished"] else ""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from forethought.errors import InputError
+from forethought.report.budgets import count_by_budget
 from forethought.report.page import Picture, render_page
 from forethought.report.pairs import compare_levels
 from forethought.report.published_table import frame_published
@@ -26,6 +27,7 @@ def write_report(sweep: Sweep, folder: Path) -> Path:
     try:
         plots.mkdir(parents=True, exist_ok=True)
         tables = {"cells": sweep.runs, "groups": sweep.summary, "pairs": compare_levels(sweep)}
+        tables["budgets"] = count_by_budget(sweep)
         if sweep.published.comparisons:
             tables["published"] = frame_published(sweep.published)
         else:

@@ -14,6 +14,7 @@ from forethought.report.plots.grouping import MOST_LINES, Line, arrange_lines, p
 from forethought.report.plots.layout import Key, format_large, set_percent
 from forethought.report.plots.style import Look
 from forethought.report.plots.titles import fit_labels, text_width
+from forethought.report.seeds import kaplan_meier
 from forethought.report.sweep import Sweep
 
 TITLE = "Time to solve"
@@ -21,10 +22,12 @@ CAPTION = (
     "Share of seeds that solved the task within so many training rows (Kaplan-Meier). A run that had not "
     "solved it at the end of its budget counts as unsolved up to there (tick). Compare curves at the same "
     "number of rows: a fixed budget can reverse the order of two objectives. Curves that coincide are drawn "
-    "a little apart."
+    "a little apart. With up to three curves, a band is the 95 % interval: Wilson's, for the effective "
+    "number of runs (Rothman, 1978)."
 )
 
 _MOST_PANELS = 12
+_MOST_BANDS = 3  # More of them cannot be told apart.
 _LABEL = 0.17  # inches for each name at the end of a line
 
 
@@ -70,7 +73,7 @@ def draw_curves(sweep: Sweep, measure: str, unit: str) -> Figure | str | None:
         # Move the curves apart a little: most of them share their steps.
         offsets = np.linspace(1, -1, len(lines)) * min(0.04, 0.006 * (len(lines) - 1))
         ends = [
-            _draw_curve(axes, look, line, last, offset)
+            _draw_curve(axes, look, line, last, offset, band=len(lines) <= _MOST_BANDS)
             for (_, look, line), offset in zip(lines, offsets, strict=True)
         ]
         if single:
@@ -114,10 +117,16 @@ def _draw_labels(axes: Any, lines: list[Line], ends: list[float]) -> None:
         )
 
 
-def _draw_curve(axes: Any, look: Look, runs: pd.DataFrame, right: float, offset: float) -> float:
+def _draw_curve(axes: Any, look: Look, runs: pd.DataFrame, right: float, offset: float, band: bool) -> float:
     """Draw the curve of a line, and a tick where runs end unsolved. Return the share at the end."""
     solved = runs["at"].notna()
-    times, shares = estimate_solved(runs["at"].fillna(runs["spent"]), solved)
+    steps = kaplan_meier(runs["at"].fillna(runs["spent"]), solved)
+    times, shares = [step.time for step in steps], [step.share for step in steps]
+    if band:
+        if shares[-1] == 1:
+            steps.append(steps[-1]._replace(time=right))
+        ends, lows, highs = zip(*((step.time, step.low, step.high) for step in steps), strict=True)
+        axes.fill_between(ends, lows, highs, step="post", color=look.color, alpha=0.12, linewidth=0, zorder=1)
     style = {"color": look.color, "linestyle": look.linestyle, "linewidth": 1.6}
     stays = [1 + offset] * (shares[-1] == 1)  # A curve that has reached 1 stays there.
     shares = [share + offset for share in shares]
@@ -132,16 +141,3 @@ def _draw_curve(axes: Any, look: Look, runs: pd.DataFrame, right: float, offset:
             zorder=3,
         )
     return shares[-1]
-
-
-def estimate_solved(times: pd.Series, solved: pd.Series) -> tuple[list[float], list[float]]:
-    """Return the steps of the Kaplan-Meier estimate: times, and the share that has solved the task by then.
-
-    Args:
-        times: what it took to the solution, or to the end of the budget.
-        solved: whether the run solved the task at that time.
-    """
-    table = pd.DataFrame({"time": times, "solved": solved}).groupby("time")["solved"].agg(["sum", "size"])
-    at_risk = table["size"][::-1].cumsum()[::-1]
-    share = 1 - (1 - table["sum"] / at_risk).cumprod()
-    return [0.0, *table.index], [0.0, *share]
