@@ -112,6 +112,7 @@ hydra:
       - objective: multi_token,sequential_multi_token
         objective.horizon: 2,4
         model.layers: 1
+        task.train_samples: null
 """
 
 
@@ -135,6 +136,7 @@ def test_the_rows_of_an_experiment_file_are_sweeps_of_their_own(workplace):
     ]
     assert sorted(names(table)) == sorted([*names(*first), *names(*second)])
     assert len(names(table)) == 2 * 2 * (2 + 2 * 2)
+    assert {cell.config["task"]["train_samples"] for cell in composed(table, config_dir="mine")} == {None}
     # A choice selects rows, a value replaces theirs.
     assert names(table, "objective=token_order") == names(*first, "objective=token_order")
     chosen = names(
