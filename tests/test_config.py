@@ -112,6 +112,7 @@ hydra:
       - objective: multi_token,sequential_multi_token
         objective.horizon: 2,4
         model.layers: 1
+        task.train_samples: null
 """
 
 
