@@ -222,11 +222,8 @@ class Composer:
     def _swept(self, row: dict[str, Any], own: list[Override]) -> list[Override]:
         params = self._resolved(self.shared.hydra.sweeper).get("params") or {}
         given = {o.key_or_group for o in own}
-        extra = [
-            f"{key}={'null' if value is None else value}"
-            for key, value in (params | row).items()
-            if key not in given
-        ]
+        values = {key: "null" if value is None else value for key, value in (params | row).items()}
+        extra = [f"{key}={value}" for key, value in values.items() if key not in given]
         return [*self._parse(extra), *own]
 
     def _products(self) -> list[list[Override]]:
