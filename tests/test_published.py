@@ -202,7 +202,7 @@ def test_a_composed_run_of_an_experiment_changes_nothing(workplace):
             for cell in cells
         ]
         frame = build_frame((None, run) for run in runs)
-        return [list_deviations(run, ["quickstart"], "quickstart", protocol) for _, run in frame.iterrows()]
+        return [list_deviations(run, "quickstart", protocol) for _, run in frame.iterrows()]
 
     assert deviations() == [[], []]
     assert deviations("seed=7", "hardware=cpu", "max_steps=2000", "objective=next_token") == [[]]

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="PAPER|PATH",
         help="papers, to print their cells, and folders or CSV files of runs; by default all papers, beside "
-        f"every sweep in {_SWEEPS}/",
+        f"every sweep in {_SWEEPS}/ and, in a checkout, the runs of docs/RESULTS.md",
     )
 
 
@@ -49,13 +49,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _load_runs(paths: Sequence[Path], names: Sequence[str]) -> pd.DataFrame:
-    """Load the runs of all paths; by default of the sweeps in `multirun/` that have results.
+    """Load the runs of all paths; by default of the sweeps in `multirun/`, and of `docs/results/`.
 
     Raises:
         InputError: a path has no results, or is no path.
     """
+    from forethought.config_folder import config_folder
     from forethought.errors import InputError, expected_one_of
     from forethought.results import GRID_FILE, RESULTS_FILE
+    from forethought.results.cells_file import is_file_of_runs
     from forethought.results.frame import build_frame, load_sweep
 
     for path in paths:
@@ -64,6 +66,7 @@ def _load_runs(paths: Sequence[Path], names: Sequence[str]) -> pd.DataFrame:
     if not paths:
         sweeps = sorted(path.parent for path in _SWEEPS.glob(f"*/{GRID_FILE}"))
         paths = [path for path in sweeps if any(path.glob(f"*/{RESULTS_FILE}"))]
+        paths += filter(is_file_of_runs, sorted((config_folder().parent / "docs/results").glob("*.csv")))
     return load_sweep(*paths) if paths else build_frame([])
 
 

@@ -1,7 +1,6 @@
 """Which runs belong to an experiment, and what they change of it."""
 
 import re
-from collections.abc import Sequence
 
 import pandas as pd
 
@@ -13,13 +12,16 @@ _OVERRIDE = re.compile(r"(?:^|\s)[+~]*([\w./]+)=(.*?)(?=\s[+~]*[\w./]+=|$)")
 
 
 def list_experiments(runs: pd.DataFrame) -> pd.Series:
-    """Return the list of each run's experiments. Of several, `experiment=[a,b]`, the config has no choice."""
+    """Return the list of each run's experiments. Of several, `experiment=[a,b]`, the config has no choice.
+
+    A results file (docs/results) names all the experiments that compose a run, with spaces between them.
+    """
     chosen = runs["experiment"] if "experiment" in runs else pd.Series(None, index=runs.index, dtype=object)
     words = runs["overrides"].fillna("") if "overrides" in runs else pd.Series("", index=runs.index)
     given = words.str.extract(r"(?:^|\s)experiment=\[?([^\]\s]+)", expand=False).str.split(",")
     return pd.Series(
         [
-            [name] if isinstance(name, str) else names if isinstance(names, list) else []
+            name.split() if isinstance(name, str) else names if isinstance(names, list) else []
             for name, names in zip(chosen, given, strict=True)
         ],
         index=runs.index,
@@ -27,19 +29,20 @@ def list_experiments(runs: pd.DataFrame) -> pd.Series:
     )
 
 
-def list_deviations(run: pd.Series, names: Sequence[str], experiment: str, protocol: Protocol) -> list[str]:
+def list_deviations(run: pd.Series, experiment: str, protocol: Protocol) -> list[str]:
     """Return what a run changes of its experiment: `max_steps=100`. Empty if nothing that counts.
 
     The run is compared with the row of the experiment that is nearest to it. The seed is free, and so are
     keys that are not part of a run's identity.
 
     Args:
-        names: all experiments of the run.
         protocol: of `experiment`.
     """
     words = run.get("overrides")
     overrides = _OVERRIDE.findall(words if isinstance(words, str) else "")
-    further = [f"experiment={name}" for name in names if name != experiment]
+    chosen = dict(overrides).get("experiment", "")
+    several = chosen.strip("[]").split(",") if chosen.startswith("[") else []
+    further = [f"experiment={name}" for name in several if name != experiment]
     changes = []
     for row in protocol.rows:
         own = {key: format_value(run[key]) for key in row if key in run and not _is_free(key)}

@@ -86,7 +86,7 @@ def compare_published(runs: pd.DataFrame, papers: Iterable[Paper] | None = None)
                 if experiment not in known:
                     continue
                 member = experiments.map(lambda names, name=experiment: name in names).astype(bool)
-                same, others = _split_settings(runs[member], experiments, experiment)
+                same, others = _split_settings(runs[member], experiment)
                 notes += others
                 for cell in table.cells:
                     if compared := _compare(paper, name, cell, same, small):
@@ -97,18 +97,13 @@ def compare_published(runs: pd.DataFrame, papers: Iterable[Paper] | None = None)
     return Published(tuple(comparisons), tuple(dict.fromkeys(notes)))  # Tables may share an experiment.
 
 
-def _split_settings(
-    runs: pd.DataFrame, experiments: pd.Series, experiment: str
-) -> tuple[pd.DataFrame, list[str]]:
+def _split_settings(runs: pd.DataFrame, experiment: str) -> tuple[pd.DataFrame, list[str]]:
     """Return the runs of the experiment as it is, and a note on those that change something."""
     protocol = read_protocol(experiment)
     if protocol is None:
         note = f"{experiment}: {count_noun(len(runs), 'run')} of an experiment that conf/ lacks, not compared"
         return runs.iloc[:0], [note]
-    deviations = [
-        " ".join(list_deviations(run, experiments[index], experiment, protocol))
-        for index, run in runs.iterrows()
-    ]
+    deviations = [" ".join(list_deviations(run, experiment, protocol)) for _, run in runs.iterrows()]
     column = pd.Series(deviations, index=runs.index, dtype=object)
     notes = [
         f"{experiment}: {count_noun(count, 'run')} of another setting, not compared: {words}"

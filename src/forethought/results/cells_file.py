@@ -25,6 +25,12 @@ class CellsFile(NamedTuple):
     metrics: list[str]
 
 
+def is_file_of_runs(path: Path) -> bool:
+    """Tell whether a CSV file has the columns of runs, by its header."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return {*_REQUIRED} <= {*next(csv.reader(file), ())}
+
+
 def read_cells(path: Path) -> CellsFile:
     """Read a CSV file with one row a run: `cells.csv` of a report, or some of its columns.
 
