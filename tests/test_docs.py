@@ -57,6 +57,7 @@ def commands(page):
 def folder_of_docs(tmp_path_factory):
     """A folder with each file that a page shows (`name`: and a block), and the sweeps that pages name."""
     folder = tmp_path_factory.mktemp("docs")
+    (folder / "docs").symlink_to(DOCS)  # pages name its files of runs
     for page in PAGES:
         shown = re.findall(
             r"`([\w./]+\.(?:py|yaml))`[^`]*?:\n\n```\w+\n(.*?)```", page.read_text(), re.DOTALL

@@ -366,7 +366,7 @@ resume sweep task.dgree=3 | no such key, did you mean degree
 resume sweep hydra.nope=3 | not supported, hydra.run
 resume sweep hydra/launcher=nothing | no such choice, basic, pool
 resume sweep max_steps=40 hydra/launcher=pool hydra.launcher.workers=0 | out of range, above 0
-report | FOLDER
+report | SOURCE
 report run --all | unrecognized
 report sweep --where=nothing=1 | unknown, cell, sweep, setting | nothing
 report sweep --where=seed> | COLUMN = VALUE | --where='seed>'
@@ -374,6 +374,8 @@ report sweep --metric=nothing | unknown, solved
 report sweep --x=nothing | unknown, none
 report sweep --where=seed>9 | none of 1 runs | --where='seed>9'
 report nowhere | no such folder, sweep or of a run
+report nowhere.csv | No such file, CSV file of runs
+report run/metrics.csv --out=copy | column cell is missing, status, verdict, seed | run/metrics.csv
 report sweep/stray | no results
 report results_cut | corrupt | results_cut/results.json
 report results_later | schema_version 1 | results_later/results.json
