@@ -25,7 +25,7 @@ def test_the_page_has_the_tables_of_the_files(page) -> None:
 
 def test_every_table_of_results_is_a_block(page) -> None:
     blocks = re.findall(r"<!-- table (\w+) -->\n\n((?:\|.*\n)+)\n<!-- end -->", PAGE)
-    assert [name for name, _ in blocks] == list(page.TABLES)
+    assert [name for name, _ in blocks] == list(page.NAMES)
     claims, *others = re.findall(r"(?:^\|.*\n)+", PAGE, re.MULTILINE)
     assert claims.startswith("| claim |")  # typed: words, with the counts of the other tables
     assert others == [table for _, table in blocks]

@@ -4,6 +4,10 @@ import re
 
 from tables.contents import TABLES
 from tables.rows import Table, select
+from tables.siblings import render_siblings
+
+SIBLINGS = "small_siblings"
+NAMES = (*TABLES, SIBLINGS)
 
 
 def rewrite(page: str) -> str:
@@ -14,9 +18,11 @@ def rewrite(page: str) -> str:
     """
 
     def fill(block: re.Match[str]) -> str:
-        if block["name"] not in TABLES:
-            raise ValueError(f"table {block['name']}: unknown; expected one of {', '.join(TABLES)}")
-        return f"{block['begin']}\n\n{render(TABLES[block['name']])}\n\n{block['end']}"
+        name = block["name"]
+        if name not in NAMES:
+            raise ValueError(f"table {name}: unknown; expected one of {', '.join(NAMES)}")
+        text = render_siblings() if name == SIBLINGS else render(TABLES[name])
+        return f"{block['begin']}\n\n{text}\n\n{block['end']}"
 
     pattern = r"(?P<begin><!-- table (?P<name>\w+) -->).*?(?P<end><!-- end -->)"
     return re.sub(pattern, fill, page, flags=re.DOTALL)

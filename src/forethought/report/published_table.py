@@ -29,9 +29,14 @@ def label_comparisons(comparisons: Sequence[Comparison]) -> list[str]:
 def tabulate_published(comparisons: Sequence[Comparison]) -> list[list[str]]:
     """Return a row of text for each comparison: its name, and a column for each of `PUBLISHED_TITLES`."""
     return [
-        [label, *_tabulate_cell(each.table, each.cell), *_tabulate_runs(each)]
+        [label, *tabulate_comparison(each)]
         for label, each in zip(label_comparisons(comparisons), comparisons, strict=True)
     ]
+
+
+def tabulate_comparison(each: Comparison) -> list[str]:
+    """Return the text of each of `PUBLISHED_TITLES`."""
+    return [*_tabulate_cell(each.table, each.cell), *_tabulate_runs(each)]
 
 
 def tabulate_cells(paper: Paper, name: str, comparisons: Sequence[Comparison]) -> list[list[str]]:
