@@ -38,7 +38,8 @@ def forethought(*words):
 
 def choices(group):
     """Of a group in conf/, found by itself."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    folder = CONF / group
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
 
 
 def tasks():

@@ -278,7 +278,7 @@ def test_no_results_are_an_input_error(tmp_path: Path) -> None:
         build_report(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
         build_report(tmp_path / "none")
-    with pytest.raises(InputError, match="no results"):
+    with pytest.raises(InputError, match="no runs"):
         make_sweep([])
     assert not list(tmp_path.iterdir())
 
