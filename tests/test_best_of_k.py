@@ -97,6 +97,7 @@ def test_neither_the_true_answer_nor_prompt_tokens_carry_loss():
     assert torch.equal(objective.loss(Batch(batch.prompt, batch.answer.flip(1))), loss)
 
 
+@pytest.mark.slow
 def test_overfits_one_batch_from_a_next_token_model():
     """As after `init_from`: some answers are right now and then, and choosing does the rest."""
     objective, batch = BestOfK(gpt(width=32), STAR, samples=32, judge="task"), rows(count=8)

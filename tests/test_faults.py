@@ -146,6 +146,7 @@ def test_a_full_disk_costs_no_earlier_checkpoint(calm, capsys, number, room, rea
         assert step_of(f"here/run/checkpoints/{name}") == step_of(f"calm/run/checkpoints/{name}")
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_for_any_result(workplace, monkeypatch):
     """The sweep ends as it should, says why, and another time finishes what it had trained."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)

@@ -98,6 +98,7 @@ def read(reader, content, name):
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [STAR, SUM], ids=["path_star", "addition"])
 @fuzz
 @given(data=st.data())

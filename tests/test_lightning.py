@@ -242,6 +242,7 @@ def test_a_training_step_without_a_loss_is_said(workplace):
     assert Path("run/run.log").read_text().count("training_step returned no loss") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", [None, "pool", "basic"])
 def test_a_command_runs_in_a_thread(workplace, launcher):
     """Signals can be handled in the main thread alone; the run does without."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from helpers import TINY
 from jobs import die, flood, remember, speak, use_streams, write
 
@@ -111,6 +112,7 @@ def test_a_sweep_can_be_told_to_stop_after_failures(faulty):
     assert states == ["failed"] + ["waiting"] * 3
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard(workplace):
     """The processes of a pool do not import the script, which would start a sweep in each of them."""
     words = ["train", "-m", *TINY, "sweep=s", "seed=0,1", "hydra.launcher.workers=2"]

@@ -100,11 +100,14 @@ STOPS = [
 @pytest.mark.parametrize(
     "words",
     [
-        [],
-        ["optimizer=muon", "optimizer.schedule=cosine"],
         ["objective=masked_next_token", "task.train_samples=40"],
-        ["trainer.accumulate_grad_batches=2"],
-        ["max_steps=25", "evaluation.decoding=sample", "task=addition", "task.digits=1"],
+        pytest.param([], marks=pytest.mark.slow),
+        pytest.param(["optimizer=muon", "optimizer.schedule=cosine"], marks=pytest.mark.slow),
+        pytest.param(["trainer.accumulate_grad_batches=2"], marks=pytest.mark.slow),
+        pytest.param(
+            ["max_steps=25", "evaluation.decoding=sample", "task=addition", "task.digits=1"],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=" ".join,
 )

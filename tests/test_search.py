@@ -57,6 +57,7 @@ def test_a_search_tells_what_came_out_and_goes_on(workplace, capsys):
     assert float(re.search(r"best of 4 trials: train/loss=([\d.]+)", out)[1]) == pytest.approx(best, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_search_over_groups_values_and_intervals(workplace, capsys):
     """A key applies to the choices that have it; values of an experiment file are searched, too."""
     optuna = pytest.importorskip("optuna")

@@ -28,6 +28,7 @@ def check_log():
     assert read_results(Path("run")).status == "finished"
 
 
+@pytest.mark.slow
 def test_a_full_disk_behind_the_output_ends_no_run(workplace):
     """One line says what was lost. The exit code is that of the run, and of other commands 1."""
     done = in_shell(RUN, ">/dev/full")
@@ -41,6 +42,7 @@ def test_a_full_disk_behind_the_output_ends_no_run(workplace):
     assert in_shell([*COMMAND, "status", "nowhere"], "2>/dev/full").returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("redirection", [">&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_ends_no_run(workplace, redirection):
     """Nor does what is printed get into the next file that is opened."""
@@ -59,6 +61,7 @@ def test_a_sweep_goes_on_without_output(workplace, redirection):
     ] * 2
 
 
+@pytest.mark.slow
 def test_a_terminal_that_goes_away_ends_no_run(workplace):
     """As of a run after `disown`: the bar has nowhere to be drawn."""
     ours, theirs = pty.openpty()
@@ -70,6 +73,7 @@ def test_a_terminal_that_goes_away_ends_no_run(workplace):
     check_log()
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_what_it_can_show(workplace, monkeypatch):
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     assert "1 \\xd7 cpu" in in_shell(RUN, "").stdout

@@ -19,6 +19,7 @@ from forethought.report.plots import render_plot
 SWEEP = ["train", "-m", *TINY, "sweep=s", "seed=0,1"]
 
 
+@pytest.mark.slow
 def test_the_pool_runs_with_a_long_temporary_folder(workplace, long_temporary_folder):
     """In a process of its own, as the server of the pool opens its socket once."""
     code = "import functools, jobs; from forethought.launchers.processes import run_processes\n"
@@ -126,6 +127,7 @@ def test_a_user_s_matplotlibrc_does_not_leak_in():
         assert {key: matplotlib.rcParams[key] for key in theirs} == theirs
 
 
+@pytest.mark.slow
 def test_a_user_s_backend_does_not_leak_in(workplace, monkeypatch):
     save_runs(Path("sweep"), make_repairs())
     monkeypatch.setenv("MPLBACKEND", "nothing")
@@ -133,6 +135,7 @@ def test_a_user_s_backend_does_not_leak_in(workplace, monkeypatch):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_terminal_and_a_locale_without_unicode(workplace, monkeypatch):
     """A character that the terminal lacks is escaped. Files are UTF-8 wherever they are written."""
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")

@@ -142,6 +142,7 @@ def test_resume_after_the_defaults_changed_says_so(workplace, capsys):
     assert f"its overrides now make {first}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_sweep_resumes_wherever_it_lies(faulty, capsys, monkeypatch):
     """Moved, asked from another folder, with config folders and the launcher that it had."""
     monkeypatch.setenv("HURRY", "yes")
@@ -186,6 +187,7 @@ def test_a_cell_goes_on_beyond_its_end(workplace, capsys):
     assert outcome(longer) == outcome("long")
 
 
+@pytest.mark.slow
 def test_a_reader_who_has_seen_enough_is_no_error(workplace):
     """`forethought train … | head -1`."""
     command = [sys.executable, "-m", "forethought", *SWEEP, "seed=0,1"]
@@ -218,6 +220,7 @@ def test_ctrl_c_leaves_word_and_a_resume_goes_on(workplace):
     again.kill()
 
 
+@pytest.mark.slow
 def test_what_belongs_to_a_sweep_is_its_grid(workplace, capsys):
     """Copies and other strangers in its folder are named, and neither counted nor run."""
     assert run(["train", "-m", *TINY, "sweep=s", "seed=0,1"]) == 0
@@ -277,6 +280,7 @@ def without_results(*folders):
         shutil.rmtree(folder / "checkpoints")
 
 
+@pytest.mark.slow
 def test_a_resume_goes_on_with_what_the_folder_holds(my_experiment, capsys):
     """Experiment files that are edited or deleted in between change no cell, also none that has not begun."""
     words, edit, path = my_experiment

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import wandb
 from helpers import fault, forethought
 from reports import make_sweep
@@ -151,6 +152,7 @@ def test_names_are_cleaned_and_bounded(workplace):
     assert not set(":;,#?/'%") & set(there["run_id"] + there["name"])
 
 
+@pytest.mark.slow
 def test_w_and_bs_own_variables_mean_what_they_say(workplace, monkeypatch, capsys):
     wandb.teardown()  # W&B reads its settings once a process
     monkeypatch.setenv("WANDB_MODE", "disabled")
@@ -171,6 +173,7 @@ def test_w_and_bs_own_variables_mean_what_they_say(workplace, monkeypatch, capsy
     assert "other" in {inspect(path)["project"] for path in Path("elsewhere/wandb").glob("*run-*")}
 
 
+@pytest.mark.slow
 def test_a_run_of_one_device_is_rank_zero_in_any_surroundings(workplace, monkeypatch):
     """As the second of four seeds under one `srun`."""
     for name, value in {"PROCID": "1", "LOCALID": "1", "NTASKS": "4", "JOB_ID": "7", "STEP_ID": "0"}.items():
@@ -194,6 +197,7 @@ def test_a_metric_of_ones_own_arrives_everywhere(workplace, monkeypatch):
     assert inspect(path)["summary"]["test/mine"] == 3
 
 
+@pytest.mark.slow
 def test_a_training_process_draws_nothing(workplace):
     """Also by way of matplotlib's pyplot; torchmetrics imports that where it is installed."""
     code = (

@@ -64,6 +64,7 @@ def test_a_key_is_not_printed(workplace, monkeypatch, capsys):
     assert "secret" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "HOME"])
 def test_a_disk_that_w_and_b_cannot_write_costs_nothing(fresh, tmp_path, capfd, variable):
     Path("file").touch()
@@ -128,6 +129,7 @@ def test_a_sweep_inside_an_agent_is_rejected(workplace, monkeypatch, capsys, nam
     assert run([*SWEEP, "logger=wandb", "dry_run=true", "logger=csv"]) == 0
 
 
+@pytest.mark.slow
 def test_a_sweep_does_not_take_names_and_ids_from_variables(fresh):
     given = dict.fromkeys(("RUN_ID", "NAME", "RUN_GROUP", "JOB_TYPE", "TAGS"), "given") | {"RESUME": "must"}
     for name, value in given.items():

@@ -183,6 +183,7 @@ def test_offline_by_w_and_bs_own_word(server, monkeypatch):
     assert list(folder_of_run().glob("wandb/offline-run-*"))
 
 
+@pytest.mark.slow
 def test_the_sweep_of_the_docs_under_an_agent(server, monkeypatch):
     """W&B's own commands create the sweep, expand the command, and start it twice with the same values."""
     page = (Path(__file__).parents[1] / "docs" / "WANDB.md").read_text()
