@@ -98,7 +98,14 @@ def compose_and_check(words):
             check(cell.config)
 
 
-@pytest.mark.parametrize("words", dict.fromkeys(c for page in PAGES for c in commands(page)), ids=" ".join)
+def list_commands():
+    """Return each command of the pages once. Those of the README are fast tests."""
+    found = dict.fromkeys(words for page in PAGES for words in commands(page))
+    first = commands(PAGES[0])
+    return [pytest.param(words, marks=[] if words in first else pytest.mark.slow) for words in found]
+
+
+@pytest.mark.parametrize("words", list_commands(), ids=" ".join)
 def test_every_command(in_docs, capsys, monkeypatch, words):
     command, *rest = (re.sub(r"^seed=range\((\d+,)?\d+\)$", "seed=range(1)", word) for word in words)
     not_run = NOT_RUN.keys() & {*words}
