@@ -95,6 +95,7 @@ TABLES = {
             of_objective("`hierarchical_latent`"),
             of_objective("`block_diffusion`, blocks of 4"),
             of_objective("`next_token_injection`"),
+            of_objective("`latent_lookahead`, 3 slots"),
             of_objective("`insertion`, `mask=full`"),
             of_objective("`reverse_augmented`"),
         ],
