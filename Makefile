@@ -42,7 +42,7 @@ check: install # the inner loop, below a minute: lint, types, and the contracts 
 test: install # all but the slow ones and the grid: below ten minutes on two cores
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not grid"
 
-test-slow: install # kills, launchers, notebooks, two processes: five minutes
+test-slow: install # kills, launchers, notebooks, every pair of choices: ten to twenty minutes
 	$(BIN)/pytest -n 2 --dist worksteal -m "slow and not grid"
 
 test-all: install
