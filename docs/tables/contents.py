@@ -110,6 +110,18 @@ TABLES = {
         | DECISION
         | UNSOLVED,
     ),
+    "top_weight": Table(
+        "top_weight",
+        "weight of the ranking loss",
+        [
+            Row("0.1", "weight=0.1"),
+            Row("0.3", "weight=0.3"),
+            Row("1 (first table)", "objective=token_order", "quickstart"),
+            Row("3", "weight=3"),
+            Row("9", "weight=9"),
+        ],
+        SOLVED | STEPS | ACCURACY | UNSOLVED,
+    ),
     "full_mask": Table(
         "g25_full",
         "`masked_diffusion`",
@@ -329,6 +341,21 @@ TABLES = {
         {"solved": per_seed("test/accuracy")}
         | {"4 givens" if n == 4 else f"{n}": per_seed(f"test/accuracy_givens_{n}") for n in range(4, 8)}
         | {"decisions": per_seed("test/decision_accuracy")},
+    ),
+    "maze": Table(
+        "maze",
+        "objective",
+        [of_objective("`next_token`, `mask=prefix`"), of_objective("`masked_diffusion`, `mask=full`")],
+        {"right": per_seed("test/accuracy")}
+        | {
+            "below 5 edges" if n == 0 else f"{5 * n} to {5 * n + 4}": per_seed(f"test/accuracy_length_{n}")
+            for n in range(3)
+        }
+        | {
+            "decisions": per_seed("test/decision_accuracy"),
+            "wrong branch": per_seed("test/error_wrong_branch"),
+            "broken edge": per_seed("test/error_broken_edge"),
+        },
     ),
     "names": Table(
         "g25_names",
