@@ -117,7 +117,7 @@ def test_every_paper_has_a_source_and_metrics_of_ours(paper):
 
 
 def offers(row, keys):
-    """Whether a row of an experiment has runs with these values, by default where the row is silent."""
+    """Tell whether a row of an experiment has runs with these values, by default where the row is silent."""
     for key, value in keys.items():
         if key == "seed":
             continue
@@ -144,7 +144,7 @@ def test_an_experiment_has_a_run_for_every_cell(paper, name):
         protocol = read_protocol(paper.experiment(name, small=small))
         for cell in table.cells if protocol else ():
             if keys := cell.small if small else cell.keys:
-                assert any(offers(row, keys) for row in protocol.rows), cell.label
+                assert any(offers(row, keys) for row in protocol), cell.label
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_mistake_in_a_file_is_one_line(tmp_path, old, new, said):
 
 
 def test_the_rows_of_an_experiment(folder):
-    first, second = read_protocol("someone2025/table1", folder / "conf").rows
+    first, second = read_protocol("someone2025/table1", folder / "conf")
     assert first["objective"] == ["next_token"]
     assert second["objective"] == ["multi_token"]
     assert first["model.layers"] == ["3"]

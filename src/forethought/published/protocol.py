@@ -4,29 +4,24 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
 from forethought.config_folder import config_folder
-from forethought.results.frame import format_value
+from forethought.results.frame import flatten_config, format_value
 
 Values = dict[str, list[str]]
 """The accepted values of each key, as text."""
 
 
-class Protocol(NamedTuple):
-    """An experiment: a run of it agrees with one of the rows in every key that the row has."""
-
-    rows: list[Values]
-
-
 @cache
-def read_protocol(experiment: str, folder: Path | None = None) -> Protocol | None:
-    """Read `conf/experiment/PAPER/TABLE.yaml`. None if there is no such file.
+def read_protocol(experiment: str, folder: Path | None = None) -> list[Values] | None:
+    """Return the rows of `conf/experiment/PAPER/TABLE.yaml`. None if there is no such file.
 
-    A row has the keys of `conf/config.yaml`, of the file, of `hydra.sweeper.params` and of one entry of
-    `hydra.sweeper.rows`. Later ones win, and the file wins over the experiment that it builds on.
+    A run of the experiment agrees with one of the rows in every key that the row has. A row has the keys of
+    `conf/config.yaml`, of the file, of `hydra.sweeper.params` and of one entry of `hydra.sweeper.rows`. Later
+    ones win, and the file wins over the experiment that it builds on.
 
     Args:
         folder: conf/ by default.
@@ -37,7 +32,7 @@ def read_protocol(experiment: str, folder: Path | None = None) -> Protocol | Non
         return None
     root, _, _ = _read(folder / "config.yaml")
     body, params, rows = _read(path)
-    return Protocol([root | body | params | _split_all(row) for row in rows or [{}]])
+    return [root | body | params | _split_all(row) for row in rows or [{}]]
 
 
 def _read(path: Path) -> tuple[Values, Values, list[dict[str, Any]]]:
@@ -55,16 +50,8 @@ def _read(path: Path) -> tuple[Values, Values, list[dict[str, Any]]]:
         elif isinstance(entry, dict):
             groups = {re.sub(r"^override\s+", "", key).lstrip("/"): value for key, value in entry.items()}
             body |= {group: [format_value(value)] for group, value in groups.items()}
-    body |= {key: [format_value(value)] for key, value in _flatten(entries)}
+    body |= {key: [format_value(value)] for key, value in flatten_config(entries).items()}
     return body, params | _split_all(sweeper.get("params") or {}), sweeper.get("rows") or rows
-
-
-def _flatten(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _split_all(values: dict[str, Any]) -> Values:

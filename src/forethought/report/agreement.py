@@ -1,4 +1,4 @@
-"""What our runs say of a published value: agrees, differs or cannot tell."""
+"""Agreement of our runs with a published value: agrees, differs or cannot tell."""
 
 from collections.abc import Sequence
 from math import ceil

@@ -1,10 +1,11 @@
-"""Which runs belong to an experiment, and what they change of it."""
+"""Membership of runs in experiments, and what they change of these."""
 
 import re
+from typing import Any
 
 import pandas as pd
 
-from forethought.published import Protocol, accepts
+from forethought.published import Values, accepts
 from forethought.results.frame import format_value
 from forethought.sweeps import NOT_IDENTITY
 
@@ -16,49 +17,51 @@ def list_experiments(runs: pd.DataFrame) -> pd.Series:
 
     A results file (docs/results) names all the experiments that compose a run, with spaces between them.
     """
-    chosen = runs["experiment"] if "experiment" in runs else pd.Series(None, index=runs.index, dtype=object)
-    words = runs["overrides"].fillna("") if "overrides" in runs else pd.Series("", index=runs.index)
-    given = words.str.extract(r"(?:^|\s)experiment=\[?([^\]\s]+)", expand=False).str.split(",")
-    return pd.Series(
-        [
-            name.split() if isinstance(name, str) else names if isinstance(names, list) else []
-            for name, names in zip(chosen, given, strict=True)
-        ],
-        index=runs.index,
-        dtype=object,
-    )
+    names = [
+        chosen.split() if isinstance(chosen, str) else _list_given(_read_overrides(words))
+        for chosen, words in runs.reindex(columns=["experiment", "overrides"]).itertuples(index=False)
+    ]
+    return pd.Series(names, index=runs.index, dtype=object)
 
 
-def list_deviations(run: pd.Series, experiment: str, protocol: Protocol) -> list[str]:
+def list_deviations(run: pd.Series, experiment: str, rows: list[Values]) -> list[str]:
     """Return what a run changes of its experiment: `max_steps=100`. Empty if nothing that counts.
 
     The run is compared with the row of the experiment that is nearest to it. The seed is free, and so are
     keys that are not part of a run's identity.
 
     Args:
-        protocol: of `experiment`.
+        rows: of `experiment` (`read_protocol`).
     """
-    words = run.get("overrides")
-    overrides = _OVERRIDE.findall(words if isinstance(words, str) else "")
-    chosen = dict(overrides).get("experiment", "")
-    several = chosen.strip("[]").split(",") if chosen.startswith("[") else []
+    overrides = _read_overrides(run.get("overrides"))
+    several = _list_given(overrides) if overrides.get("experiment", "").startswith("[") else []
     further = [f"experiment={name}" for name in several if name != experiment]
     changes = []
-    for row in protocol.rows:
+    for row in rows:
         own = {key: format_value(run[key]) for key in row if key in run and not _is_free(key)}
         changes.append(
             [
                 f"{key}={text}"
                 for key, text in own.items()
                 # A choice may lack the key, such as next_token the horizon.
-                if (text != "null" or key in dict(overrides)) and not accepts(row[key], text)
+                if (text != "null" or key in overrides) and not accepts(row[key], text)
             ]
-            + [f"{key}={text}" for key, text in overrides if key not in row and not _is_free(key)]
+            + [f"{key}={text}" for key, text in overrides.items() if key not in row and not _is_free(key)]
         )
     # A row of another choice, such as objective=next_token, is farther away than any number of values.
     return further + min(
         changes, key=lambda words: (sum("." not in w.split("=")[0] for w in words), len(words))
     )
+
+
+def _read_overrides(words: Any) -> dict[str, str]:
+    """Return the values of KEY=VALUE words by key. Missing words are none."""
+    return dict(_OVERRIDE.findall(words)) if isinstance(words, str) else {}
+
+
+def _list_given(overrides: dict[str, str]) -> list[str]:
+    """Return the names in `experiment=a` or `experiment=[a,b]`."""
+    return [name for name in overrides.get("experiment", "").strip("[]").split(",") if name]
 
 
 def _is_free(key: str) -> bool:

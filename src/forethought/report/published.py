@@ -99,11 +99,11 @@ def compare_published(runs: pd.DataFrame, papers: Iterable[Paper] | None = None)
 
 def _split_settings(runs: pd.DataFrame, experiment: str) -> tuple[pd.DataFrame, list[str]]:
     """Return the runs of the experiment as it is, and a note on those that change something."""
-    protocol = read_protocol(experiment)
-    if protocol is None:
+    rows = read_protocol(experiment)
+    if rows is None:
         note = f"{experiment}: {count_noun(len(runs), 'run')} of an experiment that conf/ lacks, not compared"
         return runs.iloc[:0], [note]
-    deviations = [" ".join(list_deviations(run, experiment, protocol)) for _, run in runs.iterrows()]
+    deviations = [" ".join(list_deviations(run, experiment, rows)) for _, run in runs.iterrows()]
     column = pd.Series(deviations, index=runs.index, dtype=object)
     notes = [
         f"{experiment}: {count_noun(count, 'run')} of another setting, not compared: {words}"

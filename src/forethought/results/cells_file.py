@@ -18,7 +18,7 @@ _DERIVED = {"setting", "folder", *OBJECTS}
 """Columns that are not read: a report computes its settings, and the folder may be on another machine."""
 
 
-class CellsFile(NamedTuple):
+class RunTable(NamedTuple):
     records: list[dict[str, Any]]
     """Values of each run, by column. None is a missing value."""
     choices: list[str]
@@ -31,7 +31,7 @@ def is_file_of_runs(path: Path) -> bool:
         return {*_REQUIRED} <= {*next(csv.reader(file), ())}
 
 
-def read_cells(path: Path) -> CellsFile:
+def read_cells(path: Path) -> RunTable:
     """Read a CSV file with one row a run: `cells.csv` of a report, or some of its columns.
 
     Required columns: `cell status verdict seed`. The values are those of the run's results files, rounded
@@ -67,7 +67,7 @@ def read_cells(path: Path) -> CellsFile:
         known.add(run)
         texts = {name: record.get(name) or "" for name in ("overrides", "versions")}
         records.append(record | texts | {"decision_positions": [], "examples": []})
-    return CellsFile(records, choices, metrics)
+    return RunTable(records, choices, metrics)
 
 
 def _parse(name: str, text: str) -> Any:

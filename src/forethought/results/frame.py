@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from forethought.errors import InputError
-from forethought.results.cells_file import CellsFile, read_cells
+from forethought.results.cells_file import RunTable, read_cells
 from forethought.results.columns import IDENTITY, OBJECTS, PROVENANCE
 from forethought.results.schema import MEASURES, Results
 from forethought.results.store import collect
@@ -34,7 +34,7 @@ def load_sweep(*sources: str | Path, curves: bool = False) -> pd.DataFrame:
         InputError: a folder has no results, or a file is corrupt.
     """
     runs: dict[Path, Results] = {}
-    files: dict[Path, CellsFile] = {}
+    files: dict[Path, RunTable] = {}
     for source in map(Path, sources):
         if source.is_file() or source.suffix == ".csv":
             files[source] = read_cells(source)
@@ -53,14 +53,14 @@ def build_frame(runs: Iterable[tuple[Path | None, Results]]) -> pd.DataFrame:
     return _join([_tabulate(runs)])
 
 
-def _tabulate(runs: Iterable[tuple[Path | None, Results]]) -> CellsFile:
+def _tabulate(runs: Iterable[tuple[Path | None, Results]]) -> RunTable:
     runs = list(runs)
     records = [_build_record(folder, run) for folder, run in runs]
     choices = dict.fromkeys(key for _, run in runs for key in run.choices)
-    return CellsFile(records, [*choices], [name for _, run in runs for name in run.metrics])
+    return RunTable(records, [*choices], [name for _, run in runs for name in run.metrics])
 
 
-def _name_duplicates(runs: dict[Path, Results], files: dict[Path, CellsFile]) -> None:
+def _name_duplicates(runs: dict[Path, Results], files: dict[Path, RunTable]) -> None:
     """Use the path of a file as the name of its sweep if another source has a run of the same name."""
     known = {(run.sweep, run.cell) for run in runs.values()}
     for path, file in files.items():
@@ -70,7 +70,7 @@ def _name_duplicates(runs: dict[Path, Results], files: dict[Path, CellsFile]) ->
         known |= names
 
 
-def _join(tables: Sequence[CellsFile]) -> pd.DataFrame:
+def _join(tables: Sequence[RunTable]) -> pd.DataFrame:
     records = [record for table in tables for record in table.records]
     metrics = {name for table in tables for name in table.metrics}
     choices = dict.fromkeys(name for table in tables for name in table.choices)
