@@ -10,16 +10,16 @@ from torch import nn
 
 from forethought.models import OutputLayer
 from forethought.optimizers.factory import split_by_decay
+from forethought.optimizers.orthogonal import OrthogonalMomentum
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon: momentum whose matrices are made orthogonal before they are applied.
+    """Muon: momentum whose matrices are made orthogonal before they are applied, and AdamW beside it.
 
-    Muon updates the matrices that map hidden states to hidden states. AdamW updates embeddings, output
-    layers (`OutputLayer`), norms and biases. Both share one schedule and one checkpoint.
+    `OrthogonalMomentum` updates the matrices that map hidden states to hidden states. AdamW updates
+    embeddings, output layers (`OutputLayer`), norms and biases. Both share one schedule and one checkpoint.
 
-    Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); updates as
-    large as AdamW's would be: Liu et al., "Muon is Scalable for LLM Training" (2502.16982), §2.2.
+    Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024).
     """
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:
@@ -48,13 +48,8 @@ class Muon(torch.optim.Optimizer):
         decayed, spared = split_by_decay(module)
         outputs = {id(layer.weight) for layer in module.modules() if isinstance(layer, OutputLayer)}
         inner = {id(p) for p in decayed if p.ndim == 2 and id(p) not in outputs}
-        muon = torch.optim.Muon(
-            [p for p in decayed if id(p) in inner],
-            lr=matrix_lr,
-            weight_decay=weight_decay,
-            momentum=momentum,
-            adjust_lr_fn="match_rms_adamw",
-        )
+        matrices = [p for p in decayed if id(p) in inner]
+        muon = OrthogonalMomentum(matrices, matrix_lr, weight_decay, momentum)
         outer = {"params": [p for p in decayed if id(p) not in inner], "weight_decay": weight_decay}
         plain = {"params": spared, "weight_decay": 0.0}
         return cls(muon, torch.optim.AdamW([outer, plain], lr=lr, betas=tuple(betas), fused=fused))  # type: ignore[arg-type]
