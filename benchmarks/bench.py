@@ -13,9 +13,9 @@ from datetime import date
 from pathlib import Path
 
 import cells
-import cpu
 import generation
 import gpu
+import peers
 import sampler
 import scaling
 import startup
@@ -26,7 +26,7 @@ from forethought.hardware import available_cores
 
 DOCS = Path(__file__).parents[1] / "docs"
 PARTS = {
-    "cpu": cpu.measure,
+    "peers": peers.measure,
     "auto": cells.measure_auto,
     "gpu": gpu.measure,
     "gpu_sweeps": gpu.measure_sweeps,

@@ -1,17 +1,30 @@
-"""Every annotated shape is checked at run time while the tests run."""
+"""Annotated shapes are checked at run time while the tests run (`typecheck.py`)."""
 
 import os
 from pathlib import Path
 
+# What a hooked module imports is compiled anew in each process, and torch and Lightning take seconds. So they
+# come first.
+import hydra  # noqa: F401
+import lightning.pytorch  # noqa: F401
+import pandas  # noqa: F401
+import pydantic  # noqa: F401
 import pytest
+import torch
+import typecheck
 from jaxtyping import install_import_hook
 
 install_import_hook("forethought", "typecheck.check")
 
-import torch  # noqa: E402
 from helpers import TINY  # noqa: E402
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def shapes():
+    """The first calls of every function are checked in each test."""
+    typecheck.start_checking()
 
 
 @pytest.fixture

@@ -115,6 +115,7 @@ hydra:
 """
 
 
+@pytest.mark.slow
 def test_the_rows_of_an_experiment_file_are_sweeps_of_their_own(workplace):
     """The sweep is what one command for each row runs into one folder."""
     folder = Path("mine/experiment/paper")

@@ -131,7 +131,17 @@ def test_rows_of_a_test_file_are_excluded_without_a_wait(device, tmp_path):
     assert drawn.prompt.tolist() == here.batch(1).prompt.tolist()
 
 
-@pytest.mark.parametrize("words", [words for words in WORDS if words not in ALIKE])
+FAST = ("objective=next_token", "objective=masked_diffusion")  # written token by token, and at once
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, marks=[pytest.mark.slow] * (words not in FAST))
+        for words in WORDS
+        if words not in ALIKE
+    ],
+)
 def test_an_evaluation(device, words):
     here, there = build(config(words)).objective, build(config(words)).objective.to(DEVICE)
     rows = Data(here.task, 0, 8).test(32)

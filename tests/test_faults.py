@@ -131,6 +131,7 @@ def calm(workplace, capsys):
     [(2, 0, 0), (3, 8000, 10)],
     ids=["between the best and the last", "half-way through a checkpoint"],
 )
+@pytest.mark.slow
 def test_a_full_disk_costs_no_earlier_checkpoint(calm, capsys, number, room, reached):
     """The run says why it ended, and later resumes."""
     fault = f"callbacks={{full:{{_target_:faulty.FullDisk,number:{number},room:{room}}}}}"

@@ -18,6 +18,7 @@ from forethought.sweeps import sweep_status
 run_jobs = functools.partial(run_processes, preload=["forethought.launchers.work", "jobs"])
 
 
+@pytest.mark.slow
 def test_never_more_processes_than_slots_and_each_has_its_own(tmp_path):
     jobs = [functools.partial(write, tmp_path, index, 0.3) for index in range(6)]
     ended = run_jobs(jobs, [{"SLOT": "a"}, {"SLOT": "b"}])

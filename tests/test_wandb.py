@@ -40,6 +40,7 @@ def single_run():
     return folder, path
 
 
+@pytest.mark.slow
 def test_an_offline_sweep_read_back(workplace, capsys):
     """Its cells share this process and a folder for `wandb leet`, and nothing else."""
     environment = {name: value for name, value in os.environ.items() if "WANDB" in name}
