@@ -104,6 +104,7 @@ def test_finished_cells_are_skipped_without_torch(workplace):
     assert "torch" not in packages
 
 
+@pytest.mark.slow
 def test_hydras_own_flags(workplace, capsys, monkeypatch):
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [*root.handlers])  # Hydra adds one, to pytest's stderr

@@ -68,6 +68,7 @@ CARD = [
 ]
 
 
+@pytest.mark.slow
 def test_the_sweep_of_the_design_card(workplace, capsys):
     """9 graphs × (1 + 4 + 4) objectives; a horizon of 4 is beyond an answer of 3 for multi-token alone."""
     assert run(["train", "-m", *CARD, *TINY, "dry_run=true", "hydra/launcher=submitit_local"]) == 0
@@ -220,7 +221,9 @@ def test_a_config_dir_goes_together_with_a_search_path(workplace, order):
     assert all(words[::order][1] in cell.words for cell in cells)
 
 
-@pytest.mark.parametrize("name", ["root", "root.yaml", "roots/deep"])
+@pytest.mark.parametrize(
+    "name", ["root", *(pytest.param(name, marks=pytest.mark.slow) for name in ("root.yaml", "roots/deep"))]
+)
 def test_a_root_config_lies_in_a_config_dir(workplace, name):
     """As in Hydra: it may build on ours, and bring a group of its own."""
     Path("mine/roots").mkdir(parents=True)

@@ -17,6 +17,7 @@ def found(workplace, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")
 
 
+@pytest.mark.slow
 def test_a_constructor_may_look_at_values(capsys):
     words = ["train", "-m", *TINY, *WORDS, f"+objective.how={','.join(WAYS)}", "dry_run=true"]
     assert run(words) == 0

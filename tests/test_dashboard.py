@@ -28,6 +28,7 @@ def panels(view):
     return [panel for section in sections for panel in section["panels"]]
 
 
+@pytest.mark.slow
 def test_the_workspace_shows_what_the_runs_have(server, capsys):
     pytest.importorskip("wandb_workspaces", reason="needs the extra [dashboard]")
     assert run(OFFLINE) == 0
@@ -112,6 +113,7 @@ def test_the_baseline_is_a_line_where_it_lacks_the_parameter():
     }
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_said_in_one_line(server, capsys, monkeypatch):
     assert run([*CELL, "logger=csv", "hydra/launcher=basic"]) == 0
     line = complaint(capsys)

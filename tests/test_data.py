@@ -192,6 +192,7 @@ def tried(task, path):
         (Addition, SlowSums, {"digits": 2, "order": "reversed"}),
     ],
 )
+@pytest.mark.slow
 def test_many_lines_are_read_as_each_of_them(tmp_path, fast, slow, options):
     """Of correct files, and of files with a line in which characters are swapped, dropped or replaced."""
     rng, path = random.Random(0), tmp_path / "rows.txt"

@@ -55,6 +55,8 @@ def has_own(words, names):
 ALIKE = [f"objective={name}" for name in choices("objective") if name != "next_token"]
 ALIKE = [words for words in ALIKE if not has_own(words, (*READS, "diagnostics"))]
 
+FAST = ("objective=next_token", "objective=masked_diffusion")  # written token by token, and at once
+
 
 @pytest.fixture
 def device(monkeypatch):
@@ -96,7 +98,9 @@ def test_waits_are_noted(device, wait):
     assert len(device.waits) == 1
 
 
-@pytest.mark.parametrize("words", WORDS)
+@pytest.mark.parametrize(
+    "words", [pytest.param(words, marks=[pytest.mark.slow] * (words not in FAST)) for words in WORDS]
+)
 def test_a_step(device, words):
     """Drawing rows, loss, gradients, clipping and each optimiser: on the device, no wait, equal losses."""
     here, there = build(config(words)).objective, build(config(words)).objective.to(DEVICE)
@@ -129,9 +133,6 @@ def test_rows_of_a_test_file_are_excluded_without_a_wait(device, tmp_path):
     drawn = there.batch(1)
     assert device.waits == []
     assert drawn.prompt.tolist() == here.batch(1).prompt.tolist()
-
-
-FAST = ("objective=next_token", "objective=masked_diffusion")  # written token by token, and at once
 
 
 @pytest.mark.parametrize(
@@ -178,6 +179,7 @@ class CountWaits(pl.Callback):
 
 
 @pytest.mark.parametrize("words", [[], ["optimizer=muon"]], ids=str)
+@pytest.mark.slow
 def test_a_run(device, workplace, words):
     """A run computes what the CPU does, and waits for the device only after the steps that are logged."""
     here, there = (Composer([*TINY, f"hardware={name}", *words]).cells()[0] for name in ("cpu", "gpu"))

@@ -164,6 +164,7 @@ def test_a_disk_without_room_for_any_result(workplace, monkeypatch):
     assert run(words) == 0
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_only_its_cell(workplace, capsys):
     """One line names it and says how to go on; no code in it runs; without it the cell starts anew."""
     words = ["train", "-m", *TINY.split(), "sweep=s", "seed=0,1", "hydra/launcher=basic"]

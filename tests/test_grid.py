@@ -105,7 +105,10 @@ def train(folder, *words):
     assert again == results.metrics
 
 
-@pytest.mark.parametrize("objective", CHOICES["objective"])
+@pytest.mark.parametrize(
+    "objective",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name not in KINDS)) for name in CHOICES["objective"]],
+)
 def test_a_run_of_every_objective(tmp_path, objective):
     train(tmp_path, f"objective={objective}", "model.layers=2", "model.width=16")
 

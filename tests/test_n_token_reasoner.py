@@ -87,6 +87,7 @@ def test_loss_over_all_pieces(task, judge, start, n, weight):
 
 
 @pytest.mark.parametrize(("task", "judge"), [(MIXED, "exact"), (NOISY, "data_likelihood")])
+@pytest.mark.slow
 def test_gradient_of_sampled_pieces_is_that_of_all_pieces(task, judge):
     model, batch = random_gpt(task, 0.2, layers=1), rows(task, 2)
     gradients = []

@@ -52,7 +52,12 @@ def list_tick_labels(figure: Figure) -> list[Any]:
     ]
 
 
-SLOW = ("all-objectives", "all-objectives-9-graphs")  # 20 s; the others have four objectives or nine graphs
+SLOW = (
+    "80",
+    "36",
+    "all-objectives",
+    "all-objectives-9-graphs",
+)  # the others are of the same kinds
 
 
 @pytest.mark.parametrize(

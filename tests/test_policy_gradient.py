@@ -267,6 +267,7 @@ def test_the_copy_is_refreshed_every_so_many_steps_and_across_a_checkpoint():
         pytest.param({"advantage": "group", "refresh": 4}, id="grpo"),
     ],
 )
+@pytest.mark.slow
 def test_overfits_one_batch_from_a_next_token_model(options):
     """As after `init_from`: some answers are right now and then, and reward does the rest."""
     model, batch = gpt(width=32), rows(STAR, 8)

@@ -31,6 +31,7 @@ def test_never_more_processes_than_slots_and_each_has_its_own(tmp_path):
     assert len({process for *_, process in spans}) == 6
 
 
+@pytest.mark.slow
 def test_a_killed_job_costs_only_itself(tmp_path):
     jobs = [
         functools.partial(write, tmp_path, 0, 0.2),

@@ -512,6 +512,7 @@ def test_tables_for_other_programs(tmp_path: Path) -> None:
     assert r"\toprule" in text
 
 
+@pytest.mark.slow
 def test_several_folders_share_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [save_runs(tmp_path / name, make_repairs()) for name in ("a", "b")]
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
@@ -552,6 +553,7 @@ def test_broken_curves_are_an_input_error(tmp_path: Path, rows: str) -> None:
     assert set(load_sweep(folder, curves=True)["cell"]) == {runs[0].cell, runs[2].cell}
 
 
+@pytest.mark.slow
 def test_a_report_can_be_written_again(tmp_path: Path) -> None:
     folder = save_runs(
         tmp_path, [make_run(config={"task.degree": d, "task.path_length": n}) for d in (2, 3) for n in (4, 5)]

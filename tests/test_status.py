@@ -49,6 +49,7 @@ def begin(folder, seconds_ago, first_step, last_step, curve):
     write_curves(folder / "metrics.csv", [{"step": step} for step in curve])
 
 
+@pytest.mark.slow
 def test_a_thousand_cells_in_under_a_second(workplace):
     """The process from its start, on results of 20 positions; the best of three for the sake of others."""
     sweep = sweep_of(f"cell-{index}" for index in range(1000))

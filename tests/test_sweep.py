@@ -120,6 +120,7 @@ def test_what_runs_elsewhere_is_no_failure(workplace, capsys):
     assert "another process is running it" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_folder_may_be_named_by_the_time(workplace, capsys):
     """The time is that of the command, so what was checked is what runs; also over groups."""
     assert run(["train", *TINY, "hydra.run.dir='outputs/${now:%Y-%m-%d}/${now:%H-%M-%S}'"]) == 0
@@ -175,6 +176,7 @@ def test_a_sweep_resumes_wherever_it_lies(faulty, capsys, monkeypatch):
     assert {read_results(moved / name).steps for name in grid} == {20}
 
 
+@pytest.mark.slow
 def test_a_cell_goes_on_beyond_its_end(workplace, capsys):
     """With the optimiser's state and the data stream: as a run that was as long from the start."""
     assert run(SWEEP) == 0

@@ -252,6 +252,7 @@ def test_a_pretrained_model_gives_its_own_logits(folder):
     assert {*map(tuple, torch.cat([batch.prompt, batch.answer], 1).tolist())} <= windows
 
 
+@pytest.mark.slow
 def test_a_pretrained_model_is_tested_asked_and_trained(workplace, capsys, folder):
     """Test without training, ask a question of one's own, and train for a step."""
     words = ["train", "experiment=smoke", "task=text_file", f"task.tokenizer={folder}", "model=pretrained"]

@@ -98,6 +98,7 @@ def test_an_offline_sweep_read_back(workplace, capsys):
     assert all(name.startswith(("_", "solve_rate/")) for name in inspect(path)["summary"])
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_failed_there_too(workplace, capsys):
     assert run(["train", *TINY, "optimizer.lr=1e30", "optimizer.clip_norm=null"]) == 1
     folder, path = single_run()
@@ -122,6 +123,7 @@ def test_a_stopped_run_has_not_failed_and_is_one_entry_when_resumed(workplace):
     assert (folder / "wandb" / "earlier" / first.name).is_dir()
 
 
+@pytest.mark.slow
 def test_each_folder_has_an_id_of_its_own_until_it_is_deleted(workplace, monkeypatch):
     ids = []
 
