@@ -29,10 +29,28 @@ def test_a_model_without_a_width_is_not_compiled():
     assert not Hardware(accelerator="cpu", threads=1).fitted(nn.Linear(3, 3), 10**9, 10**9)[0].compile
 
 
+@pytest.fixture(autouse=True)
+def cpu(monkeypatch):
+    def pretend(**capabilities):
+        monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"architecture": "x86_64", **capabilities})
+
+    pretend(avx512_f=True)
+    return pretend
+
+
 def test_a_long_run_is_compiled():
     assert fit(tokens=10_000, steps=1000)[0].compile  # 6e13 FLOP
     assert not fit(tokens=1000, steps=1000)[0].compile
     assert not fit(tokens=10_000, steps=1000, width=32)[0].compile
+
+
+def test_nothing_is_compiled_where_it_gains_nothing(cpu):
+    cpu(avx512_f=False)
+    fitted, why = fit(tokens=10_000)
+    assert not fitted.compile
+    assert why.startswith("not compiled (6e+13 FLOP in all, no AVX-512)")
+    cpu(architecture="arm64")  # not measured
+    assert fit(tokens=10_000)[0].compile
 
 
 def test_heavy_steps_take_the_cores_that_are_this_process_s_own(monkeypatch):

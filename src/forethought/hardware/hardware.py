@@ -75,9 +75,10 @@ class Hardware:
         if self.compile == "auto":
             long = flop * steps >= _COMPILE_FLOP
             wide = getattr(model, "width", 0) >= _COMPILE_WIDTH
-            chosen["compile"] = long and wide and not self.on_gpu
+            chosen["compile"] = long and wide and not self.on_gpu and _compiling_gains()
             how = "compiled" if chosen["compile"] else "not compiled"
-            reasons.append(f"{how} ({flop * steps:.1g} FLOP in all)")
+            unless = "" if self.on_gpu or _compiling_gains() else ", no AVX-512"
+            reasons.append(f"{how} ({flop * steps:.1g} FLOP in all{unless})")
         if self.threads == "auto":
             heavy = flop >= _THREADS_FLOP and not self.on_gpu
             chosen["threads"] = self._most_useful_threads() if heavy else 1
@@ -116,3 +117,9 @@ class Hardware:
             "strategy": "auto" if self.devices == 1 else "ddp",
             "precision": "bf16-mixed" if precision == "bf16" else "32-true",
         }
+
+
+def _compiling_gains() -> bool:
+    """Return False on an x86 CPU without AVX-512: compiled models were no faster (docs/PERFORMANCE.md)."""
+    known = torch.cpu.get_capabilities()
+    return known.get("architecture") != "x86_64" or bool(known.get("avx512_f"))

@@ -17,7 +17,7 @@ POOL_SHARE = "FORETHOUGHT_CORES"
 """Environment variable in which the pool tells a worker its share of the cores."""
 
 _GAIN = 0.8  # more threads must take less than this part of the time
-_ROUNDS = 5
+_ROUNDS = 15  # of 20 ms: one moment of another process does not decide
 
 
 def available_cores(root: Path = Path("/")) -> int:
