@@ -242,8 +242,11 @@ TABLES = {
     ),
     "preference": Table(
         "preference",
-        "variant",
-        [Row(f"`{name}`", f"variant={name}") for name in ("dpo", "rpo", "ipo")],
+        "objective",
+        [
+            *(Row(f"`preference`, `{name}`", f"variant={name}") for name in ("dpo", "rpo", "ipo")),
+            Row("`value_guided`, `q_sharp`", "objective=value_guided"),
+        ],
         ACCURACY
         | {
             "first hop, forced": per_seed("test/decision_accuracy"),
