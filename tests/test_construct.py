@@ -29,6 +29,7 @@ def test_an_optimizer_may_look_at_values(capsys):
     assert run(["train", *TINY, "optimizer._target_=own.ReadsWeights", *words, "hydra.run.dir=run"]) == 0
 
 
+@pytest.mark.slow
 def test_a_constructor_that_fails_costs_its_cell_alone(capsys):
     """A dry run names it in one line, and the sweep runs the others."""
     words = ["train", "-m", *TINY, *WORDS, "+objective.how=assert", "+objective.limit=0.5,1.0", "sweep=s"]

@@ -18,6 +18,8 @@ from forethought.results import Results, read_curves, read_results
 from forethought.sweeps import read_grid
 from forethought.training.checkpoint import read_checkpoint
 
+pytestmark = pytest.mark.slow
+
 fuzz = settings(deadline=None, max_examples=200)
 
 

@@ -168,6 +168,7 @@ def test_trend_shows_the_baseline_in_every_panel(sweeps: Any, name: str) -> None
     assert labels == sorted(labels)
 
 
+@pytest.mark.slow
 def test_lines_of_many_objectives_have_the_baseline_beside_each(sweeps: Any) -> None:
     figure = draw("learning", sweeps("all-objectives"))
     assert [axes.get_label() for axes in figure.axes] == sweeps("all-objectives").levels("objective")[1:]

@@ -126,6 +126,7 @@ def test_resuming_is_exact(tmp_path, words):
 
 
 @pytest.mark.parametrize("steps", [20, 25])
+@pytest.mark.slow
 def test_a_run_goes_on_beyond_its_end(workplace, steps):
     """As if the longer run had been asked for at once, but for one more evaluation at the earlier end."""
     assert run(["train", *TINY, f"max_steps={steps}", "hydra.run.dir=short"]) == 0
@@ -328,6 +329,7 @@ def test_evaluating_a_run_of_an_earlier_version(workplace, capsys):
     metrics("evaluation.decoding=sample", "evaluation.temperature=1")
 
 
+@pytest.mark.slow
 def test_an_edited_objective_is_said(workplace, monkeypatch, capsys):
     """A run with other source code is not run again by itself."""
     source = Path("my_objective.py")

@@ -11,6 +11,8 @@ from forethought.config import Composer
 from forethought.results import read_curves, read_results
 from forethought.sweeps import sweep_status
 
+pytestmark = pytest.mark.slow
+
 SEARCH = ["train", "-m", *TINY, "hydra/launcher=basic", "sweep=s", "hydra/sweeper=optuna"]
 
 

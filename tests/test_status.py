@@ -130,6 +130,7 @@ def test_time_left_of_a_sweep_needs_something_to_go_by():
     assert sweep_seconds_left([done, slow, quick, waiting, waiting]) == (100 + 20 + 2 * 60) / 2
 
 
+@pytest.mark.slow
 def test_watching_ends_when_all_is_done(workplace, capsys):
     sweep = sweep_of(["a", "b"])
     leave(sweep / "a")
@@ -140,6 +141,7 @@ def test_watching_ends_when_all_is_done(workplace, capsys):
     assert capsys.readouterr().out.splitlines()[0] == "2 cells: 2 finished"
 
 
+@pytest.mark.slow
 def test_watching_a_terminal_ends_with_ctrl_c(workplace):
     """In a pseudo-terminal of a few lines: what runs is shown, though most cells do not fit."""
     sweep = sweep_of([*(f"cell-{index}" for index in range(100)), "busy"])

@@ -133,6 +133,7 @@ def test_a_folder_may_be_named_by_the_time(workplace, capsys):
     assert not Path("multirun").exists()
 
 
+@pytest.mark.slow
 def test_resume_after_the_defaults_changed_says_so(workplace, capsys):
     assert run([*SWEEP, "seed=0,1"]) == 0
     saved = json.loads((S / "grid.json").read_text())
@@ -318,6 +319,7 @@ def test_a_single_run_resumes_with_what_its_folder_holds(my_experiment, capsys):
     assert (read_results(Path("run")).steps, read_results(Path("run")).config["model"]["width"]) == (20, 16)
 
 
+@pytest.mark.slow
 def test_a_cell_behind_a_link_belongs_to_its_sweep(workplace):
     assert run([*SWEEP]) == 0
     (name,) = read_grid(S)

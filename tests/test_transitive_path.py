@@ -131,6 +131,7 @@ def probability(slow, source, target, path):
 
 
 @pytest.mark.parametrize("slow", [GRAPHS["random"], FOUR_BLOCKS], ids=GRAPHS)
+@pytest.mark.slow
 def test_each_step_is_uniform_over_the_next_nodes_of_paths(slow):
     rows = read_rows(slow.task, slow.task.sample(100_000, Draws(1)))
     edges = [(s, t) for s, t in slow.pairs if t in slow.after[s]]

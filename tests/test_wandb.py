@@ -145,6 +145,7 @@ def test_each_folder_has_an_id_of_its_own_until_it_is_deleted(workplace, monkeyp
     assert ids[-1] == "chosen"
 
 
+@pytest.mark.slow
 def test_names_are_cleaned_and_bounded(workplace):
     long = "checkpoints/" + "model:1?#" * 18
     assert run(["train", *TINY, f"model.label='{long}'", "hydra.run.dir=run"]) == 0
@@ -220,6 +221,7 @@ def test_what_was_sent_already_is_not_mentioned(workplace, capsys):
     assert "wandb sync" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_begun_without_wandb_has_all_its_curves_there(workplace):
     words = ["train", *TINY, "max_steps=30"]
     assert run([*words, fault(17, "SIGTERM"), "logger=csv"]) == 143

@@ -9,6 +9,8 @@ from wandb_file import history_of, inspect, records
 from forethought.cli.main import run
 from forethought.results import read_curves, read_results
 
+pytestmark = pytest.mark.slow
+
 TINY = ["experiment=smoke", "model.layers=1", "model.width=16"]
 SINGLE = ["train", *TINY, "hydra.run.dir=run"]
 SWEEP = ["train", "-m", "sweep=s", "hydra/launcher=basic", *TINY]

@@ -17,6 +17,8 @@ from wandb_file import items, records
 from forethought.cli.main import run
 from forethought.results import read_curves, read_results
 
+pytestmark = pytest.mark.slow
+
 TINY = ["experiment=smoke", "model.layers=1", "model.width=16"]
 ONLINE = ["train", *TINY, "logger=wandb", "logger.finish_timeout=2"]
 
