@@ -32,12 +32,12 @@ published:
 results: install # the tables of docs/RESULTS.md, from docs/results/*.csv
 	PYTHONPATH=docs $(BIN)/python -m tables
 
-check: install # the inner loop, below a minute: lint, types, and the contracts of tasks, models and objectives
+check: install # the inner loop, below forty seconds: lint, types, and the contracts of tasks, models and objectives
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not grid" tests/test_rooms.py tests/test_defaults.py \
-	    tests/test_config.py tests/test_models.py tests/test_objectives.py
+	$(BIN)/pytest -m "not slow and not grid" tests/test_rooms.py tests/test_defaults.py tests/test_models.py \
+	    tests/test_objectives.py
 
 test: install # all but the slow ones and the grid: below ten minutes on two cores
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not grid"

@@ -46,7 +46,7 @@ def start_checking() -> None:
     """Check the first calls of every function again."""
     _calls.clear()
     for function in _seen:
-        del function.__no_type_check__
+        vars(function).pop("__no_type_check__", None)
     _seen.clear()
 
 
