@@ -51,8 +51,8 @@ test-all: install
 test-gpu: install # on a machine with a CUDA GPU
 	$(BIN)/pytest -n 4 --dist worksteal -vv tests/test_gpu.py tests/test_draw.py
 
-bench: install # forethought train against a plain loop, and more: twenty minutes of an idle machine
-	$(BIN)/python benchmarks/bench.py
+bench: install # each table of docs/PERFORMANCE.md, on an idle machine; `make bench NAMES=peers` for one of them
+	$(BIN)/python benchmarks/bench.py --write $(NAMES)
 
 lint: install
 	$(BIN)/ruff check

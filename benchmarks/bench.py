@@ -1,14 +1,14 @@
-"""`make bench`: every benchmark, one after the other, into docs/PERFORMANCE.md and docs/performance.json.
+"""`make bench`: every benchmark, one after the other, each into its block of docs/PERFORMANCE.md.
 
-`python benchmarks/bench.py NAME …` prints some of them and writes nothing; `--tiny` runs every line in
-seconds, with figures that mean nothing.
+`python benchmarks/bench.py NAME …` prints some of them, and with `--write` writes them, too. `--tiny` runs
+every line in seconds, with figures that mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
+import re
 from datetime import date
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from measuring import Section
 
 from forethought.hardware import available_cores
 
-DOCS = Path(__file__).parents[1] / "docs"
+PAGE = Path(__file__).parents[1] / "docs" / "PERFORMANCE.md"
 PARTS = {
     "peers": peers.measure,
     "auto": cells.measure_auto,
@@ -42,7 +42,8 @@ PARTS = {
 
 def machine() -> str:
     capabilities = torch.cpu.get_capabilities()
-    units = [name for name, key in (("AVX-512", "avx512_f"), ("AMX", "amx_bf16")) if capabilities.get(key)]
+    kinds = (("AVX2", "avx2"), ("AVX-512", "avx512_f"), ("AMX", "amx_bf16"))
+    units = [name for name, key in kinds if capabilities.get(key)]
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return (
         f"{available_cores()} cores of {capabilities.get('cpu_name', platform.processor())} "
@@ -50,39 +51,34 @@ def machine() -> str:
     )
 
 
-def page(sections: list[Section]) -> str:
-    head = (
-        "# Measured speed\n\n"
-        f"Written by `make bench` on {date.today()}: {machine()}. Ratios come from loops that take turns in "
-        "one process, since machines differ and are noisy; read them before the seconds. The figures are "
-        "also in [performance.json](performance.json).\n"
+def write(name: str, section: Section) -> None:
+    """Replace the block of a measurement in docs/PERFORMANCE.md, and its plot."""
+    content = f"\n{date.today()}, {machine()}. {section.text}\n\n{section.table}\n\n"
+    text, count = re.subn(
+        f"(<!-- bench {name} -->\n).*?(<!-- end -->)",
+        lambda block: block[1] + content + block[2],
+        PAGE.read_text(encoding="utf-8"),
+        flags=re.DOTALL,
     )
-    parts = []
-    for section in sections:
-        plot = f"\n![{section.title}: the table above](performance.png)\n" if section.plot else ""
-        parts.append(f"## {section.title}\n\n{section.text}\n\n{section.table}\n{plot}")
-    return "\n".join([head, *parts])
+    if count != 1:
+        raise ValueError(f"{PAGE} has {count} blocks <!-- bench {name} -->")
+    PAGE.write_text(text, encoding="utf-8")
+    if section.plot:
+        section.plot.savefig(PAGE.with_name("performance.png"), dpi=160)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PARTS))
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--write", action="store_true", help="into docs/PERFORMANCE.md, one after the other")
     options = parser.parse_args()
     every = [name for name in PARTS if not name.startswith("gpu") or torch.cuda.is_available()]
-    sections = []
     for name in options.names or every:
-        sections.append(PARTS[name](options.tiny))
-        print(f"{sections[-1].title}\n{sections[-1].table}\n", flush=True)
-    if options.names or options.tiny:
-        return
-    figures = {key: value for section in sections for key, value in section.figures.items()}
-    (DOCS / "PERFORMANCE.md").write_text(page(sections))
-    for plot in (section.plot for section in sections if section.plot):
-        plot.savefig(DOCS / "performance.png", dpi=160)
-    (DOCS / "performance.json").write_text(
-        json.dumps({"date": str(date.today()), "machine": machine(), **figures}, indent=2) + "\n"
-    )
+        section = PARTS[name](options.tiny)
+        print(f"{section.title}\n{section.table}\n", flush=True)
+        if options.write:
+            write(name, section)
 
 
 if __name__ == "__main__":

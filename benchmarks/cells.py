@@ -84,7 +84,7 @@ def measure_objectives(tiny: bool = False) -> Section:
     words = ["experiment=smoke", "objective=next_token,teacherless"] if tiny else OBJECTIVES
     return Section(
         "Objectives: a training step as a multiple of next-token prediction's",
-        "GPT of 3 layers × 32, G(3,3), 64 rows of 23 tokens. `best_of_k` and `policy_gradient` train on 8 "
+        "The quickstart's GPT and graph, 64 rows a step. `best_of_k` and `policy_gradient` train on 8 "
         f"samples a row, so on 512. `python benchmarks/cells.py {' '.join(OBJECTIVES)}`",
         compare(words, *(1, 1) if tiny else ()),
     )
@@ -125,10 +125,10 @@ def measure_auto(tiny: bool = False) -> Section:
     return Section(
         "What `auto` stands for",
         "Threads, precision and compiling, one at a time: times as fast as fp32, eager, on one thread. GPT "
-        "of 2 layers, 256 rows of G(2,5) a step. `auto` compiles runs of 2e13 FLOP or more from width 64 on "
-        "and takes more threads from 5e9 FLOP a step on; it never changes the precision. On a CPU, bf16 "
-        f"attention is written out: the fused kernel takes **{longer:.1f}** times as long forward and "
-        f"backward ({' × '.join(map(str, ATTENTION_SHAPE))}).",
+        "of 2 layers, 256 rows of G(2,5) a step. On a CPU with AVX-512, `auto` compiles runs of 2e13 FLOP or "
+        "more from width 64 on. It takes more threads from 5e9 FLOP a step on; it never changes the "
+        "precision. On a CPU, bf16 attention is written out: the fused kernel takes "
+        f"**{longer:.1f}** times as long forward and backward ({' × '.join(map(str, ATTENTION_SHAPE))}).",
         table(["width", "plain, ms a step", *list(choices)[1:]], rows),
     )
 

@@ -50,5 +50,4 @@ def measure(tiny: bool = False) -> Section:
         f"rows at a time, {rounds} rounds in turns, scaled to {ASKED:,} answers, which are equal. With the "
         f"cache it takes **{share:.2f}** of the time.",
         table(["decoding", f"seconds for {ASKED:,} answers"], rows),
-        {"generation_time_ratio": round(share, 3)},
     )

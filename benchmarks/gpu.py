@@ -50,7 +50,7 @@ def draw_rows(data: Data, steps: int) -> None:
 def measure(tiny: bool = False) -> Section:
     """Runs on a CPU too if `tiny`; its figures mean nothing there."""
     on_gpu = torch.cuda.is_available()
-    rows, figures, most = [], {}, ceiling(256 if tiny else 8192)
+    rows, most = [], ceiling(256 if tiny else 8192)
     for size, batch, graph, steps, compiled in [TINY] if tiny else (LARGE, SMALL):
         degree, length, nodes = graph
         task = PathStar(degree=degree, path_length=length, num_nodes=nodes)
@@ -74,8 +74,6 @@ def measure(tiny: bool = False) -> Section:
             speed = [f"{flop / step / 1e12:.1f}", f"{share:.1%}"] if is_product else ["", ""]
             rows.append([f"{size[0]} × {size[1]}", name, *figures_of_loop, *speed])
             print(rows[-1], file=sys.stderr, flush=True)
-            if is_product:
-                figures[f"gpu_{size[0]}x{size[1]}_{name.replace(' ', '_')}_ratio"] = round(faster[0], 3)
     return Section(
         "Training on a GPU: `forethought train` against the plain loop and the machine",
         "GPT of 12 × 384, 512 rows of G(5,5) with 100 names, and of 3 × 32, 64 rows of G(2,5), in bf16: "
@@ -85,7 +83,6 @@ def measure(tiny: bool = False) -> Section:
         "The share is the counted arithmetic of a step against what a bf16 matrix product reached in the "
         f"same run ({most / 1e12:,.1f} TFLOP/s).",
         table(["GPT", "loop", "ms a step", "samples/s", "times the plain loop", "TFLOP/s", "share"], rows),
-        figures,
     )
 
 
@@ -105,19 +102,17 @@ def measure_sweeps(tiny: bool = False) -> Section:
     ways = [("cpu", 1, "false")] if tiny else [("gpu", workers, "false") for workers in (1, 2, 4, 8)]
     if not tiny:
         ways += [("cpu", 8, "false"), ("gpu", 8, "reduce-overhead")]
-    rows, figures = [], {}
+    rows = []
     for hardware, workers, how in ways:
         words = [f"hardware={hardware}", f"hydra.launcher.workers={workers}", f"hardware.compile={how}"]
         seconds = seconds_of_sweep(cells, steps, *words)
         rows.append([hardware, workers, how, f"{seconds:.1f}", f"{3600 * cells / seconds:,.0f}"])
         print(rows[-1], file=sys.stderr, flush=True)
-        figures[f"sweep_{hardware}_{workers}_{how}_seconds"] = round(seconds, 1)
     return Section(
         "Sweeps of small models on one GPU",
         f"{cells} cells of the quickstart's next-token prediction (GPT of 3 × 32, 64 rows of G(2,5)), "
         f"{steps} steps each, evaluations and starting up included: the wall time of one command.",
         table(["hardware", "workers", "compile", "seconds", "cells an hour"], rows),
-        figures,
     )
 
 
@@ -127,7 +122,7 @@ def measure_mamba(tiny: bool = False) -> Section:
     size = ["model.layers=1", "model.width=16"] if tiny else ["model.layers=4", "model.width=256"]
     size += ["task.degree=2", f"hardware={'gpu' if on_gpu else 'cpu'}"]
     backends = ("torch", "mamba_ssm") if on_gpu and find_spec("mamba_ssm") else ("torch",)
-    steps, rows, figures = 2 if tiny else 5, [], {}
+    steps, rows = 2 if tiny else 5, []
     for model in ("mamba", "mamba2"):
         for length, batch in [(3, 4)] if tiny else MAMBA_ROWS[model]:
             words = [*size, f"task.path_length={length}", f"batch_size={batch}", f"model={model}"]
@@ -141,11 +136,9 @@ def measure_mamba(tiny: bool = False) -> Section:
                 faster, step = ratios(seconds["torch"], durations), statistics.median(durations) / steps
                 rows.append([model, tokens, batch, name, f"{1000 * step:.2f}", spread(faster)])
                 print(rows[-1], file=sys.stderr, flush=True)
-                figures[f"{model}_{tokens}_{name}_ratio"] = round(faster[0], 3)
     return Section(
         "mamba-ssm's kernels against plain PyTorch",
         "Next-token prediction, 4 layers × 256, fp32, eager, by `model.backend` and the tokens of a row. "
         "Mamba-1 is measured on short rows alone, where a step of its plain scan takes half a second.",
         table(["model", "tokens", "rows", "backend", "ms a step", "times plain PyTorch"], rows),
-        figures,
     )

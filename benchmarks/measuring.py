@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from matplotlib.figure import Figure
@@ -13,12 +13,11 @@ from matplotlib.figure import Figure
 
 @dataclass
 class Section:
-    """One measurement: a part of docs/PERFORMANCE.md, some keys of docs/performance.json, perhaps a plot."""
+    """One measurement: a block of docs/PERFORMANCE.md, perhaps with a plot."""
 
     title: str
     text: str
     table: str
-    figures: dict[str, float] = field(default_factory=dict)
     plot: Figure | None = None
 
 

@@ -159,7 +159,7 @@ def measure(tiny: bool = False) -> Section:
     fast_bf16 = bool(torch.cpu.get_capabilities().get("amx_bf16"))
     task = PathStar(degree=2, path_length=5, num_nodes=50)
     rows: list[list[object]] = []
-    figures, rounds = {}, 1 if tiny else 7
+    rounds = 1 if tiny else 7
     for precision in ["fp32", *["bf16"] * fast_bf16]:
         bf16 = precision == "bf16"
         dtype = torch.bfloat16 if bf16 else torch.float32
@@ -191,7 +191,6 @@ def measure(tiny: bool = False) -> Section:
             rows.append(
                 [name, precision, *(f"{t:.1f}" for t in ms.values()), spread(against), *others, *shares]
             )
-            figures[f"hf_{size[0]}x{size[1]}_{precision}_ratio"] = round(against[0], 3)
     header = ["GPT", "precision", "HF Trainer, ms", "x-transformers", "plain loop", "`forethought train`"]
     header += ["HF / ours", "x-transformers / ours", "plain / ours"]
     header += ["share of the ceiling: HF", "ours", "ceiling, GFLOP/s"]
@@ -205,5 +204,4 @@ def measure(tiny: bool = False) -> Section:
         "position of every layer computed. `forethought train` computes only those that carry a "
         f"loss.{without}",
         table(header, rows),
-        figures,
     )

@@ -17,7 +17,7 @@ COUNTS, ROUNDS = (64, 8192), 15
 def measure(tiny: bool = False) -> Section:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     before = torch.get_num_threads()
-    rows, figures, rounds = [], {}, 1 if tiny else ROUNDS
+    rows, rounds = [], 1 if tiny else ROUNDS
     for threads in sorted({1, available_cores()}):
         torch.set_num_threads(threads)
         calls = {}
@@ -33,12 +33,9 @@ def measure(tiny: bool = False) -> Section:
             rates = [count / duration for duration in seconds]
             median = statistics.median(rates)
             rows.append([name, count, threads, spread((median, min(rates), max(rates)), 0)])
-            if (name, count) == ("G(2,5), N=50", 8192):
-                figures["sampler_graphs_per_second"] = round(median)
     torch.set_num_threads(before)
     return Section(
         "The path-star sampler",
         f"On {device}; median of {rounds} interleaved calls (least to most).",
         table(["graph", "graphs per call", "threads", "graphs per second"], rows),
-        figures,
     )

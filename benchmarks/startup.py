@@ -55,21 +55,16 @@ def measure(tiny: bool = False) -> Section:
         sweep_seconds(1, folder, "one")
         copy_cells(Path(folder), 1000)
         status = [seconds_of(["status", "multirun/big"], folder) for _ in range(2 * rounds - 1)]
-    figures = {
-        "cell_overhead_seconds": round(statistics.median(each), 3),
-        "help_seconds": round(statistics.median(helped), 3),
-        "status_1000_seconds": round(statistics.median(status), 3),
+    measured = {
+        "`forethought --help`": helped,
+        "`forethought status` of 1,000 finished cells": status,
+        "one more cell of a local sweep, beyond its training": each,
     }
-    rows = [
-        ["`forethought --help`", figures["help_seconds"]],
-        ["`forethought status` of 1,000 finished cells", figures["status_1000_seconds"]],
-        ["one more cell of a local sweep, beyond its training", figures["cell_overhead_seconds"]],
-    ]
+    rows = [[name, f"{statistics.median(seconds):.3f}"] for name, seconds in measured.items()]
     return Section(
         "Starting up",
         f"A new process each time; medians. The last: sweeps of {few_cells} and of {many_cells} tiny cells "
         "on one worker of the pool, their difference less `wall_seconds`; it holds composing, starting the "
         "process, building, testing and writing.",
         table(["", "seconds"], rows),
-        figures,
     )

@@ -1,5 +1,6 @@
 """The benchmarks run to their end, at sizes whose figures mean nothing."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,14 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def test_every_benchmark_has_its_block_in_the_page(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from bench import PAGE, PARTS
+
+    blocks = re.findall(r"<!-- bench (\w+) -->\n.*?<!-- end -->", PAGE.read_text(), re.DOTALL)
+    assert sorted(blocks) == sorted(PARTS)
 
 
 @pytest.mark.slow
