@@ -122,6 +122,20 @@ TABLES = {
         ],
         SOLVED | STEPS | ACCURACY | UNSOLVED,
     ),
+    "crossing": Table(
+        "crossing",
+        "heads | rate | graphs",
+        [
+            Row(
+                f"`{heads}` | {schedule} | {'fresh' if samples == 'null' else '16,000'}",
+                f"heads={heads} and schedule={schedule} and train_samples={samples}",
+            )
+            for heads in ("blocks", "linear")
+            for schedule in ("constant", "cosine")
+            for samples in ("null", "16000")
+        ],
+        SOLVED | STEPS | ACCURACY | UNSOLVED,
+    ),
     "full_mask": Table(
         "g25_full",
         "`masked_diffusion`",
