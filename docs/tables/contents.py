@@ -335,6 +335,22 @@ TABLES = {
             "highest in validation": per_seed("val/highest_creativity"),
         },
     ),
+    "circle": Table(
+        "circle",
+        "objective | letters of the seed",
+        [
+            of_objective(f"{title} | {n}", f"seed_length={n}")
+            for title in ("`next_token`", "`teacherless`, `next_token_weight=0.5`", "`masked_diffusion`")
+            for n in (0, 5)
+        ],
+        {
+            "right": per_seed("test/accuracy"),
+            "creativity": per_seed("test/creativity"),
+            "memorised": per_seed("test/memorised"),
+            "several circles": per_seed("test/error_pieces"),
+            "branches": per_seed("test/error_branches"),
+        },
+    ),
     "countdown": Table(
         "countdown",
         "objective",
