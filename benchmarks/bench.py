@@ -1,7 +1,7 @@
 """`make bench`: every benchmark, one after the other, each into its block of docs/PERFORMANCE.md.
 
 `python benchmarks/bench.py NAME …` prints some of them, and with `--write` writes them, too. `--tiny` runs
-every line in seconds, with figures that mean nothing.
+every line in seconds, with figures that mean nothing, and writes nothing.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def main() -> None:
     for name in options.names or every:
         section = PARTS[name](options.tiny)
         print(f"{section.title}\n{section.table}\n", flush=True)
-        if options.write:
+        if options.write and not options.tiny:
             write(name, section)
 
 

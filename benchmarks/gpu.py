@@ -11,7 +11,7 @@ from functools import partial
 from importlib.util import find_spec
 
 import torch
-from measuring import Section, ratios, spread, table, take_turns
+from measuring import Section, product_rate, ratios, spread, table, take_turns
 from plain import PlainLoop, new_model
 from product import Product, gpt
 from torch.utils.flop_counter import FlopCounterMode
@@ -25,14 +25,6 @@ TINY = ((1, 16, 2), 8, (2, 3, 10), 2, None)
 # Nodes of an arm, and rows a step.
 MAMBA_ROWS = {"mamba": [(5, 256)], "mamba2": [(5, 256), (20, 256), (80, 128)]}
 ROUNDS = 5
-
-
-def ceiling(side: int) -> float:
-    """Return the bf16 FLOP per second of a large matrix product."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    a = torch.randn(side, side, device=device, dtype=torch.bfloat16)
-    # Over a hundred products: an idle GPU takes a while to raise its clock.
-    return 2 * side**3 / min(take_turns({"product": lambda: a @ a}, 20 if side < 1000 else 200)["product"])
 
 
 def count_flop(product: Product, task: PathStar, batch: int) -> float:
@@ -50,7 +42,9 @@ def draw_rows(data: Data, steps: int) -> None:
 def measure(tiny: bool = False) -> Section:
     """Runs on a CPU too if `tiny`; its figures mean nothing there."""
     on_gpu = torch.cuda.is_available()
-    rows, most = [], ceiling(256 if tiny else 8192)
+    rows = []
+    # Over a hundred products: an idle GPU takes a while to raise its clock.
+    most = product_rate(256 if tiny else 8192, torch.bfloat16, rounds=20 if tiny else 200)
     for size, batch, graph, steps, compiled in [TINY] if tiny else (LARGE, SMALL):
         degree, length, nodes = graph
         task = PathStar(degree=degree, path_length=length, num_nodes=nodes)

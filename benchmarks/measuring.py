@@ -37,6 +37,12 @@ def take_turns(contestants: dict[str, Callable[[], object]], rounds: int) -> dic
     return seconds
 
 
+def product_rate(side: int, dtype: torch.dtype = torch.float32, rounds: int = 20) -> float:
+    """Return the FLOP per second of a square matrix product, the ceiling of what a step could do."""
+    a = torch.randn(side, side, device="cuda" if torch.cuda.is_available() else "cpu", dtype=dtype)
+    return 2 * side**3 / min(take_turns({"product": lambda: a @ a}, rounds)["product"])
+
+
 def ratios(slow: Sequence[float], fast: Sequence[float]) -> tuple[float, float, float]:
     """Return the median, least and most of slow / fast, round by round."""
     quotients = sorted(a / b for a, b in zip(slow, fast, strict=True))

@@ -11,11 +11,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import torch
-from measuring import Section, ratios, spread, table, take_turns
+from measuring import Section, product_rate, ratios, spread, table, take_turns
 from plain import PlainLoop, new_model
 from product import G25, Product, gpt
 from torch.utils.flop_counter import FlopCounterMode
@@ -143,17 +142,6 @@ def flop_of(plain: PlainLoop) -> int:
     return int(counter.get_total_flops())
 
 
-def ceiling(dtype: torch.dtype) -> float:
-    """Return the FLOP per second of a 2048³ product on all cores."""
-    torch.set_num_threads(available_cores())
-    a, b = (torch.randn(2048, 2048, dtype=dtype) for _ in range(2))
-    times = [time.perf_counter()]
-    for _ in range(6):
-        a @ b
-        times.append(time.perf_counter())
-    return 2 * 2048**3 / min(after - before for before, after in pairwise(times))
-
-
 def measure(tiny: bool = False) -> Section:
     """Compare in fp32, and in bf16 where this machine computes it faster."""
     fast_bf16 = bool(torch.cpu.get_capabilities().get("amx_bf16"))
@@ -181,7 +169,8 @@ def measure(tiny: bool = False) -> Section:
             turns["ours"] = partial(product.fit, steps)
             take_turns(turns, 1)
             seconds = take_turns(turns, rounds)
-            most = ceiling(dtype)
+            torch.set_num_threads(available_cores())
+            most = product_rate(2048, dtype)
             ms = {name: 1000 / steps * statistics.median(times) for name, times in seconds.items()}
             name = f"{size[0]} × {size[1]}"
             share = {name: f"{flop / most / ms[name] * 1000:.2f}" for name in ("hf", "ours")}

@@ -9,7 +9,7 @@ import matplotlib
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
-from measuring import Section, table, take_turns
+from measuring import Section, product_rate, table, take_turns
 from product import Product, gpt
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
@@ -48,14 +48,11 @@ def count(product: Product) -> tuple[int, int]:
     return counter.get_total_flops(), WEIGHT_PASSES * sum(weights.values()) + 2 * activations
 
 
-def ceilings() -> tuple[float, float]:
-    """Return the FLOP per second of a large fp32 matrix product, and the bytes per second of a large copy."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    a, b = torch.randn(2048, 1024, device=device), torch.randn(1024, 1024, device=device)
-    source = torch.zeros(2**26, device=device)
+def copy_rate() -> float:
+    """Return the bytes per second of a large copy."""
+    source = torch.zeros(2**26, device="cuda" if torch.cuda.is_available() else "cpu")
     target = torch.zeros_like(source)
-    seconds = take_turns({"product": lambda: a @ b, "copy": lambda: target.copy_(source)}, 10)
-    return 2 * 2048 * 1024 * 1024 / min(seconds["product"]), 2 * source.nbytes / min(seconds["copy"])
+    return 2 * source.nbytes / min(take_turns({"copy": lambda: target.copy_(source)}, 10)["copy"])
 
 
 def draw(points: dict[str, list[tuple[float, float]]]) -> Figure:
@@ -82,14 +79,14 @@ def measure(tiny: bool = False) -> Section:
     settings = [(axis, {**BASE, axis: value}) for axis, values in axes.items() for value in values]
     products = {str(index): new_product(**values) for index, (_, values) in enumerate(settings)}
     torch.set_num_threads(1)
-    (product_rate, copy_rate) = ceilings()
+    flop_rate, byte_rate = product_rate(1024), copy_rate()
     seconds = take_turns(
         {name: partial(product.fit, steps) for name, product in products.items()}, 1 if tiny else 5
     )
     rows, points = [], {axis: [] for axis in axes}
     for (axis, values), (name, product) in zip(settings, products.items(), strict=True):
         flop, size = count(product)
-        least = 1000 * max(flop / product_rate, size / copy_rate)
+        least = 1000 * max(flop / flop_rate, size / byte_rate)
         measured = 1000 / steps * statistics.median(seconds[name])
         points[axis].append((least, measured))
         cost = [f"{flop / 1e9:.2f}", f"{size / 1e6:.0f}", f"{least:.1f}", f"{measured:.1f}"]
@@ -101,8 +98,8 @@ def measure(tiny: bool = False) -> Section:
         "axis is varied at a time. Arithmetic is counted (`FlopCounterMode`), and so are bytes: "
         f"{WEIGHT_PASSES} passes over the weights (forward, backward, AdamW), and the activations saved for "
         "the backward pass, written and read once. The least that a step could take is the longer of the "
-        f"two at the rates of a large matrix product and a large copy ({product_rate / 1e9:.0f} GFLOP/s, "
-        f"{copy_rate / 1e9:.0f} GB/s).",
+        f"two at the rates of a large matrix product and a large copy ({flop_rate / 1e9:.0f} GFLOP/s, "
+        f"{byte_rate / 1e9:.0f} GB/s).",
         table(["axis", *BASE, "GFLOP", "MB", "least ms", "ms a step", "times the least"], rows),
         plot=draw(points),
     )

@@ -89,7 +89,6 @@ def test_a_search_over_groups_values_and_intervals(workplace, capsys):
     assert "0 to run" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_a_metric_that_no_run_has_is_one_line(workplace, capsys):
     pytest.importorskip("optuna")
     assert run([*SEARCH, "seed=0,1", "optimized_metric=val/nothing"]) == 2

@@ -146,7 +146,6 @@ def test_a_sweep_does_not_take_names_and_ids_from_variables(fresh):
         assert "given" not in (start.job_type, *start.tags)
 
 
-@pytest.mark.slow
 def test_finished_cells_are_sent_when_asked_for(fresh, capsys):
     words = [*SWEEP, "seed=0,1"]
     assert run([*words, "logger=csv"]) == 0

@@ -55,6 +55,16 @@ def addition_rows() -> list[Row]:
     return rows
 
 
+CREATIVE_ROWS = [
+    of_objective(f"{title} | {n}", f"seed_length={n}")
+    for title in ("`next_token`", "`teacherless`, `next_token_weight=0.5`", "`masked_diffusion`")
+    for n in (0, 5)
+]
+CREATIVE = {
+    "right": per_seed("test/accuracy"),
+    "creativity": per_seed("test/creativity"),
+    "memorised": per_seed("test/memorised"),
+}
 JUDGES = {
     "data likelihood, `entropy_weight=1`": "judge=data_likelihood and entropy_weight=1",
     "data likelihood": "judge=data_likelihood and entropy_weight=0",
@@ -323,30 +333,18 @@ TABLES = {
     "sibling_discovery": Table(
         "sibling_discovery",
         "objective | letters of the seed",
-        [
-            of_objective(f"{title} | {n}", f"seed_length={n}")
-            for title in ("`next_token`", "`teacherless`, `next_token_weight=0.5`", "`masked_diffusion`")
-            for n in (0, 5)
-        ],
-        {
-            "right": per_seed("test/accuracy"),
-            "creativity": per_seed("test/creativity"),
-            "memorised": per_seed("test/memorised"),
+        CREATIVE_ROWS,
+        CREATIVE
+        | {
             "highest in validation": per_seed("val/highest_creativity"),
         },
     ),
     "circle": Table(
         "circle",
         "objective | letters of the seed",
-        [
-            of_objective(f"{title} | {n}", f"seed_length={n}")
-            for title in ("`next_token`", "`teacherless`, `next_token_weight=0.5`", "`masked_diffusion`")
-            for n in (0, 5)
-        ],
-        {
-            "right": per_seed("test/accuracy"),
-            "creativity": per_seed("test/creativity"),
-            "memorised": per_seed("test/memorised"),
+        CREATIVE_ROWS,
+        CREATIVE
+        | {
             "several circles": per_seed("test/error_pieces"),
             "branches": per_seed("test/error_branches"),
         },

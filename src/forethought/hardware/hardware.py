@@ -75,10 +75,11 @@ class Hardware:
         if self.compile == "auto":
             long = flop * steps >= _COMPILE_FLOP
             wide = getattr(model, "width", 0) >= _COMPILE_WIDTH
-            chosen["compile"] = long and wide and not self.on_gpu and _compiling_gains()
+            gains = _compiling_gains()
+            chosen["compile"] = long and wide and gains and not self.on_gpu
             how = "compiled" if chosen["compile"] else "not compiled"
-            unless = "" if self.on_gpu or _compiling_gains() else ", no AVX-512"
-            reasons.append(f"{how} ({flop * steps:.1g} FLOP in all{unless})")
+            why = "" if gains or self.on_gpu else ", no AVX-512"
+            reasons.append(f"{how} ({flop * steps:.1g} FLOP in all{why})")
         if self.threads == "auto":
             heavy = flop >= _THREADS_FLOP and not self.on_gpu
             chosen["threads"] = self._most_useful_threads() if heavy else 1
