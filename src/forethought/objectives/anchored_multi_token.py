@@ -117,4 +117,6 @@ def follow(
     """Return the set of nodes that an edge leads to from a set of nodes."""
     width = nodes.shape[1]
     taken = nodes.gather(2, tails[:, None].expand(-1, width, -1))
-    return torch.zeros_like(nodes).scatter_reduce(2, heads[:, None].expand(-1, width, -1), taken, "amax")
+    # A GPU has no scatter of booleans by maximum.
+    nothing = torch.zeros_like(nodes, dtype=torch.long)
+    return nothing.scatter_add(2, heads[:, None].expand(-1, width, -1), taken.long()) > 0
