@@ -114,7 +114,9 @@ def test_every_command(in_docs, capsys, monkeypatch, words):
         if not_run or not (prints or "experiment=smoke" in words):
             if "hydra/sweeper=optuna" not in words:  # a search composes its cells while it runs
                 # The runs to start from, of an earlier command, are not trained here.
-                compose_and_check([word for word in rest if not word.startswith("init_from=")] + ["init_from=null"])
+                compose_and_check(
+                    [word for word in rest if not word.startswith("init_from=")] + ["init_from=null"]
+                )
             return
     if command == "report" and len(rest) > 1:  # the plain report writes its pictures; half a report's time
         monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
+import numpy as np
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -226,9 +228,10 @@ def draw_chance(axes: Any, levels: Iterable[float]) -> None:
 
 
 def draw_seeds(axes: Any, seeds: Iterable[tuple[Any, Any]], colour: str) -> None:
-    """Draw a thin line for each seed."""
-    for x, y in seeds:
-        axes.plot(x, y, color=colour, linewidth=0.6, alpha=0.5, zorder=2)
+    """Draw a thin line for each seed, all of them as one collection: a sweep may have a thousand."""
+    lines = [np.column_stack([x, y]) for x, y in seeds]
+    axes.add_collection(LineCollection(lines, colors=colour, linewidths=0.6, alpha=0.5, zorder=2))
+    axes.autoscale_view()
 
 
 def draw_colour_bar(

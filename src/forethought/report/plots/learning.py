@@ -35,7 +35,10 @@ _MOST_DETAILED = 8
 def draw(sweep: Sweep) -> Figure | str | None:
     if _ANSWER not in sweep.curves or sweep.curves[_ANSWER].isna().all():
         return "the runs have no curve of the validation accuracy"
-    tables = {folder: table.set_index("step") for folder, table in sweep.curves.groupby("folder")}
+    # The rows of validation alone: the training loss has several times as many.
+    drawn = sweep.curves.columns.intersection([_ANSWER, _DECISION, _CREATIVITY])
+    curves_of_runs = sweep.curves.set_index("step")[["folder", *drawn]].dropna(how="all", subset=drawn)
+    tables = dict(list(curves_of_runs.groupby("folder")))
     runs = sweep.runs[sweep.runs["folder"].isin(tables)]
     detailed = runs["setting"].nunique() <= _MOST_DETAILED
     figure, panels = (_create_detailed if detailed else _create_lines)(sweep, runs)
