@@ -29,7 +29,7 @@ published:
 	$(BIN)/forethought train experiment=quickstart task.num_nodes=50 task.reverse=true task.test_file=$(PUBLISHED) \
 	    hydra.run.dir=outputs/published
 
-results: install # the tables of docs/RESULTS.md, from docs/results/*.csv
+results: install # the tables of docs/RESULTS.md and docs/phase_diagram.png, from docs/results/*.csv
 	PYTHONPATH=docs $(BIN)/python -m tables
 
 check: install # the inner loop, below forty seconds: lint, types, and the contracts of tasks, models and objectives

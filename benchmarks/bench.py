@@ -12,6 +12,7 @@ import re
 from datetime import date
 from pathlib import Path
 
+import answers
 import cells
 import generation
 import gpu
@@ -27,6 +28,8 @@ from forethought.hardware import available_cores
 PAGE = Path(__file__).parents[1] / "docs" / "PERFORMANCE.md"
 PARTS = {
     "peers": peers.measure,
+    "answers": answers.measure,
+    "busy": answers.measure_busy,
     "auto": cells.measure_auto,
     "gpu": gpu.measure,
     "gpu_sweeps": gpu.measure_sweeps,

@@ -441,6 +441,7 @@ def test_a_checkpoint_holds_all_that_was_learned(name, case):
 
 
 @every_objective
+@pytest.mark.slow
 def test_learns_one_batch_by_heart(name, case):
     objective, batch = case.build(name), rows(case.task, 8)
     batch = Batch(batch.prompt.repeat(case.copies, 1), batch.answer.repeat(case.copies, 1))

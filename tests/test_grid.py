@@ -79,6 +79,7 @@ def check_contract(*names, **model_options):
     ("task", "model", "objective"),
     [pytest.param(*names, marks=marks(*names)) for names in itertools.product(*CHOICES.values())],
 )
+@pytest.mark.slow
 def test_every_combination(needed_options, task, model, objective):
     check_contract(task, model, objective, **needed_options(model))
 
@@ -114,6 +115,7 @@ def test_a_run_of_every_objective(tmp_path, objective):
 
 
 @pytest.mark.parametrize("model", CHOICES["model"])
+@pytest.mark.slow
 def test_a_run_of_every_model(tmp_path, needed_options, model):
     options = {key: value for key, value in SIZE.items() if key in chosen("model", model)[1]}
     options |= needed_options(model)

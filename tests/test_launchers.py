@@ -184,6 +184,7 @@ def test_a_missing_package_is_one_line(workplace, monkeypatch, capsys, choice, e
     ],
 )
 @pytest.mark.parametrize("key", ["RAY_ADDRESS", "hydra.launcher.init.address"])
+@pytest.mark.slow
 def test_an_address_without_a_ray_is_one_line(workplace, monkeypatch, capsys, key, address, said):
     """Within seconds: Ray itself would try for minutes."""
     pytest.importorskip("ray", reason="needs the extra [ray]")

@@ -164,6 +164,7 @@ def test_every_argument_of_the_trainer_is_deaf_to_variables(workplace, monkeypat
 
 
 @pytest.mark.parametrize("value", ["5", "nonsense"])
+@pytest.mark.slow
 def test_a_seed_of_lightning_does_not_change_a_run(workplace, monkeypatch, value):
     """Its DDP seeds anew before the training and before the test."""
     words = ["trainer.strategy=ddp", "hardware=cpu", "evaluation.decoding=sample"]
@@ -220,6 +221,7 @@ def test_a_step_is_a_batch(workplace, words, said):
         *[(single, None) for single in ("one in a list", "one with its schedule", "a dict")],
     ],
 )
+@pytest.mark.slow
 def test_configure_optimizers_returns_one(workplace, what, returned):
     results = run_cell(tiny("run", "objective._target_=own.Configures", f"+objective.what={what}"))
     assert (results.status == "finished") == (returned is None)

@@ -52,17 +52,8 @@ def list_tick_labels(figure: Figure) -> list[Any]:
     ]
 
 
-SLOW = (
-    "80",
-    "36",
-    "all-objectives",
-    "all-objectives-9-graphs",
-)  # the others are of the same kinds
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in SWEEPS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SWEEPS)
 def test_every_picture_is_legible(sweeps: Any, name: str) -> None:
     """No warning; no text leaves the figure or covers another text; no figure is much taller than wide."""
     sweep, drawn = sweeps(name), []

@@ -204,6 +204,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.parametrize("way", ["--config-dir=my_conf", "hydra.searchpath=[my_conf]"])
+@pytest.mark.slow
 def test_a_broken_yaml_file_is_one_line_with_its_name_and_line(workplace, capsys, name, way):
     group, content, line = BROKEN[name]
     name = name.replace(" ", "_")
@@ -220,6 +221,7 @@ def test_a_broken_yaml_file_is_one_line_with_its_name_and_line(workplace, capsys
     "group",
     ["task", "model", "objective", "optimizer", "hardware", "logger", "hydra/launcher", "hydra/sweeper"],
 )
+@pytest.mark.slow
 def test_a_choice_that_names_no_class_is_one_line_with_its_file(workplace, capsys, group, content):
     path = Path("my_conf", group, "mine.yaml")
     path.parent.mkdir(parents=True)

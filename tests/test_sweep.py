@@ -46,6 +46,7 @@ def test_a_cell_is_known_by_what_determines_its_result(workplace):
     )
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_what_is_new(workplace, capsys):
     """4 cells; again: nothing; wider: only what is new. The report and `status` count the same cells."""
     words = [*SWEEP, "objective=next_token,teacherless"]

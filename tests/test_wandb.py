@@ -108,6 +108,7 @@ def test_a_failed_run_is_failed_there_too(workplace, capsys):
     assert f"wandb sync {folder}/wandb/offline-run-*" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_stopped_run_has_not_failed_and_is_one_entry_when_resumed(workplace):
     words = ["train", *TINY, "max_steps=30"]
     assert run([*words, fault(12, "SIGTERM")]) == 143

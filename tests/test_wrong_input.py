@@ -421,9 +421,11 @@ CHECKPOINTS = {
 """Things in the place of a checkpoint, and a fragment of the message."""
 
 
-def rows(*tables):
-    lines = "\n".join(tables).strip().splitlines()
-    return pytest.mark.parametrize("row", [*filter(None, lines)], ids=lambda line: line.split(" | ")[0])
+def rows(*tables, slow=()):
+    """Parametrize by the lines of these tables, and by those of the `slow` ones for the slow tests."""
+    fast, rest = (list(filter(None, "\n".join(part).splitlines())) for part in (tables, slow))
+    lines = [*fast, *(pytest.param(line, marks=pytest.mark.slow, id=line.split(" | ")[0]) for line in rest)]
+    return pytest.mark.parametrize("row", lines, ids=lambda line: line.split(" | ")[0])
 
 
 class Trap:
@@ -552,7 +554,7 @@ def assert_row(row, complain, before=()):
         assert re.search(rf"(?<!\w){re.escape(fragment)}(?!\w)", rest), (fragment, line)
 
 
-@rows(GROUPS, KEYS, VALUES, TOGETHER, DATA, SYNTAX)
+@rows(GROUPS, KEYS, SYNTAX, slow=(VALUES, TOGETHER, DATA))
 def test_train(complaint, row):
     smoke = [] if "experiment=" in row or "model=" in row.split(" | ")[0] else TINY.split()
     assert_row(row, complaint, ["train", *smoke])

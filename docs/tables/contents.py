@@ -134,12 +134,14 @@ TABLES = {
     ),
     "crossing": Table(
         "crossing",
-        "heads | rate | graphs",
+        "horizon | heads | rate | graphs",
         [
             Row(
-                f"`{heads}` | {schedule} | {'fresh' if samples == 'null' else '16,000'}",
-                f"heads={heads} and schedule={schedule} and train_samples={samples}",
+                f"{'5' if horizon == 'null' else horizon} | `{heads}` | {schedule} | "
+                f"{'fresh' if samples == 'null' else '16,000'}",
+                f"horizon={horizon} and heads={heads} and schedule={schedule} and train_samples={samples}",
             )
+            for horizon in ("null", "2")
             for heads in ("blocks", "linear")
             for schedule in ("constant", "cosine")
             for samples in ("null", "16000")

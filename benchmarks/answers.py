@@ -1,0 +1,115 @@
+"""Time to an answer: of the quickstart's runs, of sweeps on an idle machine and on a busy one."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from measuring import Section, ratios, spread, table, take_turns
+
+from forethought.results import Results, read_results
+
+SETTINGS = {
+    "`next_token`": ["objective=next_token"],
+    "`next_token`, `task.reverse=true`": ["objective=next_token", "task.reverse=true"],
+    "`token_order`": ["objective=token_order"],
+    "`multi_token`": ["objective=multi_token"],
+}
+SMALL, LARGE = ["model.layers=3", "model.width=32"], ["model.layers=4", "model.width=128", "model.heads=4"]
+ROUNDS = 3
+_SPIN = "while True: pass"
+
+
+def train(*words: str) -> tuple[float, list[Results]]:
+    """Return the seconds of `forethought train -m` with these words, start included, and its runs."""
+    command = [sys.executable, "-m", "forethought", "train", "-m", "experiment=quickstart", *words]
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        seconds = time.perf_counter() - began
+        return seconds, [read_results(path.parent) for path in Path(folder).rglob("results.json")]
+
+
+def middle(seconds: list[float]) -> str:
+    return spread((statistics.median(seconds), min(seconds), max(seconds)), 0)
+
+
+def measure(tiny: bool = False) -> Section:
+    """Seconds to solve the quickstart's graph, and the answers an hour of its sweep."""
+    seeds, short = (1, ["max_steps=4", "eval_every=2"]) if tiny else (5, [])
+    rows, whole, answers = [], 0.0, 0
+    for name, words in SETTINGS.items():
+        seconds, runs = train(f"seed=range({seeds})", "hydra.launcher.workers=2", *words, *short)
+        whole, answers = whole + seconds, answers + len(runs)
+        solved = [run.seconds_to_solve for run in runs if run.seconds_to_solve and run.verdict == "solved"]
+        each = [run.wall_seconds for run in runs]
+        to_solve = (
+            f"{statistics.median(solved):.0f} ({min(solved):.0f} to {max(solved):.0f})" if solved else "–"
+        )
+        length = f"{statistics.median(each):.0f} ({each[0]:.0f} to {each[-1]:.0f})"
+        rows.append([name, f"{len(solved)} of {len(runs)}", to_solve, length])
+        print(rows[-1], file=sys.stderr, flush=True)
+    return Section(
+        "Time to an answer",
+        f"The quickstart's graph and model, {seeds} seeds a setting, two workers; medians, least and most. "
+        "An answer is a run that ends, solved or at its 2,000 steps. Evaluations and starting up count: "
+        f"**{3600 * answers / whole:.0f} answers an hour** ({answers} in {whole:.0f} s).",
+        table(["objective", "solved", "seconds to solve", "seconds a run"], rows),
+    )
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """Let as many processes spin on the cores of this machine."""
+    spinning = [subprocess.Popen([sys.executable, "-c", _SPIN]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+
+
+def run_seconds(steps: int, workers: int, threads: str, *words: str) -> float:
+    """Return the mean seconds of two cells of so many steps, without the start of their processes."""
+    cells = ["seed=0,1", f"max_steps={steps}", f"eval_every={steps}", "stop_when_solved=false"]
+    cells += ["evaluation.validation_samples=8", "evaluation.test_samples=8"]
+    _, runs = train(*cells, f"hydra.launcher.workers={workers}", f"hardware.threads={threads}", *words)
+    return statistics.mean(run.wall_seconds for run in runs)
+
+
+def measure_busy(tiny: bool = False) -> Section:
+    """`hardware.threads=auto` beside one thread, with and without two other busy processes."""
+    sizes = [(SMALL, 2)] if tiny else [(SMALL, 200), (LARGE, 60)]
+    rows = []
+    for size, steps in sizes:
+        for others in (0, 2):
+            for workers in (1, 2):
+                with busy(others):
+                    seconds = take_turns(
+                        {
+                            threads: partial(run_seconds, steps, workers, threads, *size)
+                            for threads in ("1", "auto")
+                        },
+                        1 if tiny else ROUNDS,
+                    )
+                names = [" × ".join(word.split("=")[1] for word in size[:2]), others, workers]
+                each = [f"{1000 * statistics.median(seconds[threads]) / steps:.0f}" for threads in seconds]
+                rows.append([*names, *each, spread(ratios(seconds["auto"], seconds["1"]))])
+                print(rows[-1], file=sys.stderr, flush=True)
+    return Section(
+        "Threads on a busy machine",
+        "Two cells of the quickstart (64 rows), by one worker and by two, alone and beside processes that "
+        f"spin; `hardware.threads=1` and `auto` in turns, {ROUNDS} rounds. The last column is the time with "
+        "`auto` as a multiple of that on one thread: median, least and most.",
+        table(
+            ["GPT", "busy processes", "workers", "1 thread, ms a step", "`auto`", "times one thread"], rows
+        ),
+    )
