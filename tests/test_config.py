@@ -99,6 +99,16 @@ def test_an_experiment_file_sweeps_like_the_line_and_gives_way_to_it(workplace):
     assert len(cells) == 2 * 3
 
 
+def test_a_value_of_an_experiment_file_follows_the_seed_of_each_cell(workplace):
+    write_experiment(
+        "graphs",
+        {"seed": "3,5", "task.graph_seed": "${seed}"},
+        "defaults: [{override /task: transitive_path}]\n",
+    )
+    cells = composed("experiment=graphs", config_dir="mine")
+    assert [(cell.config["seed"], cell.config["task"]["graph_seed"]) for cell in cells] == [(3, 3), (5, 5)]
+
+
 ROWS = """\
 # @package _global_
 max_steps: 30

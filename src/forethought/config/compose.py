@@ -196,6 +196,14 @@ class Composer:
             options: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
         return options
 
+    def _as_written(self, name: str) -> Any:
+        """Return an option of the sweeper with its interpolations: `${seed}` is the seed of each cell.
+
+        Hydra resolves them once, in the config that all cells share.
+        """
+        options: Any = OmegaConf.to_container(self.shared.hydra.sweeper, resolve=False)
+        return options.get(name)
+
     def cells(self) -> list[Cell]:
         """Compose the cells of this command line, each once.
 
@@ -220,7 +228,7 @@ class Composer:
         return self._swept({}, self._own)
 
     def _swept(self, row: dict[str, Any], own: list[Override]) -> list[Override]:
-        params = self._resolved(self.shared.hydra.sweeper).get("params") or {}
+        params = self._as_written("params") or {}
         given = {o.key_or_group for o in own}
         values = {key: "null" if value is None else value for key, value in (params | row).items()}
         extra = [f"{key}={value}" for key, value in values.items() if key not in given]
@@ -235,7 +243,7 @@ class Composer:
         Raises:
             InputError: no row has the choice.
         """
-        rows = self._resolved(self.shared.hydra.sweeper).get("rows")
+        rows = self._as_written("rows")
         if not rows:
             return [self.swept()]
         products = []
