@@ -50,11 +50,7 @@ def measure(tiny: bool = False) -> Section:
         whole, answers = whole + seconds, answers + len(runs)
         solved = [run.seconds_to_solve for run in runs if run.seconds_to_solve and run.verdict == "solved"]
         each = [run.wall_seconds for run in runs]
-        to_solve = (
-            f"{statistics.median(solved):.0f} ({min(solved):.0f} to {max(solved):.0f})" if solved else "–"
-        )
-        length = f"{statistics.median(each):.0f} ({each[0]:.0f} to {each[-1]:.0f})"
-        rows.append([name, f"{len(solved)} of {len(runs)}", to_solve, length])
+        rows.append([name, f"{len(solved)} of {len(runs)}", middle(solved) if solved else "–", middle(each)])
         print(rows[-1], file=sys.stderr, flush=True)
     return Section(
         "Time to an answer",

@@ -1,6 +1,6 @@
 """Columns of the tables: numbers and verdicts of the runs of a row, as text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pandas as pd
 
@@ -43,6 +43,22 @@ def is_solved(runs: pd.DataFrame) -> pd.Series:
 def solved(runs: pd.DataFrame) -> str:
     k, n = int(is_solved(runs).sum()), len(runs)
     return f"{k} of {n} ({format_interval(k, n)} %)"
+
+
+def of_graphs(file: str, where: str, graphs: Iterable[tuple[int, int]]) -> dict[str, Column]:
+    """A column for each graph G(d, l): the solved seeds of a setting; empty where it has not run."""
+
+    def column(degree: int, length: int) -> Column:
+        def count(_: pd.DataFrame) -> str:
+            try:
+                runs = select(file, f"{where} and degree={degree} and path_length={length}")
+            except ValueError:
+                return ""
+            return f"{is_solved(runs).sum()} of {len(runs)}"
+
+        return count
+
+    return {f"G({degree},{length})": column(degree, length) for degree, length in graphs}
 
 
 def unsolved(runs: pd.DataFrame) -> str:

@@ -17,6 +17,7 @@ from tables.columns import (
     four_decimals,
     nats,
     of_decoding,
+    of_graphs,
     parameters,
     per_seed,
     to_solve,
@@ -72,6 +73,30 @@ JUDGES = {
     "model likelihood": "judge=model_likelihood",
 }
 
+
+GRAPHS = sorted(product((2, 3, 4), (3, 4, 5)), key=lambda graph: graph[::-1])
+
+
+def phase_rows() -> list[Row]:
+    """A row for each objective and horizon, whose columns select the runs on their graphs."""
+    settings = {
+        "`next_token`": "objective=next_token and reverse=false",
+        "`next_token`, `task.reverse=true`": "objective=next_token and reverse=true",
+        "`multi_token`, horizon 3": "objective=multi_token",
+        "`token_order`, window 2": "objective=token_order",
+        "`next_latent`, horizon 1": "objective=next_latent",
+        "`teacherless`": "objective=teacherless",
+    }
+    return [
+        Row(
+            title,
+            f"{where} and degree=2 and path_length=5",
+            columns=of_graphs("phase_diagram", where, GRAPHS),
+        )
+        for title, where in settings.items()
+    ]
+
+
 TABLES = {
     "objectives": Table(
         "quickstart",
@@ -92,6 +117,9 @@ TABLES = {
             ),
         ],
         SOLVED | STEPS | FLOPS | ACCURACY | DECISION | UNSOLVED | PARAMETERS,
+    ),
+    "phase_diagram": Table(
+        "phase_diagram", "objective", phase_rows(), of_graphs("phase_diagram", "", GRAPHS)
     ),
     "repairs": Table(
         "repairs",

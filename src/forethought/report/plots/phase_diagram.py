@@ -82,12 +82,12 @@ def _choose_plane(sweep: Sweep) -> tuple[str | None, str | None]:
 
 
 def _arrange(panels: list[Panel]) -> tuple[list[str | None], int]:
-    """Return titles and the number of columns: a line for each objective if its options fit into one."""
+    """Return titles and the number of columns: a line for each objective if its options fit and fill it."""
     lines = [
         [panel.title for panel in line] for _, line in groupby(panels, lambda p: p.runs["objective"].iloc[-1])
     ]
     most = max(map(len, lines))
-    if 1 < most <= 4:
+    if 1 < most <= 4 and 3 * len(panels) >= 2 * most * len(lines):
         return [title for line in lines for title in line + [None] * (most - len(line))], most
     # Three columns of more panels would be much taller than wide.
     columns = len(panels) if len(panels) <= 4 else 3 if len(panels) <= 21 else 4 if len(panels) <= 28 else 5
