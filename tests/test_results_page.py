@@ -32,7 +32,7 @@ def test_every_table_of_results_is_a_block(page) -> None:
 
 
 def test_an_unknown_table_is_an_error(page) -> None:
-    with pytest.raises(ValueError, match="table nothing: unknown; expected one of objectives, repairs"):
+    with pytest.raises(ValueError, match="table nothing: unknown; expected one of objectives, phase_diagram"):
         page.rewrite("<!-- table nothing -->\n\n<!-- end -->")
 
 
