@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import product
 from pathlib import Path
 
-from measuring import Section, ratios, spread, table, take_turns
+from measuring import FEW_ROWS, Section, ratios, spread, table, take_turns
 
 from forethought.results import Results, read_results
 
@@ -43,7 +44,7 @@ def middle(seconds: list[float]) -> str:
 
 def measure(tiny: bool = False) -> Section:
     """Seconds to solve the quickstart's graph, and the answers an hour of its sweep."""
-    seeds, short = (1, ["max_steps=4", "eval_every=2"]) if tiny else (5, [])
+    seeds, short = (1, ["max_steps=4", "eval_every=2", *FEW_ROWS]) if tiny else (5, [])
     rows, whole, answers = [], 0.0, 0
     for name, words in [*SETTINGS.items()][: 1 if tiny else None]:
         seconds, runs = train(f"seed=range({seeds})", "hydra.launcher.workers=2", *words, *short)
@@ -76,8 +77,9 @@ def busy(processes: int) -> Iterator[None]:
 def run_seconds(steps: int, workers: int, threads: str, *words: str) -> float:
     """Return the mean seconds of two cells of so many steps, without the start of their processes."""
     cells = ["seed=0,1", f"max_steps={steps}", f"eval_every={steps}", "stop_when_solved=false"]
-    cells += ["evaluation.validation_samples=8", "evaluation.test_samples=8"]
-    _, runs = train(*cells, f"hydra.launcher.workers={workers}", f"hardware.threads={threads}", *words)
+    _, runs = train(
+        *cells, *FEW_ROWS, f"hydra.launcher.workers={workers}", f"hardware.threads={threads}", *words
+    )
     return statistics.mean(run.wall_seconds for run in runs)
 
 
@@ -85,21 +87,14 @@ def measure_busy(tiny: bool = False) -> Section:
     """`hardware.threads=auto` beside one thread, with and without two other busy processes."""
     sizes = [(SMALL, 2)] if tiny else [(SMALL, 200), (LARGE, 60)]
     rows = []
-    for size, steps in sizes:
-        for others in (0,) if tiny else (0, 2):
-            for workers in (1,) if tiny else (1, 2):
-                with busy(others):
-                    seconds = take_turns(
-                        {
-                            threads: partial(run_seconds, steps, workers, threads, *size)
-                            for threads in ("1", "auto")
-                        },
-                        1 if tiny else ROUNDS,
-                    )
-                names = [" × ".join(word.split("=")[1] for word in size[:2]), others, workers]
-                each = [f"{1000 * statistics.median(seconds[threads]) / steps:.0f}" for threads in seconds]
-                rows.append([*names, *each, spread(ratios(seconds["auto"], seconds["1"]))])
-                print(rows[-1], file=sys.stderr, flush=True)
+    for (size, steps), others, workers in [(sizes[0], 0, 1)] if tiny else product(sizes, (0, 2), (1, 2)):
+        turns = {threads: partial(run_seconds, steps, workers, threads, *size) for threads in ("1", "auto")}
+        with busy(others):
+            seconds = take_turns(turns, 1 if tiny else ROUNDS)
+        gpt = " × ".join(word.split("=")[1] for word in size[:2])
+        each = [f"{1000 * statistics.median(durations) / steps:.0f}" for durations in seconds.values()]
+        rows.append([gpt, others, workers, *each, spread(ratios(seconds["auto"], seconds["1"]))])
+        print(rows[-1], file=sys.stderr, flush=True)
     return Section(
         "Threads on a busy machine",
         "Two cells of the quickstart (64 rows), by one worker and by two, alone and beside processes that "

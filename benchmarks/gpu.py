@@ -11,7 +11,7 @@ from functools import partial
 from importlib.util import find_spec
 
 import torch
-from measuring import Section, product_rate, ratios, spread, table, take_turns
+from measuring import FEW_ROWS, Section, product_rate, ratios, spread, table, take_turns
 from plain import PlainLoop, new_model
 from product import Product, gpt
 from torch.utils.flop_counter import FlopCounterMode
@@ -99,6 +99,7 @@ def measure_sweeps(tiny: bool = False) -> Section:
     rows = []
     for hardware, workers, how in ways:
         words = [f"hardware={hardware}", f"hydra.launcher.workers={workers}", f"hardware.compile={how}"]
+        words += FEW_ROWS if tiny else []
         seconds = seconds_of_sweep(cells, steps, *words)
         rows.append([hardware, workers, how, f"{seconds:.1f}", f"{3600 * cells / seconds:,.0f}"])
         print(rows[-1], file=sys.stderr, flush=True)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import torch
 from matplotlib.figure import Figure
 
+FEW_ROWS = ["evaluation.validation_samples=8", "evaluation.test_samples=8"]
+"""Words of a run whose evaluations are not what is measured."""
+
 
 @dataclass
 class Section:

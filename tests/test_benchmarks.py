@@ -19,7 +19,6 @@ def test_every_benchmark_has_its_block_in_the_page(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # some fifty short trainings in one process
 def test_every_benchmark_runs(workplace, monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     from bench import PARTS

@@ -132,6 +132,14 @@ def test_phase_diagram_gives_the_counts_of_each_panel(tmp_path: Path) -> None:
     assert sum(text == "hatched" for fields in panels.values() for text, _ in fields.values()) == 4
 
 
+def test_phase_diagram_packs_the_panels_if_a_line_for_each_objective_is_mostly_empty() -> None:
+    file = Path(__file__).parents[1] / "docs" / "results" / "phase_diagram.csv"
+    figure = draw("phase_diagram", build_sweep(load_sweep(file), x="path_length", y="degree"))
+    panels = [axes for axes in figure.axes if axes.patches]
+    assert len(panels) == 6  # five objectives, one of them with two options
+    assert len({round(axes.get_position().y0, 3) for axes in panels}) == 2
+
+
 def test_phase_diagram_shows_the_baseline_beside_a_parameter_that_it_lacks(sweeps: Any) -> None:
     figure = draw("phase_diagram", sweeps("80", x="horizon", y="degree"))
     panels = [axes for axes in figure.axes if axes.patches]

@@ -395,6 +395,8 @@ def test_attention_is_drawn_by_layer() -> None:
     (axes,) = figure.axes
     mean, largest = ([*map(float, line.get_ydata())] for line in axes.lines)
     assert (mean, largest) == ([0.5, 0.0], [0.75, 0.75])
+    (seeds,) = axes.collections
+    assert [line.tolist() for line in seeds.get_segments()] == [[[1, 0.5], [2, 1.0]], [[1, 1.0], [2, 0.5]]]
     assert attention.draw(make_sweep(make_repairs())) is None
 
 

@@ -35,9 +35,8 @@ def make_curve(solved: bool, degree: int, length: int, steps: int) -> list[dict[
     return rows
 
 
-def save_cells(folder: Path, seeds: int) -> None:
-    """Save the cells of 100 settings."""
-    for objective, degree, length, seed in product(OBJECTIVES, range(2, 7), range(3, 8), range(seeds)):
+def save_thousand_cells(folder: Path) -> None:
+    for objective, degree, length, seed in product(OBJECTIVES, range(2, 7), range(3, 8), range(10)):
         solved = is_solved(objective, degree, length, seed)
         steps = 2000 + 250 * seed if solved else MAX_STEPS
         columns = 3 * degree * (length - 1) + 3 + length
@@ -56,24 +55,16 @@ def save_cells(folder: Path, seeds: int) -> None:
         write_atomically(cell / "results.json", run.model_dump_json())
 
 
-def seconds_of_report(folder: Path) -> float:
-    """Return the CPU seconds of a report, so that other processes count little."""
-    began = time.process_time()
-    assert command(["report", str(folder)]) == 0
-    return time.process_time() - began
-
-
 @pytest.mark.slow
 def test_a_thousand_cells(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.fsync", lambda file: None)  # 2,000 calls take minutes on a busy disk.
-    save_cells(tmp_path.with_name("few"), seeds=1)
-    few = seconds_of_report(tmp_path.with_name("few"))
-    capsys.readouterr()
-    save_cells(tmp_path, seeds=10)
-    # Ten times the seeds take 1.2 times as long. A limit in seconds fails on busy machines.
-    assert seconds_of_report(tmp_path) < 2 * few
+    save_thousand_cells(tmp_path)
+    began = time.process_time()
+    assert command(["report", str(tmp_path)]) == 0
+    # Measure CPU time, so that other processes do not count.
+    assert time.process_time() - began < 20
 
     with open(tmp_path / "report" / "cells.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 1000

@@ -52,7 +52,7 @@ def of_graphs(file: str, where: str, graphs: Iterable[tuple[int, int]]) -> dict[
         def count(_: pd.DataFrame) -> str:
             try:
                 runs = select(file, f"{where} and degree={degree} and path_length={length}")
-            except ValueError:
+            except LookupError:
                 return ""
             return f"{is_solved(runs).sum()} of {len(runs)}"
 

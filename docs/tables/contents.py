@@ -82,9 +82,9 @@ def phase_rows() -> list[Row]:
     settings = {
         "`next_token`": "objective=next_token and reverse=false",
         "`next_token`, `task.reverse=true`": "objective=next_token and reverse=true",
-        "`multi_token`, horizon 3": "objective=multi_token",
-        "`token_order`, window 2": "objective=token_order",
-        "`next_latent`, horizon 1": "objective=next_latent",
+        "`multi_token`, horizon 3": "objective=multi_token and horizon=3",
+        "`token_order`, window 2": "objective=token_order and window=2",
+        "`next_latent`, horizon 1": "objective=next_latent and horizon=1",
         "`teacherless`": "objective=teacherless",
     }
     return [

@@ -14,6 +14,7 @@ def rewrite(page: str) -> str:
     """Return the page with the content of each block `<!-- table NAME -->` … `<!-- end -->` replaced.
 
     Raises:
+        LookupError: a row of a table has no run.
         ValueError: a block names an unknown table, or a row of a table has several runs of a seed.
     """
 

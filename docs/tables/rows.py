@@ -62,7 +62,8 @@ def select(file: str, where: str | None) -> pd.DataFrame:
 
     Raises:
         InputError: a key is unknown.
-        ValueError: no run matches, or several runs have the same seed: the filter mixes settings.
+        LookupError: no run matches.
+        ValueError: several runs have the same seed: the filter mixes settings.
     """
     runs, texts = load(file), format_settings(file)
     matches = pd.Series(True, runs.index)
@@ -71,6 +72,8 @@ def select(file: str, where: str | None) -> pd.DataFrame:
         matches &= texts[resolve_name(key, texts, where or "", "column")] == value
     runs = runs[matches].sort_values("seed")
     of_one_run = ["seed", "overrides"] if has_evaluations(file) else ["seed"]
-    if runs.empty or runs.duplicated(of_one_run).any():
-        raise ValueError(f"{file}, {where or 'all'}: no run, or several runs of a seed; filter one setting")
+    if runs.empty:
+        raise LookupError(f"{file}, {where or 'all'}: no run; correct the filter")
+    if runs.duplicated(of_one_run).any():
+        raise ValueError(f"{file}, {where or 'all'}: several runs of a seed; filter one setting")
     return runs

@@ -1,5 +1,7 @@
 """Time to solve as censored data: how many runs of each setting solved the task within several budgets."""
 
+from functools import lru_cache
+
 import pandas as pd
 
 from forethought.report.seeds import kaplan_meier
@@ -17,6 +19,7 @@ BUDGET_CAPTION = (
 )
 
 
+@lru_cache(maxsize=1)  # the terminal, the page and a file show the same sweep
 def count_by_budget(sweep: Sweep) -> pd.DataFrame:
     """Return a row for each setting and budget: the longest one of the sweep, its half, quarter and eighth.
 

@@ -1,6 +1,7 @@
 """Paired comparison of the levels of each swept parameter over the same seeds."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -31,6 +32,7 @@ PAIR_CAPTION = (
 )
 
 
+@lru_cache(maxsize=1)  # the terminal, the page and a file show the same sweep
 def compare_levels(sweep: Sweep) -> pd.DataFrame:
     """Compare each level of each swept parameter with the parameter's first level.
 
