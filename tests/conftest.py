@@ -1,6 +1,8 @@
 """Annotated shapes are checked at run time while the tests run (`typecheck.py`)."""
 
 import os
+import random
+import socket
 from pathlib import Path
 
 # What a hooked module imports is compiled anew in each process, and torch and Lightning take seconds. So they
@@ -79,6 +81,20 @@ def needed_options(request):
         return {"name": request.getfixturevalue("gpt2_checkpoint")} if model == "pretrained" else {}
 
     return options
+
+
+@pytest.fixture
+def main_port(monkeypatch):
+    """A port for DDP that the system gives to nobody else, and Lightning's variable for it.
+
+    A port of the system's choice, Lightning's default, may be taken until DDP listens, seconds later.
+    """
+    for port in random.Random().sample(range(10_000, 30_000), k=100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                monkeypatch.setenv("MASTER_PORT", str(port))
+                return port
+    raise AssertionError("no free port")
 
 
 @pytest.fixture

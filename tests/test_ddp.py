@@ -13,7 +13,7 @@ from forethought.results import read_results
 from forethought.training import run_cell
 
 TRAIN = ["-m", "forethought", "train"]
-TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29577"]
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node=2"]
 WAYS = {
     "a run": [*TRAIN, "hydra.run.dir=two/run"],
     "a cell of a sweep": [*TRAIN, "-m", "seed=0", "hydra.sweep.dir=two"],
@@ -23,10 +23,11 @@ WAYS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
-def test_two_processes_train_what_one_trains(workplace, monkeypatch, way):
+def test_two_processes_train_what_one_trains(workplace, monkeypatch, main_port, way):
     """Each reads half of every batch and half of the validation rows."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     monkeypatch.setenv("PL_GLOBAL_SEED", "nonsense")  # Lightning's DDP reads it
+    monkeypatch.setenv("PET_MASTER_PORT", str(main_port))  # torchrun's variable
     words = [*TINY, "hardware=cpu", "objective=multi_token"]
     rows = "callbacks={rows:{_target_:faulty.Rows}}"
     process = subprocess.Popen(

@@ -123,7 +123,7 @@ def test_cells_end_with_their_sweep(slow, sign):
 
 
 @pytest.mark.slow
-def test_a_signal_stops_both_processes_of_a_run_at_one_step(slow, monkeypatch):
+def test_a_signal_stops_both_processes_of_a_run_at_one_step(slow, main_port):
     """DDP over gloo: the first process hears of it and tells the others."""
     process = started(*slow, "hydra.run.dir=run", "hardware=cpu", "hardware.devices=2", "batch_size=16")
     at_work(process, 2)

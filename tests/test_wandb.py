@@ -43,6 +43,7 @@ def single_run():
 @pytest.mark.slow
 def test_an_offline_sweep_read_back(workplace, capsys):
     """Its cells share this process and a folder for `wandb leet`, and nothing else."""
+    wandb.teardown()  # a single run before this one has left its service, which a sweep ends
     environment = {name: value for name, value in os.environ.items() if "WANDB" in name}
     swept = ["objective=next_token,teacherless", "task.degree=2,3", "seed=1"]
     assert run([*BASIC, *swept]) == 0
