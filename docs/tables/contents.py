@@ -219,6 +219,12 @@ TABLES = {
         [of_objective("`next_token` (1-token)"), of_objective("`multi_token` (2-token)")],
         ACCURACY | {f"degree {n}": per_seed(f"test/accuracy_degree_{n}") for n in range(4)},
     ),
+    "alpine": Table(
+        "alpine",
+        "nodes | layers",
+        [Row(f"{nodes} | {n}", f"num_nodes={nodes} and layers={n}") for nodes in (30, 60) for n in (1, 3)],
+        ACCURACY | {f"degree {n}": per_seed(f"test/accuracy_degree_{n}") for n in range(4)},
+    ),
     "in_weights": Table(
         "in_weights",
         "star | edges | pauses",
@@ -341,6 +347,13 @@ TABLES = {
             "of the sums (chance .232)": per_seed("test/accuracy_asked_1"),
             "of the last numbers": per_seed("test/accuracy_asked_0"),
         },
+    ),
+    "multiplication": Table(
+        "multiplication",
+        "objective | pauses",
+        [of_objective(f"`{name}` | {n}", f"pauses={n}") for name in ("next_token", "myopic") for n in (0, 4)],
+        ACCURACY
+        | {f"{n} digits" if n != 1 else "1 digit": per_seed(f"test/accuracy_digits_{n}") for n in range(3)},
     ),
     "addition": Table(
         "addition",
