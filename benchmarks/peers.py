@@ -66,7 +66,7 @@ class HuggingFace:
 
     def fit(self, steps: int) -> float:
         """Train from the present weights and return the seconds of `steps` steps, without the set-up."""
-        from transformers import Trainer, TrainerCallback, TrainingArguments
+        from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
         times: dict[int, float] = {}
 
@@ -87,7 +87,9 @@ class HuggingFace:
                 use_cpu=True,
                 bf16=self.bf16,
             )
-            Trainer(self.model, arguments, train_dataset=self.rows, callbacks=[Watch()]).train()
+            trainer = Trainer(self.model, arguments, train_dataset=self.rows, callbacks=[Watch()])
+            trainer.remove_callback(PrinterCallback)
+            trainer.train()
         return times[_WARM_UP + steps] - times[_WARM_UP]
 
 
