@@ -382,6 +382,16 @@ TABLES = {
             "highest in validation": per_seed("val/highest_creativity"),
         },
     ),
+    "triangle": Table(
+        "triangle",
+        "objective | letters of the seed",
+        CREATIVE_ROWS,
+        CREATIVE
+        | {
+            "no such edge": per_seed("test/error_missing_edge"),
+            "no triangle": per_seed("test/error_other"),
+        },
+    ),
     "circle": Table(
         "circle",
         "objective | letters of the seed",
