@@ -402,6 +402,16 @@ TABLES = {
             "branches": per_seed("test/error_branches"),
         },
     ),
+    "line": Table(
+        "line",
+        "objective | letters of the seed",
+        CREATIVE_ROWS,
+        CREATIVE
+        | {
+            "several pieces": per_seed("test/error_pieces"),
+            "branches": per_seed("test/error_branches"),
+        },
+    ),
     "countdown": Table(
         "countdown",
         "objective",
