@@ -225,6 +225,15 @@ TABLES = {
         [Row(f"{nodes} | {n}", f"num_nodes={nodes} and layers={n}") for nodes in (30, 60) for n in (1, 3)],
         ACCURACY | {f"degree {n}": per_seed(f"test/accuracy_degree_{n}") for n in range(4)},
     ),
+    "binary_tree": Table(
+        "binary_tree",
+        "names of a node | graphs listed backward",
+        [
+            Row("by role | half", "node_ids=by_role"),
+            Row("one | none", "node_ids=shared"),
+        ],
+        SOLVED | ACCURACY | {f"depth {n}": per_seed(f"test/accuracy_depth_{n}") for n in range(1, 5)},
+    ),
     "in_weights": Table(
         "in_weights",
         "star | edges | pauses",
