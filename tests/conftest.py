@@ -85,9 +85,9 @@ def needed_options(request):
 
 @pytest.fixture
 def main_port(monkeypatch):
-    """A port for DDP that the system gives to nobody else, and Lightning's variable for it.
+    """A free port below those that the system gives out, which Lightning takes from MASTER_PORT.
 
-    A port of the system's choice, Lightning's default, may be taken until DDP listens, seconds later.
+    Its own choice, any free port, may be taken by another process until DDP listens, seconds later.
     """
     for port in random.Random().sample(range(10_000, 30_000), k=100):
         with socket.socket() as probe:
