@@ -82,9 +82,14 @@ def check_objective(build, objective_class):
     trained = [p for p in objective.parameters() if p.requires_grad]
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
     assert any(p.grad.abs().sum() > 0 for p in objective.model.parameters() if p.requires_grad)
-    assert objective.answer_logits(rows).shape == (8, TASK.answer_length, len(TASK.vocabulary))
     with torch.no_grad():
+        logits = objective.answer_logits(rows)
         answer = objective.generate(rows.prompt, TASK.answer_length)
+        with objective.reads_once(rows.prompt, TASK.answer_length):
+            for _ in range(2):
+                torch.testing.assert_close(objective.answer_logits(rows), logits, rtol=1e-4, atol=1e-5)
+                assert torch.equal(objective.generate(rows.prompt, TASK.answer_length), answer)
+    assert logits.shape == (8, TASK.answer_length, len(TASK.vocabulary))
     assert answer.shape == rows.answer.shape
     assert answer.max() < len(TASK.vocabulary)
     assert "accuracy" in diagnose(objective, TASK, rows)

@@ -80,7 +80,8 @@ class Diagnosis:
         # Decoding has too many shapes to be worth compiling, even where training is compiled. Training in
         # bf16 is evaluated in fp32, so that a verdict does not depend on rounding.
         full_precision = torch.autocast(batch.prompt.device.type, enabled=False)
-        with torch.compiler.set_stance("force_eager"), full_precision:
+        once = self.objective.reads_once(batch.prompt, batch.answer.shape[1])
+        with torch.compiler.set_stance("force_eager"), full_precision, once:
             # Asked once: a task may search for every right continuation.
             accepted = self.task.accepted(batch)
             written = self._free_running(batch, accepted)

@@ -217,7 +217,7 @@ class Model(nn.Module, ABC):
 
     def init_cache(self, batch_size: int, length: int) -> Cache:
         """Return an empty decoding cache for `batch_size` sequences of up to `length` tokens."""
-        return Cache([layer.init_cache(batch_size, length) for layer in self.layers])
+        return Cache([layer.init_cache(batch_size, length) for layer in self.layers], length)
 
     def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
         """Return logits from hidden states, by default with the weights of the token embedding."""

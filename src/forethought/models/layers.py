@@ -50,6 +50,9 @@ class Cache:
     layers: list[Any]
     """One entry for each layer that a token passes."""
 
+    room: int
+    """Tokens of the longest sequence that it can hold."""
+
     length: int = 0
     """Tokens read so far."""
 

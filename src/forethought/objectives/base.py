@@ -2,7 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
@@ -15,6 +16,7 @@ from forethought.errors import Impossible
 from forethought.evaluation import GREEDY, Decoding, Diagnosis
 from forethought.models.base import Model, ModelInput
 from forethought.models.layers import Cache
+from forethought.objectives.shared_prompt import SharedPrompt
 from forethought.optimizers import OptimizerFactory
 from forethought.tasks import Batch, Task, derive_seed
 
@@ -68,6 +70,7 @@ class Objective(pl.LightningModule, ABC):
         self.make_optimizer: Callable[[nn.Module, int], Any] = OptimizerFactory()
         self.decoding: Decoding = GREEDY
         self.steps: int | None = None
+        self._shared: SharedPrompt | None = None
         if model.mask not in self.masks:
             raise Impossible(
                 f"model.mask={model.mask}: not supported by {type(self).__name__}; "
@@ -130,8 +133,27 @@ class Objective(pl.LightningModule, ABC):
             options: further arguments of `Model.forward`.
         """
         first = cache is None or cache.length == 0
+        shared = self._shared
+        if first and shared is not None and not options and shared.begins(inputs, last, cache):
+            return shared.read(inputs, last, cache)
         padding = self.padding(prompt, inputs.shape[1]) if first else None
         return self.model(inputs, prompt.shape[1], cache, padding, last=last, **options)
+
+    @contextmanager
+    def reads_once(self, prompt: Prompt, length: int) -> Iterator[None]:
+        """Within, `read` reads this prompt once for all answers of up to `length` tokens, without gradients.
+
+        What it returns is the same up to rounding.
+        """
+        parts = [part for part in self.modules() if isinstance(part, Objective)]
+        padding = self.padding(prompt, prompt.shape[1])
+        for part in parts:
+            part._shared = SharedPrompt(part.model, prompt, padding, prompt.shape[1] + length)
+        try:
+            yield
+        finally:
+            for part in parts:
+                part._shared = None
 
     def padding(self, prompt: Prompt, length: int) -> Bool[Tensor, "B T"] | None:
         """Return the mask of the prompt's padding in a sequence of T = `length` tokens, or None."""
