@@ -36,7 +36,7 @@ def test_two_processes_train_what_one_trains(workplace, monkeypatch, main_port, 
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output.decode()
     one = run_cell(tiny("one", *words))
     (folder,) = (path.parent for path in Path("two").glob("*/results.json"))
