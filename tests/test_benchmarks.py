@@ -9,10 +9,10 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 ROWS = {
-    "auto": "1 × 16",
     "generation": "with cache",
+    "gpu": "1 × 16 | eager",
     "objectives": "`lstm`, `next_token`",
-    "peers": "1 × 16 | eager",
+    "peers": "1 × 16",
     "startup": "`forethought --help`",
 }
 
