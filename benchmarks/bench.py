@@ -79,7 +79,7 @@ def main() -> None:
     every = [name for name in PARTS if not name.startswith("gpu") or torch.cuda.is_available()]
     for name in options.names or every:
         section = PARTS[name](options.tiny)
-        print(f"{section.title}\n{section.table}\n", flush=True)
+        print(f"{section.title}\n{section.text}\n{section.table}\n", flush=True)
         if options.write and not options.tiny:
             write(name, section)
 

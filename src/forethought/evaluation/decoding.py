@@ -43,8 +43,9 @@ class Decoding:
     number of beginnings of length A - 1.
 
     Cost: `greedy` and plain `sample` are the objective's own decoding, with its cache. `top_k` and `top_p`
-    keep no cache: each of the A tokens costs a pass over prompt and answer, and under `beam` one for each
-    beam. Memory is that of one pass over the B rows.
+    keep no cache: each of the A tokens costs a pass over the answer, and under `beam` one for each beam;
+    also over the prompt, unless it is read once (`Objective.reads_once`). Memory is that of one pass over
+    the B rows.
 
     Source: top-k: Fan et al. (1805.04833); top-p: Holtzman et al., "The Curious Case of Neural Text
     Degeneration" (1904.09751); temperature, top-k and top-p in the order of Hugging Face's `generate`.

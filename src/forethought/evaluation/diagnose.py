@@ -37,7 +37,8 @@ def diagnose(
         decoding: writes the answers.
         chunk: rows that are read at a time; None: `evaluation_rows`.
         clever_hans: also hand the model other answer tokens than the true ones, for the Clever Hans test
-            and for likelihoods. It costs two more decodings and at least two more readings.
+            and for likelihoods. It costs two more decodings and at least two more readings of an answer;
+            each prompt is read once (`Objective.reads_once`).
         data: of the run that trained the objective, for `creativity`; None: unknown.
     """
     training = objective.training
