@@ -11,7 +11,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 ROWS = {
     "generation": "with cache",
     "gpu": "1 × 16 | eager",
-    "objectives": "`lstm`, `next_token`",
+    "models": "`lstm`, `next_token`",
     "peers": "1 × 16",
     "startup": "`forethought --help`",
 }
