@@ -44,9 +44,10 @@ def test_any_other_reading_is_as_before(mask):
         yield objective.read(whole, prompt, batch.answer.shape[1] + 2)
         yield objective.read(whole[2:], prompt[2:], 1)  # fewer prompts
         yield objective.read(whole.flip(0), prompt.flip(0), 1)  # in another order
+        yield objective.read(torch.cat([whole, whole[:, :2]], 1), prompt, 1)  # a longer answer
         yield objective.read(whole, prompt, 1, norm=False)
         yield objective.read(objective.model.embed(whole), prompt, 1)
-        cache = objective.model.init_cache(len(whole), whole.shape[1] + 3)  # a longer answer
+        cache = objective.model.init_cache(len(whole), whole.shape[1] + 3)
         yield objective.read(whole, prompt, 1, cache)
         yield objective.read(whole[:, :3], prompt, 1, cache)
 

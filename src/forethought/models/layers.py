@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import copy
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -59,6 +60,10 @@ class Cache:
     padding: Bool[Tensor, "B S"] | None = None
     """Padding among the tokens read so far."""
 
+    def copy(self) -> Cache:
+        """Return a cache of its own, from which other tokens can be read."""
+        return replace(self, layers=copy_state(self.layers))
+
 
 class Layer(nn.Module):
     """One step of the hidden states, such as a block of a Transformer.
@@ -97,6 +102,19 @@ class Unchanged(AnyLayer):
 
     def forward(self, x: Float[Tensor, "B T D"], context: Context) -> Float[Tensor, "B T D"]:
         return x
+
+
+def copy_state(state: Any) -> Any:
+    """Return a copy of a layer's cache. Of a view, `copy.deepcopy` would copy all that lies beneath it."""
+    if isinstance(state, Tensor):
+        return state.clone()
+    if type(state) in (list, tuple):
+        return type(state)(map(copy_state, state))
+    if type(state) is dict:
+        return {key: copy_state(value) for key, value in state.items()}
+    if is_dataclass(state) and not isinstance(state, type):
+        return replace(state, **{part.name: copy_state(getattr(state, part.name)) for part in fields(state)})
+    return copy.deepcopy(state)
 
 
 def causal_mask(length: int, past: int = 0, device: torch.device | str = "cpu") -> Bool[Tensor, "T S"]:

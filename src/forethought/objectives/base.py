@@ -133,8 +133,8 @@ class Objective(pl.LightningModule, ABC):
             options: further arguments of `Model.forward`.
         """
         first = cache is None or cache.length == 0
-        shared = self._shared
-        if first and shared is not None and not options and shared.begins(inputs, last, cache):
+        shared = self._shared if first and not options else None
+        if shared is not None and last is not None and shared.begins(inputs, last, cache):
             return shared.read(inputs, last, cache)
         padding = self.padding(prompt, inputs.shape[1]) if first else None
         return self.model(inputs, prompt.shape[1], cache, padding, last=last, **options)

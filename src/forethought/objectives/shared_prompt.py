@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -30,7 +28,7 @@ class SharedPrompt:
         self.cache: Cache | None = None
         self.last: Float[Tensor, "B 1 D"]
 
-    def begins(self, inputs: ModelInput, last: int | None, cache: Cache | None) -> bool:
+    def begins(self, inputs: ModelInput, last: int, cache: Cache | None) -> bool:
         """Return True if `read` can serve these arguments."""
         length = self.prompt.shape[1]
         return (
@@ -38,7 +36,6 @@ class SharedPrompt:
             and not torch.is_grad_enabled()
             and not inputs.is_floating_point()
             and inputs.shape[1] <= self.room
-            and last is not None
             and last <= inputs.shape[1] - length + 1
             and (cache is None or cache.room <= self.room)
             and torch.equal(inputs[:, :length], self.prompt)
@@ -57,7 +54,7 @@ class SharedPrompt:
         rest = inputs[:, length:]
         if not rest.shape[1] and cache is None:
             return self.last
-        state = copy.deepcopy(self.cache)
+        state = self.cache.copy()
         if cache is not None:
             vars(cache).update(vars(state))
             state = cache
