@@ -29,6 +29,19 @@ def shapes():
     typecheck.start_checking()
 
 
+@pytest.fixture(autouse=True)
+def environment():
+    """Leave no variable behind: a DDP run sets LOCAL_RANK, by which the next one waits for others.
+
+    The commit stays: to ask git for it takes a while.
+    """
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys() - {"FORETHOUGHT_COMMIT"}:
+        del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """An empty current folder; W&B finds no account."""
