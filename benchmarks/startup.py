@@ -31,11 +31,11 @@ def sweep_seconds(cells: int, folder: str, name: str) -> tuple[float, float]:
     return whole, trained
 
 
-def copy_cells(folder: Path, count: int) -> None:
-    """Make a finished sweep of `count` cells from one finished cell."""
-    (cell,) = (folder / "multirun" / "one").glob("*-s*")
+def copy_cells(folder: Path, name: str, count: int) -> None:
+    """Make a finished sweep of `count` cells, `big`, from a cell of a finished one."""
+    cell = next((folder / "multirun" / name).glob("*-s*"))
     text, big = (cell / "results.json").read_text(), folder / "multirun" / "big"
-    (words,) = json.loads((cell.parent / "grid.json").read_text()).values()
+    words = json.loads((cell.parent / "grid.json").read_text())[cell.name]
     names = [f"{cell.name[:-4]}{index:04x}" for index in range(count)]
     for name in names:
         (big / name).mkdir(parents=True)
@@ -52,8 +52,7 @@ def measure(tiny: bool = False) -> Section:
             few, trained_few = sweep_seconds(few_cells, folder, f"few{turn}")
             many, trained_many = sweep_seconds(many_cells, folder, f"many{turn}")
             each.append(((many - trained_many) - (few - trained_few)) / (many_cells - few_cells))
-        sweep_seconds(1, folder, "one")
-        copy_cells(Path(folder), 1000)
+        copy_cells(Path(folder), "few0", 10 if tiny else 1000)
         status = [seconds_of(["status", "multirun/big"], folder) for _ in range(2 * rounds - 1)]
     measured = {
         "`forethought --help`": helped,
