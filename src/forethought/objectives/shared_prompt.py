@@ -14,6 +14,7 @@ class SharedPrompt:
     """The state of a model after B prompts, for inputs that begin with them.
 
     What it returns is what the model would return for the whole input, up to rounding. Without gradients.
+    It holds the memory of one more cache.
 
     Args:
         prompt: the prompts.
@@ -51,13 +52,11 @@ class SharedPrompt:
         if self.cache is None:  # the first of these inputs
             self.cache = self.model.init_cache(len(self.prompt), self.room)
             self.last = self.model(self.prompt, length, self.cache, self.padding, last=1)
-        rest = inputs[:, length:]
-        if not rest.shape[1] and cache is None:
-            return self.last
         state = self.cache.copy()
         if cache is not None:
             vars(cache).update(vars(state))
             state = cache
+        rest = inputs[:, length:]
         if not rest.shape[1]:
             return self.last
         hidden = self.model(rest, length, state, last=min(last, rest.shape[1]))
