@@ -47,3 +47,20 @@ def test_two_processes_train_what_one_trains(workplace, monkeypatch, main_port, 
         torch.testing.assert_close(tensor, last_checkpoint(folder)["state_dict"][name], atol=1e-6, rtol=1e-4)
     assert [path.read_text() for path in Path().glob("rows-*")] == ["32 of 2"] * 2
     assert left_over(process.pid) == []
+
+
+@pytest.mark.slow
+def test_a_ddp_run_leaves_nothing_to_the_next_one_in_its_process(workplace):
+    """Lightning's variables and process group would let it wait for ranks that have ended."""
+    words = [*TINY, "-m", "seed=0,1", "sweep=s", "hydra/launcher=basic", "hardware=cpu", "hardware.devices=2"]
+    process = subprocess.run([sys.executable, *TRAIN, *words], capture_output=True, timeout=200)
+    assert process.returncode == 0, process.stderr.decode()
+    states = [read_results(path.parent).status for path in Path("multirun/s").glob("*/results.json")]
+    assert states == ["finished"] * 2
+
+
+def test_a_run_of_one_process_under_ddp_leaves_no_variable(workplace):
+    before = dict(os.environ)
+    run_cell(tiny("run", "hardware=cpu", "trainer.strategy=ddp"))
+    assert {name for name in os.environ.keys() ^ before.keys() if "COMMIT" not in name} == set()
+    assert not torch.distributed.is_initialized()

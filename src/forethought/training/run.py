@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
+from torch import distributed
 
 from forethought.errors import InputError, describe_error
 from forethought.results import (
@@ -32,6 +34,8 @@ from forethought.training.provenance import describe_stretch, summary_of_host
 from forethought.training.train import Session
 
 log = logging.getLogger(__name__)
+
+_OF_RANKS = ("LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "OMP_NUM_THREADS", "WORLD_SIZE")
 
 
 def run_cell(cell: Cell, own_process_group: bool = False, progress: str = "none") -> Results:
@@ -67,7 +71,8 @@ def _run(cell: Cell, own_process_group: bool, progress: str) -> Results:
     run: Run | None = None
     try:
         run = build(cell.config, cell)
-        results = _train_and_test(cell, run, own_process_group, progress)
+        with _leaving_no_ranks():
+            results = _train_and_test(cell, run, own_process_group, progress)
         _write(cell, results)
         log.info("%s %s", results.status, results.verdict)
     except KeyboardInterrupt as stop:
@@ -83,6 +88,26 @@ def _run(cell: Cell, own_process_group: bool, progress: str) -> Results:
         _write_if_possible(cell, results)
     _publish(run, results)
     return results
+
+
+@contextmanager
+def _leaving_no_ranks() -> Iterator[None]:
+    """End the process group of a DDP run, and forget Lightning's variables of its ranks.
+
+    The next run in this process would take them for its own, and wait for ranks that have ended. After an
+    exception the group stays: to end it might mean to wait for the others.
+    """
+    before = {name: os.environ.get(name) for name in _OF_RANKS}
+    joined = distributed.is_available() and distributed.is_initialized()
+    try:
+        yield
+        if distributed.is_available() and distributed.is_initialized() and not joined:
+            distributed.destroy_process_group()
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def send_finished(cell: Cell) -> None:
