@@ -31,7 +31,7 @@ def shapes():
 
 @pytest.fixture(autouse=True)
 def environment():
-    """Leave no variable behind: a DDP run sets LOCAL_RANK, by which the next one waits for others.
+    """Leave no variable behind, such as Ray's or those of DDP ranks, to the processes of later tests.
 
     The commit stays: to ask git for it takes a while.
     """

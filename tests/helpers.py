@@ -239,11 +239,8 @@ def started(*words):
 
 
 def at_work(process, count=1):
-    """Ids of the processes that run faulty.py's slow objective, once there are so many.
-
-    Two processes of DDP take 20 s to begin, and five times as long on a busy machine.
-    """
-    deadline = time.monotonic() + 200
+    """Ids of the processes that run faulty.py's slow objective, once there are so many."""
+    deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
         ids = [int(path.name.rpartition("-")[2]) for path in Path().glob("at-work-*")]
         if len(ids) == count:

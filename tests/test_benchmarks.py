@@ -23,6 +23,7 @@ def test_every_benchmark_has_its_block_in_the_page(monkeypatch):
 
     blocks = re.findall(r"<!-- bench (\w+) -->\n.*?<!-- end -->", PAGE.read_text(), re.DOTALL)
     assert sorted(blocks) == sorted(PARTS)
+    assert ROWS.keys() <= PARTS.keys()
 
 
 @pytest.mark.slow

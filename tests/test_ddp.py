@@ -36,7 +36,7 @@ def test_two_processes_train_what_one_trains(workplace, monkeypatch, main_port, 
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output.decode()
     one = run_cell(tiny("one", *words))
     (folder,) = (path.parent for path in Path("two").glob("*/results.json"))
@@ -53,7 +53,7 @@ def test_two_processes_train_what_one_trains(workplace, monkeypatch, main_port, 
 def test_a_ddp_run_leaves_nothing_to_the_next_one_in_its_process(workplace):
     """Lightning's variables and process group would let it wait for ranks that have ended."""
     words = [*TINY, "-m", "seed=0,1", "sweep=s", "hydra/launcher=basic", "hardware=cpu", "hardware.devices=2"]
-    process = subprocess.run([sys.executable, *TRAIN, *words], capture_output=True, timeout=200)
+    process = subprocess.run([sys.executable, *TRAIN, *words], capture_output=True, timeout=120)
     assert process.returncode == 0, process.stderr.decode()
     states = [read_results(path.parent).status for path in Path("multirun/s").glob("*/results.json")]
     assert states == ["finished"] * 2
