@@ -234,6 +234,12 @@ TABLES = {
         ],
         SOLVED | ACCURACY | {f"depth {n}": per_seed(f"test/accuracy_depth_{n}") for n in range(1, 5)},
     ),
+    "balanced_search": Table(
+        "balanced_search",
+        "nodes",
+        [Row(str(nodes), f"num_nodes={nodes}") for nodes in (11, 15, 19)],
+        SOLVED | ACCURACY | {f"lookahead {n}": per_seed(f"test/accuracy_lookahead_{n}") for n in range(5)},
+    ),
     "in_weights": Table(
         "in_weights",
         "star | edges | pauses",
