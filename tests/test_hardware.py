@@ -6,18 +6,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import forethought, tiny
+import torch
+from helpers import STAR, forethought, gpt, tiny
 from torch import nn
 
 from forethought.hardware import Hardware, available_cores, fastest_threads
 from forethought.launchers.pool import slots
+from forethought.models import compiled_block
+from forethought.models.gpt import GPTBlock
+from forethought.objectives import MultiToken
 from forethought.results import read_curves
 
 
 def fit(tokens=1000, steps=1000, width=64, **given):
-    model = nn.Linear(1000, 1000, bias=False)  # a million parameters
-    model.width = width
-    return Hardware(**{"accelerator": "cpu", **given}).fitted(model, tokens, steps)
+    objective = nn.Module()
+    objective.model = nn.Linear(1000, 1000, bias=False)  # a million parameters
+    objective.model.width = width
+    return Hardware(**{"accelerator": "cpu", **given}).fitted(objective, tokens, steps)
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +31,9 @@ def cores(monkeypatch):
 
 
 def test_a_model_without_a_width_is_not_compiled():
-    assert not Hardware(accelerator="cpu", threads=1).fitted(nn.Linear(3, 3), 10**9, 10**9)[0].compile
+    objective = nn.Module()
+    objective.model = nn.Linear(3, 3)
+    assert not Hardware(accelerator="cpu", threads=1).fitted(objective, 10**9, 10**9)[0].compile
 
 
 @pytest.fixture(autouse=True)
@@ -185,18 +192,67 @@ def test_every_choice_says_why():
     assert fit(width=32)[1] == "not compiled (6e+12 FLOP in all), 6 thread(s) (6e+09 FLOP a step)"
 
 
+def small(**changed):
+    """An objective with blocks that are faster in C++, three of its own among them."""
+    return MultiToken(gpt(width=32, **changed), STAR)
+
+
+def test_small_blocks_are_computed_in_cpp():
+    auto = Hardware(accelerator="cpu")
+    fitted, why = auto.fitted(small(), tokens=10_000, steps=10)
+    assert (fitted.compile, fitted.threads) == ("blocks", 6)
+    assert why == "blocks in C++ (2e+10 FLOP in all), 6 thread(s) (2e+09 FLOP a step)"
+    assert auto.fitted(small(), tokens=10, steps=10)[0].threads == 1
+    for objective, precision in ((small(positions="rotary"), "fp32"), (small(), "bf16")):
+        fitted, why = auto.fitted(objective, 10_000, 10, precision)
+        assert not fitted.compile
+        assert why.startswith("not compiled")
+    assert (
+        auto.fitted(small(), 10**7, 10**4)[0].compile == "blocks"
+    )  # torch.compile gains nothing at width 32
+    assert Hardware(accelerator="cpu", compile=False).fitted(small(), 10_000, 10)[0].compile is False
+
+
+def test_blocks_that_cannot_be_in_cpp_say_why(monkeypatch):
+    given = Hardware(accelerator="cpu", compile="blocks", threads=1)
+    fitted, why = given.fitted(small(positions="rotary"), 10_000, 10)
+    assert (fitted.compile, why) == (False, "blocks not in C++ (no small GPT block in fp32 on a CPU)")
+    monkeypatch.setattr(compiled_block, "failure", lambda: "no compiler")
+    for hardware in (given, Hardware(accelerator="cpu")):
+        fitted, why = hardware.fitted(small(), 10_000, 10)
+        assert fitted.compile is False
+        assert "blocks not in C++ (no compiler)" in why
+
+
+def test_with_blocks_in_cpp_all_else_has_one_thread():
+    before, objective = torch.get_num_threads(), small()
+    try:
+        Hardware(accelerator="cpu", compile="blocks", threads=3).set_up(objective)
+        assert torch.get_num_threads() == 1
+        blocks = [part for part in objective.modules() if isinstance(part, GPTBlock)]
+        assert [block.threads for block in blocks] == [3] * len(blocks)
+        assert len(blocks) > len(objective.model.blocks)
+        Hardware(accelerator="cpu", compile=False, threads=2).set_up(small())
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 1e-2)])
-def test_a_compiled_model_trains_as_a_plain_one(workplace, precision, tolerance):
+@pytest.mark.parametrize(
+    ("compiled", "precision", "tolerance"),
+    [("true", "fp32", 1e-4), ("true", "bf16", 1e-2), ("blocks", "fp32", 1e-4)],
+)
+def test_a_compiled_model_trains_as_a_plain_one(workplace, compiled, precision, tolerance):
     """In processes without the checks of shapes that tests have, which the compiler cannot follow."""
     curves = []
-    for compiled in ("true", "false"):
-        words = ["hardware=cpu", f"precision={precision}", f"hardware.compile={compiled}"]
+    for how in (compiled, "false"):
+        words = ["hardware=cpu", f"precision={precision}", f"hardware.compile={how}"]
         done = forethought(
-            "train", "experiment=smoke", "model.width=64", *words, f"hydra.run.dir=compiled-{compiled}"
+            "train", "experiment=smoke", "model.width=64", *words, f"hydra.run.dir=compiled-{how}"
         )
         assert done.returncode == 0, done.stderr
-        curves.append(read_curves(Path(f"compiled-{compiled}") / "metrics.csv"))
+        curves.append(read_curves(Path(f"compiled-{how}") / "metrics.csv"))
     assert len(curves[0]) == 4
     for one, other in zip(*curves, strict=True):
         assert one == pytest.approx(other, abs=tolerance, nan_ok=True)

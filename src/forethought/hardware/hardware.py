@@ -10,13 +10,17 @@ from pydantic import PositiveInt
 from torch import nn
 
 from forethought.errors import InputError
+from forethought.hardware.memory import keep_freed_memory
 from forethought.hardware.threads import available_cores, fastest_threads, requested_threads
+from forethought.models import compiled_block
+from forethought.models.gpt import GPTBlock
 from forethought.validation import validated_dataclass
 
 # Compiling and more threads pay on a CPU from here on: docs/PERFORMANCE.md, "What `auto` stands for".
 _COMPILE_WIDTH = 64
 _COMPILE_FLOP = 2e13  # of a whole run: compiling takes the better part of a minute
 _THREADS_FLOP = 5e9  # of a step: tens of milliseconds
+_BLOCKS_THREADS_FLOP = 1e8  # the same with blocks in C++
 
 Precision = Literal["fp32", "bf16"]
 
@@ -29,9 +33,11 @@ class Hardware:
         accelerator: `auto` takes a CUDA GPU if there is one.
         devices: number of processes; from 2 on each takes its share of every batch (DDP).
         compile: `torch.compile` the model; `reduce-overhead` also records CUDA graphs, for small models
-            on a GPU; `auto` decides by the length of the run.
+            on a GPU; `blocks` computes small GPT blocks on a CPU in C++ (`compiled_block`), in fp32; `auto`
+            decides by the model and the length of the run.
         threads: CPU threads of each process; `auto` takes 1 for a small step. For a large step it takes
-            `OMP_NUM_THREADS` if that is set, or else measures what is fastest on this machine now.
+            `OMP_NUM_THREADS` if that is set, or else measures what is fastest on this machine now. With
+            `blocks`, only these take several threads: their sums do not depend on the number.
 
     Raises:
         InputError: fewer GPUs than requested.
@@ -39,7 +45,7 @@ class Hardware:
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: PositiveInt = 1
-    compile: Literal["auto", "reduce-overhead"] | bool = "auto"
+    compile: Literal["auto", "blocks", "reduce-overhead"] | bool = "auto"
     threads: Literal["auto"] | PositiveInt = "auto"
 
     def __post_init__(self) -> None:
@@ -60,14 +66,18 @@ class Hardware:
         """The device of this process."""
         return f"cuda:{torch.cuda.current_device()}" if self.on_gpu else "cpu"
 
-    def fitted(self, model: nn.Module, tokens: int, steps: int) -> tuple[Hardware, str]:
+    def fitted(
+        self, objective: nn.Module, tokens: int, steps: int, precision: Precision = "fp32"
+    ) -> tuple[Hardware, str]:
         """Decide every `auto` for this machine and training. Return the result and the reasons in a line.
 
         Args:
-            model: its parameters and its `width` determine the arithmetic of a token.
+            objective: the parameters and the `width` of its `model` determine the arithmetic of a token.
             tokens: read in each step by one process.
             steps: of the whole run.
+            precision: of the run.
         """
+        model: Any = objective.model
         parameters = sum(p.numel() for p in model.parameters())
         flop = 6.0 * parameters * tokens  # of a step: forward and backward
         chosen: dict[str, Any] = {}
@@ -80,8 +90,16 @@ class Hardware:
             how = "compiled" if chosen["compile"] else "not compiled"
             why = "" if gains or self.on_gpu else ", no AVX-512"
             reasons.append(f"{how} ({flop * steps:.1g} FLOP in all{why})")
+        if self.compile == "blocks" or (self.compile == "auto" and not chosen["compile"]):
+            small = not self.on_gpu and precision == "fp32" and bool(_small_blocks(objective))
+            failure = compiled_block.failure() if small else "no small GPT block in fp32 on a CPU"
+            if failure is None:
+                chosen["compile"], reasons = "blocks", [f"blocks in C++ ({flop * steps:.1g} FLOP in all)"]
+            elif small or self.compile == "blocks":
+                chosen["compile"], reasons = False, [f"blocks not in C++ ({failure})"]
         if self.threads == "auto":
-            heavy = flop >= _THREADS_FLOP and not self.on_gpu
+            least = _BLOCKS_THREADS_FLOP if chosen.get("compile") == "blocks" else _THREADS_FLOP
+            heavy = flop >= least and not self.on_gpu
             chosen["threads"] = self._most_useful_threads() if heavy else 1
             reasons.append(f"{chosen['threads']} thread(s) ({flop:.1g} FLOP a step)")
         return replace(self, **chosen), ", ".join(reasons)
@@ -90,18 +108,22 @@ class Hardware:
         """Return a process's share of the user's `OMP_NUM_THREADS`, or else what is fastest here and now."""
         requested = requested_threads()
         most = max(1, (requested or available_cores()) // self.devices)
-        return most if requested else fastest_threads(most)
+        return most if requested or most == 1 else fastest_threads(most)
 
-    def limit_threads(self) -> None:
-        """Limit this process to its threads."""
+    def set_up(self, objective: nn.Module) -> None:
+        """Limit this process to its threads, let it keep freed memory, and take small blocks in C++."""
         assert self.threads != "auto", "not fitted"
-        torch.set_num_threads(self.threads)
+        keep_freed_memory()
+        torch.set_num_threads(1 if self.compile == "blocks" else self.threads)
+        if self.compile == "blocks":
+            for block in _small_blocks(objective):
+                block.threads = self.threads
 
     def compile_model(self, model: nn.Module) -> None:
-        """Compile the model in place, if this hardware compiles."""
+        """Compile the model in place by `torch.compile`, if this hardware does."""
         if self.compile == "reduce-overhead":
             model.compile(mode="reduce-overhead")
-        elif self.compile:
+        elif self.compile is True:
             model.compile()
 
     def describe(self, precision: Precision) -> str:
@@ -118,6 +140,11 @@ class Hardware:
             "strategy": "auto" if self.devices == 1 else "ddp",
             "precision": "bf16-mixed" if precision == "bf16" else "32-true",
         }
+
+
+def _small_blocks(objective: nn.Module) -> list[GPTBlock]:
+    """Return the blocks of the model, and of the objective's own layers, that are faster in C++."""
+    return [part for part in objective.modules() if isinstance(part, GPTBlock) and part.compilable]
 
 
 def _compiling_gains() -> bool:

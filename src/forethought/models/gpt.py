@@ -10,6 +10,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from forethought.errors import Impossible, InputError
+from forethought.models import compiled_block
 from forethought.models.base import Conv, Model
 from forethought.models.kernels import Embedding, gelu
 from forethought.models.layers import AnyLayer, Context, Layer, causal_mask
@@ -106,6 +107,9 @@ class Positions(nn.Embedding, AnyLayer):
 class GPTBlock(Layer):
     """Attention and a four times wider MLP, each behind a norm and added to the residual stream."""
 
+    threads = 0
+    """Threads of the block in C++ (`compiled_block`); 0: PyTorch's operations compute it."""
+
     def __init__(self, width: int, attention: Layer) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
@@ -115,12 +119,22 @@ class GPTBlock(Layer):
         self.any_order, self.pads = attention.any_order, attention.pads
 
     def forward(self, x: Float[Tensor, "B T D"], context: Context) -> Float[Tensor, "B L D"]:
+        if self.threads and compiled_block.applies(self, x, context):
+            return compiled_block.compute(self, x, context)
         mixed = self.attention(self.attention_norm(x), context)
         residual = x[:, -mixed.shape[1] :] + mixed
         return residual + self.mlp(self.mlp_norm(residual))
 
     def init_cache(self, batch_size: int, length: int) -> Any:
         return self.attention.init_cache(batch_size, length)
+
+    @property
+    def compilable(self) -> bool:
+        """True if the block in C++ (`compiled_block`) can take its place, and gains by it."""
+        attention = self.attention
+        if type(attention) is not Attention or attention.rotary:
+            return False
+        return compiled_block.supports(len(self.mlp_norm.weight), attention.heads)
 
 
 class Attention(Layer):

@@ -55,7 +55,7 @@ def seconds_of_run(config: Config, flops: float | None) -> float:
     evaluation, rows = settings.evaluation, settings.max_steps * rows_of_step(config)
     if flops and rows:
         run = build(config)
-        run.hardware.limit_threads()
+        run.hardware.set_up(run.objective)
         per_row, rate = flops / rows, _flops_per_second(run.hardware.device, settings.precision)
         # An evaluated row is read three times without gradients: about the work of a training row.
         probe = (_SHORT + _LONG) * rows_of_step(config) + 2 * evaluation.validation_samples

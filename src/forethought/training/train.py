@@ -76,7 +76,8 @@ class Session:
         quieten_lightning()
         folder.mkdir(parents=True, exist_ok=True)
         self.run, self.settings = run, run.settings
-        if run.hardware.compile and (failure := _try_compiling(run.hardware.device)):
+        compiled = run.hardware.compile not in (False, "blocks")
+        if compiled and (failure := _try_compiling(run.hardware.device)):
             run.hardware = replace(run.hardware, compile=False)
             rest = re.sub("^compiled [^,]*(, )?", "", run.hardware_reason)
             reason = f"not compiled, as torch.compile fails here ({failure})"
@@ -226,7 +227,7 @@ class _EachRank(pl.Callback):
         self.hardware = hardware
 
     def setup(self, trainer: pl.Trainer, objective: pl.LightningModule, stage: str) -> None:
-        self.hardware.limit_threads()  # here, as Lightning's DDP has just set a number of its own
+        self.hardware.set_up(objective)  # here, as Lightning's DDP has just set a number of its own
         if stage == "fit":
             self.hardware.compile_model(objective.model)
 

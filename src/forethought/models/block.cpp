@@ -1,0 +1,466 @@
+// A GPT block (`GPTBlock`) on a CPU, forward and backward, in fp32, for short sequences.
+//
+// PyTorch computes each operation for the whole batch, one after the other. A sequence of this field is
+// some thirty tokens of width 32: so small that a few of them fit into the fastest cache together with
+// all that a block computes from them. Here, a few rows of the batch pass the whole block before the next.
+//
+// `compiled_block.py` compiles this file for the CPU it runs on, and has the shapes.
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace {
+
+// ---- vectors of N floats, and products of matrices ----
+
+template <int N>
+using Vector [[gnu::vector_size(4 * N), gnu::aligned(4), gnu::may_alias]] = float;
+using V = Vector<8>;
+using Integers [[gnu::vector_size(32)]] = int32_t;
+
+#ifdef __AVX512F__
+constexpr int WIDEST = 16;
+#else
+constexpr int WIDEST = 8;
+#endif
+
+template <int N = 8>
+inline Vector<N> load(const float* from) {
+    return *reinterpret_cast<const Vector<N>*>(from);
+}
+
+template <int N = 8>
+inline void store(float* to, Vector<N> values) {
+    *reinterpret_cast<Vector<N>*>(to) = values;
+}
+
+inline float sum(V v) {
+    return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+}
+
+// A matrix to be read: element (i, j) is at[i * row + j * column].
+struct Matrix {
+    const float* at;
+    int row, column = 1;
+
+    Matrix transposed() const { return {at, column, row}; }
+};
+
+// R rows and C vectors of a product, whose sums stay in registers.
+template <int N, int R, int C>
+void tile(int depth, Matrix a, const float* b, int b_row, float* c, int c_row, bool add) {
+    Vector<N> sums[R][C];
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+        for (int j = 0; j < C; ++j) sums[i][j] = add ? load<N>(c + i * c_row + j * N) : Vector<N>{};
+    for (int k = 0; k < depth; ++k) {
+        Vector<N> right[C];
+#pragma GCC unroll 8
+        for (int j = 0; j < C; ++j) right[j] = load<N>(b + k * b_row + j * N);
+#pragma GCC unroll 8
+        for (int i = 0; i < R; ++i) {
+            float left = a.at[i * a.row + k * a.column];
+#pragma GCC unroll 8
+            for (int j = 0; j < C; ++j) sums[i][j] += left * right[j];
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+        for (int j = 0; j < C; ++j) store<N>(c + i * c_row + j * N, sums[i][j]);
+}
+
+template <int N, int C, int R = 6>
+void tiles(int rows, int depth, Matrix a, const float* b, int b_row, float* c, int c_row, bool add) {
+    for (; rows >= R; rows -= R, a.at += R * a.row, c += R * c_row)
+        tile<N, R, C>(depth, a, b, b_row, c, c_row, add);
+    if constexpr (R > 1) {
+        if (rows > 0) tiles<N, C, R - 1>(rows, depth, a, b, b_row, c, c_row, add);
+    }
+}
+
+enum Into { REPLACE, ADD };
+
+// c = a b, or c += a b. The rows of b and c are contiguous, and their columns a multiple of 8.
+void product(int rows, int columns, int depth, Matrix a, const float* b, int b_row, float* c, int c_row,
+             Into into) {
+    int j = 0;
+    for (; j + 2 * WIDEST <= columns; j += 2 * WIDEST)
+        tiles<WIDEST, 2>(rows, depth, a, b + j, b_row, c + j, c_row, into == ADD);
+    for (; j + WIDEST <= columns; j += WIDEST)
+        tiles<WIDEST, 1>(rows, depth, a, b + j, b_row, c + j, c_row, into == ADD);
+    if (j < columns) tiles<8, 1>(rows, depth, a, b + j, b_row, c + j, c_row, into == ADD);
+}
+
+void transpose(int rows, int columns, const float* from, int from_row, float* to, int to_row) {
+    for (int i = 0; i < rows; ++i)
+        for (int j = 0; j < columns; ++j) to[j * to_row + i] = from[i * from_row + j];
+}
+
+// y[r] = x[r] + bias
+void add_bias(int rows, int columns, const float* x, const float* bias, float* y) {
+    for (int r = 0; r < rows; ++r)
+        for (int i = 0; i < columns; i += 8)
+            store(y + r * columns + i, load(x + r * columns + i) + load(bias + i));
+}
+
+void repeat(int rows, int columns, const float* bias, float* y) {
+    for (int r = 0; r < rows; ++r) std::copy_n(bias, columns, y + r * columns);
+}
+
+void add_rows(int rows, int columns, const float* y, float* total) {
+    for (int r = 0; r < rows; ++r)
+        for (int i = 0; i < columns; i += 8) store(total + i, load(total + i) + load(y + r * columns + i));
+}
+
+// ---- functions of numbers ----
+
+// Cephes' expf: 2^n times a polynomial; within 2 units in the last place. 0 below -87.
+inline V exponential(V x) {
+    V nothing{};
+    V kept = x < -87.0f ? nothing - 87.0f : x;
+    V rounded = kept * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: the last bits are the integer
+    Integers n = reinterpret_cast<Integers>(rounded) - 0x4B400000;
+    V whole = rounded - 12582912.0f;
+    V r = kept - whole * 0.693359375f + whole * 2.12194440e-4f;
+    V y = nothing + 1.9875691500e-4f;
+    y = y * r + 1.3981999507e-3f;
+    y = y * r + 8.3334519073e-3f;
+    y = y * r + 4.1665795894e-2f;
+    y = y * r + 1.6666665459e-1f;
+    y = y * r + 5.0000001201e-1f;
+    y = y * r * r + r + 1.0f;
+    y *= reinterpret_cast<V>((n + 127) << 23);
+    return x < -87.0f ? nothing : y;
+}
+
+// x Phi(x) and its slope, Phi(x) + x phi(x); the error function by Abramowitz & Stegun 7.1.26, within 1.5e-7.
+struct Gelu {
+    V value, slope;
+
+    explicit Gelu(V x) {
+        V size = x < 0.0f ? -x : x;
+        V bell = exponential(-0.5f * size * size);
+        V t = 1.0f / (1.0f + 0.231641888f * size);
+        V tail = ((((1.061405429f * t - 1.453152027f) * t + 1.421413741f) * t - 0.284496736f) * t +
+                  0.254829592f) * t * bell * 0.5f;
+        V below = x < 0.0f ? tail : 1.0f - tail;
+        value = x * below;
+        slope = below + x * bell * 0.39894228040143268f;
+    }
+};
+
+// ---- layer norm ----
+
+struct Scale {
+    const float *weight, *bias;
+};
+
+// Of each row: its mean, and 1 / its standard deviation.
+using Moments = float*;
+
+void find_moments(int rows, int D, const float* x, Moments moments) {
+    for (int r = 0; r < rows; ++r, x += D, moments += 2) {
+        V total{}, squares{};
+        for (int i = 0; i < D; i += 8) total += load(x + i);
+        float mean = sum(total) / D;
+        for (int i = 0; i < D; i += 8) {
+            V off = load(x + i) - mean;
+            squares += off * off;
+        }
+        moments[0] = mean;
+        moments[1] = 1 / std::sqrt(sum(squares) / D + 1e-5f);
+    }
+}
+
+void norm(int rows, int D, const float* x, Scale scale, const float* moments, float* y) {
+    for (int r = 0; r < rows; ++r, x += D, y += D, moments += 2)
+        for (int i = 0; i < D; i += 8) {
+            V standard = (load(x + i) - moments[0]) * moments[1];
+            store(y + i, standard * load(scale.weight + i) + load(scale.bias + i));
+        }
+}
+
+// dx += the gradient of x, and likewise of weight and bias.
+void norm_backward(int rows, int D, const float* dy, const float* x, const float* weight,
+                   const float* moments, float* dx, float* dweight, float* dbias) {
+    for (int r = 0; r < rows; ++r, x += D, dy += D, dx += D, moments += 2) {
+        V mean{}, slope{};
+        for (int i = 0; i < D; i += 8) {
+            V standard = (load(x + i) - moments[0]) * moments[1], d = load(dy + i), w = d * load(weight + i);
+            store(dweight + i, load(dweight + i) + d * standard);
+            store(dbias + i, load(dbias + i) + d);
+            mean += w;
+            slope += w * standard;
+        }
+        float a = sum(mean) / D, b = sum(slope) / D;
+        for (int i = 0; i < D; i += 8) {
+            V standard = (load(x + i) - moments[0]) * moments[1], w = load(dy + i) * load(weight + i);
+            store(dx + i, load(dx + i) + (w - a - standard * b) * moments[1]);
+        }
+    }
+}
+
+// ---- the block ----
+
+struct Shape {
+    int64_t B, T, L, D, H, masks;  // masks: one for each row, one for all, or 0: the causal one
+
+    int padded() const { return (T + 7) / 8 * 8; }  // S: the tokens seen, a multiple of 8
+    int group() const { return std::max<int64_t>(1, 4096 / (T * D)); }  // rows that pass the block together
+};
+
+// Of a block's parameters, and of their gradients, in the order of `PARAMETERS` of compiled_block.py.
+template <class Float>
+struct Parameters {
+    Float *norm1_weight, *norm1_bias, *qkv_weight, *qkv_bias, *output_weight, *output_bias;
+    Float *norm2_weight, *norm2_bias, *up_weight, *up_bias, *down_weight, *down_bias;
+};
+
+using Weights = Parameters<const float>;
+
+// Weights as "input output", as `product` needs them where a layer is applied.
+struct Transposed {
+    std::vector<float> qkv, output, up, down;
+
+    Transposed(const Weights& w, int D) : qkv(3 * D * D), output(D * D), up(4 * D * D), down(4 * D * D) {
+        transpose(3 * D, D, w.qkv_weight, D, qkv.data(), 3 * D);
+        transpose(D, D, w.output_weight, D, output.data(), D);
+        transpose(4 * D, D, w.up_weight, D, up.data(), 4 * D);
+        transpose(D, 4 * D, w.down_weight, 4 * D, down.data(), D);
+    }
+};
+
+// What the backward pass needs of rows of the batch.
+struct Kept {
+    float *moments1, *qkv, *attention, *mixed, *residual, *moments2, *up;
+
+    Kept(float* from, const Shape& s, int64_t rows) {
+        auto take = [&](int64_t size) { return std::exchange(from, from + rows * size); };
+        moments1 = take(s.T * 2);
+        qkv = take(s.T * 3 * s.D);
+        attention = take(s.H * s.L * s.padded());
+        mixed = take(s.L * s.D);
+        residual = take(s.L * s.D);
+        moments2 = take(s.L * 2);
+        up = take(s.L * 4 * s.D);
+    }
+
+    static int64_t size(const Shape& s) {  // of one row
+        return s.T * (2 + 3 * s.D) + s.L * (2 + 6 * s.D + s.H * s.padded());
+    }
+
+    Kept of(const Shape& s, int64_t row) const {
+        Kept k = *this;
+        k.moments1 += row * s.T * 2;
+        k.qkv += row * s.T * 3 * s.D;
+        k.attention += row * s.H * s.L * s.padded();
+        k.mixed += row * s.L * s.D;
+        k.residual += row * s.L * s.D;
+        k.moments2 += row * s.L * 2;
+        k.up += row * s.L * 4 * s.D;
+        return k;
+    }
+};
+
+// bias[l, s] = 0 where the l-th of the last L tokens sees token s, and minus infinity elsewhere.
+void fill_bias(const Shape& s, const bool* mask, float* bias) {
+    int S = s.padded(), skipped = s.T - s.L;
+    for (int l = 0; l < s.L; ++l)
+        for (int i = 0; i < S; ++i) {
+            bool seen = i < s.T && (mask ? mask[(skipped + l) * s.T + i] : i <= skipped + l);
+            bias[l * S + i] = seen ? 0.0f : -INFINITY;
+        }
+}
+
+void softmax(int S, float scale, const float* bias, float* scores) {
+    V most = V{} - INFINITY, total{};
+    for (int i = 0; i < S; i += 8) {
+        V score = load(scores + i) * scale + load(bias + i);
+        store(scores + i, score);
+        most = score > most ? score : most;
+    }
+    float top = most[0];
+    for (int i = 1; i < 8; ++i) top = std::max(top, most[i]);
+    for (int i = 0; i < S; i += 8) {
+        V weight = exponential(load(scores + i) - top);
+        store(scores + i, weight);
+        total += weight;
+    }
+    float inverse = 1 / sum(total);
+    for (int i = 0; i < S; i += 8) store(scores + i, load(scores + i) * inverse);
+}
+
+// Rows `from` to `to` of the batch; `kept` is where they are kept, or null.
+void forward(const Shape& s, int64_t from, int64_t to, const float* all_x, const bool* mask,
+             const Weights& w, const Transposed& t, float* all_y, float* kept) {
+    int T = s.T, L = s.L, D = s.D, H = s.H, E = D / H, S = s.padded(), skipped = T - L, step = s.group();
+    float scale = 1 / std::sqrt(float(E));
+    std::vector<float> normed(step * T * D), hidden(step * L * 4 * D), keys(E * S), bias(L * S);
+    std::vector<float> unkept(kept ? 0 : step * Kept::size(s));
+    if (s.masks < 2) fill_bias(s, mask, bias.data());
+    for (int64_t row = from; row < to; row += step) {
+        int n = std::min<int64_t>(step, to - row), tokens = n * T, last = n * L;
+        Kept k = kept ? Kept(kept, s, s.B).of(s, row) : Kept(unkept.data(), s, step);
+        const float* x = all_x + row * T * D;
+        float* y = all_y + row * L * D;
+
+        find_moments(tokens, D, x, k.moments1);
+        norm(tokens, D, x, {w.norm1_weight, w.norm1_bias}, k.moments1, normed.data());
+        repeat(tokens, 3 * D, w.qkv_bias, k.qkv);
+        product(tokens, 2 * D, D, {normed.data(), D}, t.qkv.data() + D, 3 * D, k.qkv + D, 3 * D, ADD);
+        for (int b = 0; b < n; ++b) {
+            int first = b * T + skipped;
+            Matrix h{normed.data() + first * D, D};
+            product(L, D, D, h, t.qkv.data(), 3 * D, k.qkv + first * 3 * D, 3 * D, ADD);
+        }
+        for (int b = 0; b < n; ++b) {
+            if (s.masks > 1) fill_bias(s, mask + (row + b) * T * T, bias.data());
+            for (int h = 0; h < H; ++h) {
+                const float* q = k.qkv + (b * T + skipped) * 3 * D + h * E;
+                const float* key = k.qkv + b * T * 3 * D + D + h * E;
+                const float* value = key + D;
+                float* weights = k.attention + (b * H + h) * L * S;
+                transpose(T, E, key, 3 * D, keys.data(), S);
+                product(L, S, E, {q, 3 * D}, keys.data(), S, weights, S, REPLACE);
+                for (int l = 0; l < L; ++l) softmax(S, scale, bias.data() + l * S, weights + l * S);
+                product(L, E, T, {weights, S}, value, 3 * D, k.mixed + b * L * D + h * E, D, REPLACE);
+            }
+        }
+        for (int b = 0; b < n; ++b)
+            add_bias(L, D, x + (b * T + skipped) * D, w.output_bias, k.residual + b * L * D);
+        product(last, D, D, {k.mixed, D}, t.output.data(), D, k.residual, D, ADD);
+
+        find_moments(last, D, k.residual, k.moments2);
+        norm(last, D, k.residual, {w.norm2_weight, w.norm2_bias}, k.moments2, normed.data());
+        repeat(last, 4 * D, w.up_bias, k.up);
+        product(last, 4 * D, D, {normed.data(), D}, t.up.data(), 4 * D, k.up, 4 * D, ADD);
+        for (int i = 0; i < last * 4 * D; i += 8) store(hidden.data() + i, Gelu(load(k.up + i)).value);
+        add_bias(last, D, k.residual, w.down_bias, y);
+        product(last, D, 4 * D, {hidden.data(), 4 * D}, t.down.data(), D, y, D, ADD);
+    }
+}
+
+// Rows `from` to `to`: sets their `all_dx`, and adds to the gradients of the parameters.
+void backward(const Shape& s, int64_t from, int64_t to, const float* all_x, const Weights& w,
+              const float* all_dy, float* kept, float* all_dx, const Parameters<float>& d) {
+    int T = s.T, L = s.L, D = s.D, H = s.H, E = D / H, S = s.padded(), skipped = T - L, step = s.group();
+    float scale = 1 / std::sqrt(float(E));
+    std::vector<float> normed(step * T * D), dnormed(step * T * D), hidden(step * L * 4 * D);
+    std::vector<float> dup(step * L * 4 * D), dresidual(step * L * D), dmixed(step * L * D);
+    std::vector<float> dqkv(step * T * 3 * D), values(E * S), dscores(L * S);
+    for (int64_t row = from; row < to; row += step) {
+        int n = std::min<int64_t>(step, to - row), tokens = n * T, last = n * L;
+        Kept k = Kept(kept, s, s.B).of(s, row);
+        const float* x = all_x + row * T * D;
+        const float* dy = all_dy + row * L * D;
+        float* dx = all_dx + row * T * D;
+
+        Matrix out{dy, D}, up{dup.data(), 4 * D}, residual{dresidual.data(), D}, qkv{dqkv.data(), 3 * D};
+
+        product(last, 4 * D, D, out, w.down_weight, 4 * D, dup.data(), 4 * D, REPLACE);
+        for (int i = 0; i < last * 4 * D; i += 8) {
+            Gelu gelu(load(k.up + i));
+            store(hidden.data() + i, gelu.value);
+            store(dup.data() + i, load(dup.data() + i) * gelu.slope);
+        }
+        product(D, 4 * D, last, out.transposed(), hidden.data(), 4 * D, d.down_weight, 4 * D, ADD);
+        add_rows(last, D, dy, d.down_bias);
+        norm(last, D, k.residual, {w.norm2_weight, w.norm2_bias}, k.moments2, normed.data());
+        product(4 * D, D, last, up.transposed(), normed.data(), D, d.up_weight, D, ADD);
+        add_rows(last, 4 * D, dup.data(), d.up_bias);
+        product(last, D, 4 * D, up, w.up_weight, D, dnormed.data(), D, REPLACE);
+        std::copy_n(dy, last * D, dresidual.data());
+        norm_backward(last, D, dnormed.data(), k.residual, w.norm2_weight, k.moments2, dresidual.data(),
+                      d.norm2_weight, d.norm2_bias);
+
+        product(D, D, last, residual.transposed(), k.mixed, D, d.output_weight, D, ADD);
+        add_rows(last, D, dresidual.data(), d.output_bias);
+        product(last, D, D, residual, w.output_weight, D, dmixed.data(), D, REPLACE);
+        if (skipped) std::fill_n(dqkv.data(), tokens * 3 * D, 0.0f);
+        for (int b = 0; b < n; ++b)
+            for (int h = 0; h < H; ++h) {
+                int64_t first = b * T * 3 * D + h * E;
+                const float *q = k.qkv + first + skipped * 3 * D, *key = k.qkv + first + D, *value = key + D;
+                float *dq = dqkv.data() + first + skipped * 3 * D, *dkey = dqkv.data() + first + D;
+                Matrix weights{k.attention + (b * H + h) * L * S, S}, ds{dscores.data(), S};
+                const float* dm = dmixed.data() + b * L * D + h * E;
+                product(T, E, L, weights.transposed(), dm, D, dkey + D, 3 * D, REPLACE);
+                transpose(T, E, value, 3 * D, values.data(), S);
+                product(L, S, E, {dm, D}, values.data(), S, dscores.data(), S, REPLACE);
+                for (int l = 0; l < L; ++l) {
+                    float* line = dscores.data() + l * S;
+                    const float* weight = weights.at + l * S;
+                    V total{};
+                    for (int i = 0; i < S; i += 8) total += load(line + i) * load(weight + i);
+                    float mean = sum(total);
+                    for (int i = 0; i < S; i += 8)
+                        store(line + i, (load(line + i) - mean) * load(weight + i) * scale);
+                }
+                product(L, E, T, ds, key, 3 * D, dq, 3 * D, REPLACE);
+                product(T, E, L, ds.transposed(), q, 3 * D, dkey, 3 * D, REPLACE);
+            }
+
+        norm(tokens, D, x, {w.norm1_weight, w.norm1_bias}, k.moments1, normed.data());
+        product(3 * D, D, tokens, qkv.transposed(), normed.data(), D, d.qkv_weight, D, ADD);
+        add_rows(tokens, 3 * D, dqkv.data(), d.qkv_bias);
+        product(tokens, D, 3 * D, qkv, w.qkv_weight, D, dnormed.data(), D, REPLACE);
+        std::fill_n(dx, tokens * D, 0.0f);
+        for (int b = 0; b < n; ++b)
+            std::copy_n(dresidual.data() + b * L * D, L * D, dx + (b * T + skipped) * D);
+        norm_backward(tokens, D, dnormed.data(), x, w.norm1_weight, k.moments1, dx, d.norm1_weight,
+                      d.norm1_bias);
+    }
+}
+
+// The batch in a fixed number of parts, so that sums do not depend on the number of threads.
+constexpr int PARTS = 8;
+
+template <class Work>
+void in_parallel(int threads, int64_t rows, Work work) {
+    std::atomic<int> next{0};  // a thread that waits for its core keeps no other from taking its parts
+    auto run = [&] {
+        for (int part = next++; part < PARTS; part = next++)
+            work(part, rows * part / PARTS, rows * (part + 1) / PARTS);
+    };
+    std::vector<std::thread> others;
+    for (int i = 1; i < std::min(threads, PARTS); ++i) others.emplace_back(run);
+    run();
+    for (std::thread& other : others) other.join();
+}
+
+}  // namespace
+
+extern "C" int64_t kept_size(const Shape* shape) { return shape->B * Kept::size(*shape); }
+
+extern "C" void block_forward(const Shape* shape, int threads, const float* x, const bool* mask,
+                              const Weights* weights, float* y, float* kept) {
+    Transposed transposed(*weights, shape->D);
+    in_parallel(threads, shape->B, [&](int, int64_t from, int64_t to) {
+        forward(*shape, from, to, x, mask, *weights, transposed, y, kept);
+    });
+}
+
+// `gradients` has room for those of all parameters, one after the other.
+extern "C" void block_backward(const Shape* shape, int threads, const float* x, const Weights* weights,
+                               const float* dy, float* kept, float* dx, float* gradients) {
+    int64_t D = shape->D, size = 12 * D * D + 13 * D;
+    std::vector<float> sums(PARTS * size);
+    in_parallel(threads, shape->B, [&](int part, int64_t from, int64_t to) {
+        float* next = sums.data() + part * size;
+        auto take = [&](int64_t count) { return std::exchange(next, next + count); };
+        Parameters<float> d{take(D), take(D), take(3 * D * D), take(3 * D), take(D * D), take(D),
+                            take(D), take(D), take(4 * D * D), take(4 * D), take(4 * D * D), take(D)};
+        backward(*shape, from, to, x, *weights, dy, kept, dx, d);
+    });
+    std::copy_n(sums.data(), size, gradients);
+    for (int part = 1; part < PARTS; ++part)
+        for (int64_t i = 0; i < size; ++i) gradients[i] += sums[part * size + i];
+}
