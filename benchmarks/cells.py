@@ -21,6 +21,7 @@ from product import G25, Product, gpt
 
 from forethought.config import Composer
 from forethought.errors import Impossible
+from forethought.models.compiled_block import WIDEST
 from forethought.models.gpt import attention
 
 PLAIN = ["seed=0", "hardware=cpu", "hardware.compile=false", "hardware.threads=1"]
@@ -106,28 +107,39 @@ def attention_ratio(rounds: int) -> float:
 def measure_auto(tiny: bool = False) -> Section:
     """Measure the choices of `hardware=auto`, by the width of the model."""
     before, rounds, rows = torch.get_num_threads(), 1 if tiny else 5, []
-    choices = {"plain": [], "2 threads": ["hardware.threads=2"], "bf16": ["precision=bf16"]}
+    choices = {
+        "plain": [],
+        "2 threads": ["hardware.threads=2"],
+        "blocks in C++": ["hardware.compile=blocks"],
+        "blocks, 2 threads": ["hardware.compile=blocks", "hardware.threads=2"],
+        "bf16": ["precision=bf16"],
+    }
     if not tiny:
         choices["compiled"] = ["hardware.compile=true"]
     for width in WIDTHS[:1] if tiny else WIDTHS:
         steps = 2 if tiny or width > 200 else 10
-        size = [*gpt(2, width, 4), f"batch_size={8 if tiny else 256}"]
-        calls = {
-            name: partial(Product.of(*PLAIN[1:], *G25, *size, *words).fit, steps)
+        size = [*gpt(2, width, 4), f"batch_size={8 if tiny else 64}"]
+        products = {
+            name: Product.of(*PLAIN[1:], *G25, *size, *words)
             for name, words in choices.items()
+            if "blocks" not in name or width <= WIDEST
         }
-        seconds = take_turns(calls, rounds)
+        seconds = take_turns({name: partial(one.fit, steps) for name, one in products.items()}, rounds)
         milliseconds = 1000 / steps * statistics.median(seconds["plain"])
-        faster = [spread(ratios(seconds["plain"], seconds[name])) for name in choices if name != "plain"]
+        faster = [
+            spread(ratios(seconds["plain"], seconds[name])) if name in seconds else "–"
+            for name in list(choices)[1:]
+        ]
         rows.append([width, f"{milliseconds:.1f}", *faster])
     longer = attention_ratio(rounds)
     torch.set_num_threads(before)
     return Section(
         "What `auto` stands for",
-        "Threads, precision and compiling, one at a time: times as fast as fp32, eager, on one thread. GPT "
-        "of 2 layers, 256 rows of G(2,5) a step. On a CPU with AVX-512, `auto` compiles runs of 2e13 FLOP or "
-        "more from width 64 on. It takes more threads from 5e9 FLOP a step on; it never changes the "
-        "precision. On a CPU, bf16 attention is written out: the fused kernel takes "
+        "Threads, blocks in C++, precision and compiling: times as fast as PyTorch's operations in fp32 on "
+        "one thread. GPT of 2 layers, 64 rows of G(2,5) a step. On a CPU with AVX-512, `auto` compiles runs "
+        f"of 2e13 FLOP or more from width 64 on. Otherwise it takes blocks in C++, up to width {WIDEST} and "
+        "in fp32. It takes more threads from 5e9 FLOP a step on, and with blocks in C++ from 1e8; it never "
+        "changes the precision. On a CPU, bf16 attention is written out: the fused kernel takes "
         f"**{longer:.1f}** times as long forward and backward ({' × '.join(map(str, ATTENTION_SHAPE))}).",
         table(["width", "plain, ms a step", *list(choices)[1:]], rows),
     )

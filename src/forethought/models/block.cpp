@@ -10,7 +10,8 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
+#include <memory>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -424,16 +425,24 @@ void backward(const Shape& s, int64_t from, int64_t to, const float* all_x, cons
 constexpr int PARTS = 8;
 
 template <class Work>
-void in_parallel(int threads, int64_t rows, Work work) {
-    std::atomic<int> next{0};  // a thread that waits for its core keeps no other from taking its parts
-    auto run = [&] {
-        for (int part = next++; part < PARTS; part = next++)
-            work(part, rows * part / PARTS, rows * (part + 1) / PARTS);
+void in_parallel(int threads, int64_t rows, const Work& work) {
+    struct Progress {
+        std::atomic<int> next{0}, done{0};
     };
-    std::vector<std::thread> others;
-    for (int i = 1; i < std::min(threads, PARTS); ++i) others.emplace_back(run);
+    auto progress = std::make_shared<Progress>();
+    auto run = [progress, rows, &work] {  // touches `work` only while the caller waits for a part
+        for (int part = progress->next++; part < PARTS; part = progress->next++) {
+            work(part, rows * part / PARTS, rows * (part + 1) / PARTS);
+            ++progress->done;
+        }
+    };
+    // Not joined: on a busy machine, a thread may get its core when no part is left.
+    try {
+        for (int i = 1; i < std::min(threads, PARTS); ++i) std::thread(run).detach();
+    } catch (const std::system_error&) {  // no more threads for this process: those there are do the work
+    }
     run();
-    for (std::thread& other : others) other.join();
+    while (progress->done < PARTS) std::this_thread::yield();
 }
 
 }  // namespace

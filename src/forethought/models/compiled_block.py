@@ -41,13 +41,13 @@ PARTS = attrgetter(
 )
 """The modules of a block, which block.cpp does not call."""
 
-_WIDEST = 128
+WIDEST = 128
 """Wider blocks are no faster: PyTorch's products then take nearly all of the time."""
 
 
 def supports(width: int, heads: int) -> bool:
     """Return True if block.cpp can compute blocks of this size, and gains by it."""
-    return width <= _WIDEST and width % (8 * heads) == 0
+    return width <= WIDEST and width % (8 * heads) == 0
 
 
 def applies(block: GPTBlock, x: Float[Tensor, "B T D"], context: Context) -> bool:
