@@ -140,6 +140,8 @@ def test_where_it_is_used_and_where_not(calls):
     handle = block.attention.register_forward_hook(lambda *_: None)
     block(x, context)
     handle.remove()
+    long = torch.randn(1, 300, x.shape[2])
+    block(long, Context(torch.arange(300)))
     torch.func.vmap(lambda one: block(one[None], context))(x)
     assert calls.count == 1
     block.double()(x.double(), context)

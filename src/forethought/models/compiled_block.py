@@ -44,6 +44,9 @@ PARTS = attrgetter(
 WIDEST = 128
 """Wider blocks are no faster: PyTorch's products then take nearly all of the time."""
 
+LONGEST = 256
+"""Tokens of the longest sequence: the attention weights are kept, which takes memory by its square."""
+
 
 def supports(width: int, heads: int) -> bool:
     """Return True if block.cpp can compute blocks of this size, and gains by it."""
@@ -51,7 +54,7 @@ def supports(width: int, heads: int) -> bool:
 
 
 def applies(block: GPTBlock, x: Float[Tensor, "B T D"], context: Context) -> bool:
-    """Return True if block.cpp can compute this call: fp32 on a CPU, no cache, and no hook on a part."""
+    """Return True if block.cpp can compute this call: on a CPU, fp32, short, no cache, no hook on a part."""
     return (
         context.cache is None
         and type(x) is Tensor  # and none that has a shape alone
@@ -60,6 +63,7 @@ def applies(block: GPTBlock, x: Float[Tensor, "B T D"], context: Context) -> boo
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
+        and x.shape[1] <= LONGEST
         and not any(part._forward_hooks or part._forward_pre_hooks for part in PARTS(block))
     )
 
