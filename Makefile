@@ -1,4 +1,4 @@
-# `make quickstart` and `make test` need Python >= 3.11, make and a C compiler; they make their own environment.
+# `make quickstart` and `make test` need Python >= 3.11, make and a C++ compiler; they make their own environment.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

@@ -1,5 +1,7 @@
 """The block in C++ equals the one of PyTorch's operations, and gives way to it where it must."""
 
+import os
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +13,10 @@ from test_every_objective import every_objective
 from forethought.models import compiled_block
 from forethought.models.gpt import Attention, GPTBlock
 from forethought.models.layers import Context, causal_mask
+
+pytestmark = pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX") or "c++") is None, reason="needs a C++ compiler"
+)
 
 
 def block_and_input(width=32, heads=2, batch=5, length=13):

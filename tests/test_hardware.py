@@ -197,7 +197,8 @@ def small(**changed):
     return MultiToken(gpt(width=32, **changed), STAR)
 
 
-def test_small_blocks_are_computed_in_cpp():
+def test_small_blocks_are_computed_in_cpp(monkeypatch):
+    monkeypatch.setattr(compiled_block, "failure", lambda: None)
     auto = Hardware(accelerator="cpu")
     fitted, why = auto.fitted(small(), tokens=10_000, steps=10)
     assert (fitted.compile, fitted.threads) == ("blocks", 6)
