@@ -21,7 +21,7 @@ from product import G25, Product, gpt
 
 from forethought.config import Composer
 from forethought.errors import Impossible
-from forethought.models.compiled_block import WIDEST
+from forethought.models.compiled_block import MAX_WIDTH
 from forethought.models.gpt import attention
 
 PLAIN = ["seed=0", "hardware=cpu", "hardware.compile=false", "hardware.threads=1"]
@@ -122,7 +122,7 @@ def measure_auto(tiny: bool = False) -> Section:
         products = {
             name: Product.of(*PLAIN[1:], *G25, *size, *words)
             for name, words in choices.items()
-            if "blocks" not in name or width <= WIDEST
+            if "blocks" not in name or width <= MAX_WIDTH
         }
         seconds = take_turns({name: partial(one.fit, steps) for name, one in products.items()}, rounds)
         milliseconds = 1000 / steps * statistics.median(seconds["plain"])
@@ -137,7 +137,7 @@ def measure_auto(tiny: bool = False) -> Section:
         "What `auto` stands for",
         "Threads, blocks in C++, precision and compiling: times as fast as PyTorch's operations in fp32 on "
         "one thread. GPT of 2 layers, 64 rows of G(2,5) a step. On a CPU with AVX-512, `auto` compiles runs "
-        f"of 2e13 FLOP or more from width 64 on. Otherwise it takes blocks in C++, up to width {WIDEST} and "
+        f"of 2e13 FLOP or more from width 64 on. Otherwise it takes blocks in C++, up to width {MAX_WIDTH}, "
         "in fp32. It takes more threads from 5e9 FLOP a step on, and with blocks in C++ from 1e8; it never "
         "changes the precision. On a CPU, bf16 attention is written out: the fused kernel takes "
         f"**{longer:.1f}** times as long forward and backward ({' × '.join(map(str, ATTENTION_SHAPE))}).",

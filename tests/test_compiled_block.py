@@ -1,14 +1,16 @@
 """The block in C++ equals the one of PyTorch's operations, and gives way to it where it must."""
 
+import copy
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 import torch
 from helpers import gpt, rows, with_large_weights
 from test_every_objective import every_objective
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from forethought.models import compiled_block
 from forethought.models.gpt import Attention, GPTBlock
@@ -63,13 +65,39 @@ def test_no_bit_depends_on_the_threads():
         assert all(map(torch.equal, computed(block, x, threads), one))
 
 
-def test_without_gradients_it_keeps_nothing():
+def test_without_gradients_it_keeps_nothing(monkeypatch):
     block, x = block_and_input()
     with_gradients = computed(block, x, 2)[0]
+    monkeypatch.setattr(compiled_block.load_library(), "kept_size", None)
     with torch.no_grad():
         y = block(x, Context(torch.arange(x.shape[1])))
-    assert y.grad_fn is None
     assert torch.equal(y, with_gradients)
+    frozen = block.requires_grad_(False)(x.detach(), Context(torch.arange(x.shape[1])))
+    assert torch.equal(frozen, with_gradients)
+
+
+def test_what_needs_no_gradient_has_none():
+    block, x = block_and_input()
+    whole = dict(zip(["y", "x", *dict(block.named_parameters())], computed(block, x, 1), strict=True))
+    block.mlp.requires_grad_(False)
+    y = block(x.detach(), Context(torch.arange(x.shape[1])))
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+    (y * weights).sum().backward()
+    assert x.grad is None
+    for name, parameter in block.named_parameters():
+        expected = None if name.startswith("mlp.") else whole[name]
+        assert expected is None if parameter.grad is None else torch.equal(parameter.grad, expected)
+
+
+def test_views_and_masks_of_any_layout():
+    block, x = block_and_input()
+    mask = mask_of("prefix", 5, 13)
+    expected = computed(block, x, 2, attention_mask=mask)
+    strided = torch.stack([x, x], 3).detach()[..., 0].requires_grad_()
+    assert not strided.is_contiguous()
+    for of_rows in (mask[None], mask.expand(5, 13, 13), mask.T.contiguous().T):
+        found = computed(copy.deepcopy(block), strided, 2, attention_mask=of_rows)
+        assert all(map(torch.equal, found, expected))
 
 
 def test_large_and_small_inputs():
@@ -146,6 +174,9 @@ def test_where_it_is_used_and_where_not(calls):
     handle = block.attention.register_forward_hook(lambda *_: None)
     block(x, context)
     handle.remove()
+    with FlopCounterMode(display=False) as counter:
+        block(x, context)
+    assert counter.get_total_flops() > 0
     long = torch.randn(1, 300, x.shape[2])
     block(long, Context(torch.arange(300)))
     torch.func.vmap(lambda one: block(one[None], context))(x)
@@ -161,12 +192,27 @@ def test_which_blocks_it_can_compute():
     assert not gpt(width=32, heads=2, positions="rotary").blocks[0].compilable
 
 
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("mlp_norm", nn.LayerNorm(32, eps=1e-6)),
+        ("mlp", nn.Sequential(nn.Linear(32, 32))),
+        ("attention", nn.Identity()),
+        ("mlp.input", nn.Sequential(nn.Linear(32, 128))),
+    ],
+)
+def test_a_block_with_another_module_is_left_alone(name, other):
+    block, _ = block_and_input()
+    block.set_submodule(name, other)
+    assert not block.compilable
+
+
 @pytest.mark.parametrize("threads", [0, 1])
 def test_neither_block_has_second_derivatives(threads):
     block, x = block_and_input()
     block.threads = threads
     y = block(x, Context(torch.arange(x.shape[1])))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match=r"not implemented|does not require grad"):
         torch.autograd.grad(y.sum(), x, create_graph=True)[0].sum().backward()
 
 
@@ -179,40 +225,19 @@ def test_a_machine_without_a_compiler(monkeypatch, tmp_path, variables):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(compiled_block, "library", compiled_block.library.__wrapped__)
-    assert compiled_block.failure.__wrapped__()
-    assert not [*tmp_path.glob("forethought/*.so")]
+    monkeypatch.setattr(compiled_block, "load_library", compiled_block.load_library.__wrapped__)
+    error = compiled_block.compile_error.__wrapped__()
+    assert error
+    assert "\n" not in error
+    assert not [*tmp_path.rglob("*.so")]
 
 
 def test_it_is_compiled_once(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    anew = compiled_block.library.__wrapped__
+    anew = compiled_block.load_library.__wrapped__
     anew()
     (compiled,) = (tmp_path / "forethought").iterdir()
     written = compiled.stat().st_mtime_ns
     monkeypatch.setattr(subprocess, "run", None)
     anew()
     assert compiled.stat().st_mtime_ns == written
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only glibc can be told to keep memory")
-def test_freed_memory_is_kept():
-    """In a process of its own: a setting of the C library outlives the test."""
-    code = """
-import resource, torch
-from forethought.hardware.memory import keep_freed_memory
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
-        parts = [torch.ones(2**20) for _ in range(8)]
-        del parts
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-first = faults()
-keep_freed_memory()
-faults()
-print(first, faults())
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    before, after = map(int, done.stdout.split())
-    assert before > 10_000
-    assert after < 100

@@ -15,14 +15,15 @@ from forethought.launchers.pool import slots
 from forethought.models import compiled_block
 from forethought.models.gpt import GPTBlock
 from forethought.objectives import MultiToken
-from forethought.results import read_curves
+from forethought.results import read_curves, read_results
+from forethought.training import run_cell
 
 
 def fit(tokens=1000, steps=1000, width=64, **given):
     objective = nn.Module()
     objective.model = nn.Linear(1000, 1000, bias=False)  # a million parameters
     objective.model.width = width
-    return Hardware(**{"accelerator": "cpu", **given}).fitted(objective, tokens, steps)
+    return Hardware(**{"accelerator": "cpu", **given}).fitted(objective, tokens, 1, steps)
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def cores(monkeypatch):
 def test_a_model_without_a_width_is_not_compiled():
     objective = nn.Module()
     objective.model = nn.Linear(3, 3)
-    assert not Hardware(accelerator="cpu", threads=1).fitted(objective, 10**9, 10**9)[0].compile
+    assert not Hardware(accelerator="cpu", threads=1).fitted(objective, 10**9, 1, 10**9)[0].compile
 
 
 @pytest.fixture(autouse=True)
@@ -198,45 +199,60 @@ def small(**changed):
 
 
 def test_small_blocks_are_computed_in_cpp(monkeypatch):
-    monkeypatch.setattr(compiled_block, "failure", lambda: None)
+    monkeypatch.setattr(compiled_block, "compile_error", lambda: None)
     auto = Hardware(accelerator="cpu")
-    fitted, why = auto.fitted(small(), tokens=10_000, steps=10)
-    assert (fitted.compile, fitted.threads) == ("blocks", 6)
+    fitted, why = auto.fitted(small(), rows=1000, length=10, steps=10)
+    assert (fitted.compile, fitted.threads, fitted.block_threads) == ("blocks", 1, 6)
     assert why == "blocks in C++ (2e+10 FLOP in all), 6 thread(s) (2e+09 FLOP a step)"
-    assert auto.fitted(small(), tokens=10, steps=10)[0].threads == 1
-    for objective, precision in ((small(positions="rotary"), "fp32"), (small(), "bf16")):
-        fitted, why = auto.fitted(objective, 10_000, 10, precision)
+    fitted, _ = auto.fitted(small(), rows=10_000, length=10, steps=10)
+    assert (fitted.threads, fitted.block_threads) == (6, 6)  # as without blocks
+    assert auto.fitted(small(), 1, 10, 10)[0].block_threads == 1
+    for objective, length, precision in (
+        (small(positions="rotary"), 10, "fp32"),
+        (small(), 10, "bf16"),
+        (small(), 1000, "fp32"),
+    ):
+        fitted, why = auto.fitted(objective, 1000, length, 10, precision)
         assert not fitted.compile
         assert why.startswith("not compiled")
-    assert (
-        auto.fitted(small(), 10**7, 10**4)[0].compile == "blocks"
-    )  # torch.compile gains nothing at width 32
-    assert Hardware(accelerator="cpu", compile=False).fitted(small(), 10_000, 10)[0].compile is False
+    assert auto.fitted(small(), 10**6, 10, 10**4)[0].compile == "blocks"  # width 32
+    assert Hardware(accelerator="cpu", compile=False).fitted(small(), 1000, 10, 10)[0].compile is False
+    given, _ = Hardware(accelerator="cpu", threads=2).fitted(small(), 1000, 10, 10)
+    assert (given.threads, given.block_threads) == (2, 2)
 
 
 def test_blocks_that_cannot_be_in_cpp_say_why(monkeypatch):
     given = Hardware(accelerator="cpu", compile="blocks", threads=1)
-    fitted, why = given.fitted(small(positions="rotary"), 10_000, 10)
+    fitted, why = given.fitted(small(positions="rotary"), 1000, 10, 10)
     assert (fitted.compile, why) == (False, "blocks not in C++ (no small GPT block in fp32 on a CPU)")
-    monkeypatch.setattr(compiled_block, "failure", lambda: "no compiler")
+    monkeypatch.setattr(compiled_block, "compile_error", lambda: "no compiler")
     for hardware in (given, Hardware(accelerator="cpu")):
-        fitted, why = hardware.fitted(small(), 10_000, 10)
+        fitted, why = hardware.fitted(small(), 1000, 10, 10)
         assert fitted.compile is False
         assert "blocks not in C++ (no compiler)" in why
 
 
-def test_with_blocks_in_cpp_all_else_has_one_thread():
+def test_blocks_of_the_objective_are_set_up_too():
     before, objective = torch.get_num_threads(), small()
+    hardware = Hardware(accelerator="cpu", compile="blocks", threads=2)
+    hardware.block_threads = 3
     try:
-        Hardware(accelerator="cpu", compile="blocks", threads=3).set_up(objective)
-        assert torch.get_num_threads() == 1
-        blocks = [part for part in objective.modules() if isinstance(part, GPTBlock)]
-        assert [block.threads for block in blocks] == [3] * len(blocks)
-        assert len(blocks) > len(objective.model.blocks)
-        Hardware(accelerator="cpu", compile=False, threads=2).set_up(small())
+        hardware.set_up(objective)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+    blocks = [part for part in objective.modules() if isinstance(part, GPTBlock)]
+    assert [block.threads for block in blocks] == [3] * len(blocks)
+    assert len(blocks) > len(objective.model.blocks)
+
+
+@pytest.mark.skipif(compiled_block.compile_error() is not None, reason="needs a C++ compiler")
+def test_a_run_trains_with_blocks_in_cpp(workplace, monkeypatch):
+    calls, compute = [], compiled_block.compute
+    monkeypatch.setattr(compiled_block, "compute", lambda *given: calls.append(given) or compute(*given))
+    results = run_cell(tiny("run", "hardware.threads=1"))
+    assert results.device.endswith("compiled (blocks)")
+    assert len(calls) >= results.steps
 
 
 @pytest.mark.slow
@@ -253,7 +269,32 @@ def test_a_compiled_model_trains_as_a_plain_one(workplace, compiled, precision, 
             "train", "experiment=smoke", "model.width=64", *words, f"hydra.run.dir=compiled-{how}"
         )
         assert done.returncode == 0, done.stderr
+        device = read_results(Path(f"compiled-{how}")).device
+        assert ("compiled" in device) == (how != "false")
+        assert ("(blocks)" in device) == (how == "blocks")
         curves.append(read_curves(Path(f"compiled-{how}") / "metrics.csv"))
     assert len(curves[0]) == 4
     for one, other in zip(*curves, strict=True):
         assert one == pytest.approx(other, abs=tolerance, nan_ok=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc can be told to keep memory")
+def test_freed_memory_is_kept():
+    """In a process of its own: a setting of the C library outlives the test."""
+    code = """
+import resource, torch
+from forethought.hardware.memory import keep_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        parts = [torch.ones(2**20) for _ in range(8)]
+        del parts
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+first = faults()
+keep_freed_memory()
+faults()
+print(first, faults())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert after < before / 5

@@ -1,8 +1,8 @@
-"""The machine of a run. Nothing here changes what is computed, only how fast."""
+"""The machine of a run. Nothing here changes what is computed, but for rounding; only how fast."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any, Literal
 
 import torch
@@ -36,8 +36,8 @@ class Hardware:
             on a GPU; `blocks` computes small GPT blocks on a CPU in C++ (`compiled_block`), in fp32; `auto`
             decides by the model and the length of the run.
         threads: CPU threads of each process; `auto` takes 1 for a small step. For a large step it takes
-            `OMP_NUM_THREADS` if that is set, or else measures what is fastest on this machine now. With
-            `blocks`, only these take several threads: their sums do not depend on the number.
+            `OMP_NUM_THREADS` if that is set, or else measures what is fastest on this machine now. For
+            blocks in C++ it does so for a small step, too: their results do not depend on the threads.
 
     Raises:
         InputError: fewer GPUs than requested.
@@ -47,6 +47,8 @@ class Hardware:
     devices: PositiveInt = 1
     compile: Literal["auto", "blocks", "reduce-overhead"] | bool = "auto"
     threads: Literal["auto"] | PositiveInt = "auto"
+    block_threads: int = field(default=1, init=False, repr=False)
+    """Threads of blocks in C++; found by `fitted`."""
 
     def __post_init__(self) -> None:
         available = torch.cuda.device_count()
@@ -67,42 +69,55 @@ class Hardware:
         return f"cuda:{torch.cuda.current_device()}" if self.on_gpu else "cpu"
 
     def fitted(
-        self, objective: nn.Module, tokens: int, steps: int, precision: Precision = "fp32"
+        self, objective: nn.Module, rows: int, length: int, steps: int, precision: Precision = "fp32"
     ) -> tuple[Hardware, str]:
         """Decide every `auto` for this machine and training. Return the result and the reasons in a line.
 
         Args:
             objective: the parameters and the `width` of its `model` determine the arithmetic of a token.
-            tokens: read in each step by one process.
+            rows: read in each step by one process.
+            length: tokens of a row.
             steps: of the whole run.
             precision: of the run.
         """
         model: Any = objective.model
         parameters = sum(p.numel() for p in model.parameters())
-        flop = 6.0 * parameters * tokens  # of a step: forward and backward
-        chosen: dict[str, Any] = {}
+        flop = 6.0 * parameters * rows * length  # of a step: forward and backward
+        compiled, reasons = self._fitted_compile(objective, length, flop * steps, precision)
+        threads: Any = self.threads
+        block_threads = threads
+        if threads == "auto":
+            measured = flop >= (_BLOCKS_THREADS_FLOP if compiled == "blocks" else _THREADS_FLOP)
+            block_threads = self._most_useful_threads() if measured and not self.on_gpu else 1
+            threads = block_threads if flop >= _THREADS_FLOP else 1
+            shown = block_threads if compiled == "blocks" else threads
+            reasons.append(f"{shown} thread(s) ({flop:.1g} FLOP a step)")
+        fitted = replace(self, compile=compiled, threads=threads)
+        fitted.block_threads = block_threads
+        return fitted, ", ".join(reasons)
+
+    def _fitted_compile(
+        self, objective: nn.Module, length: int, flop: float, precision: Precision
+    ) -> tuple[Any, list[str]]:
+        """Decide `compile` for a run of so many FLOP; reasons as of `fitted`."""
+        chosen: Any = self.compile
         reasons = []
-        if self.compile == "auto":
-            long = flop * steps >= _COMPILE_FLOP
-            wide = getattr(model, "width", 0) >= _COMPILE_WIDTH
+        if chosen == "auto":
+            wide = getattr(objective.model, "width", 0) >= _COMPILE_WIDTH
             gains = _compiling_gains()
-            chosen["compile"] = long and wide and gains and not self.on_gpu
-            how = "compiled" if chosen["compile"] else "not compiled"
+            chosen = flop >= _COMPILE_FLOP and wide and gains and not self.on_gpu
+            how = "compiled" if chosen else "not compiled"
             why = "" if gains or self.on_gpu else ", no AVX-512"
-            reasons.append(f"{how} ({flop * steps:.1g} FLOP in all{why})")
-        if self.compile == "blocks" or (self.compile == "auto" and not chosen["compile"]):
-            small = not self.on_gpu and precision == "fp32" and bool(_small_blocks(objective))
-            failure = compiled_block.failure() if small else "no small GPT block in fp32 on a CPU"
-            if failure is None:
-                chosen["compile"], reasons = "blocks", [f"blocks in C++ ({flop * steps:.1g} FLOP in all)"]
-            elif small or self.compile == "blocks":
-                chosen["compile"], reasons = False, [f"blocks not in C++ ({failure})"]
-        if self.threads == "auto":
-            least = _BLOCKS_THREADS_FLOP if chosen.get("compile") == "blocks" else _THREADS_FLOP
-            heavy = flop >= least and not self.on_gpu
-            chosen["threads"] = self._most_useful_threads() if heavy else 1
-            reasons.append(f"{chosen['threads']} thread(s) ({flop:.1g} FLOP a step)")
-        return replace(self, **chosen), ", ".join(reasons)
+            reasons.append(f"{how} ({flop:.1g} FLOP in all{why})")
+        if self.compile == "blocks" or (self.compile == "auto" and not chosen):
+            short = not self.on_gpu and precision == "fp32" and length <= compiled_block.MAX_LENGTH
+            small = short and bool(_small_blocks(objective))
+            error = compiled_block.compile_error() if small else "no small GPT block in fp32 on a CPU"
+            if error is None:
+                return "blocks", [f"blocks in C++ ({flop:.1g} FLOP in all)"]
+            if small or self.compile == "blocks":
+                return False, [f"blocks not in C++ ({error})"]
+        return chosen, reasons
 
     def _most_useful_threads(self) -> int:
         """Return a process's share of the user's `OMP_NUM_THREADS`, or else what is fastest here and now."""
@@ -111,13 +126,14 @@ class Hardware:
         return most if requested or most == 1 else fastest_threads(most)
 
     def set_up(self, objective: nn.Module) -> None:
-        """Limit this process to its threads, let it keep freed memory, and take small blocks in C++."""
+        """Limit this process to its threads; on a CPU, keep freed memory, and compute small blocks in C++."""
         assert self.threads != "auto", "not fitted"
-        keep_freed_memory()
-        torch.set_num_threads(1 if self.compile == "blocks" else self.threads)
+        torch.set_num_threads(self.threads)
+        if not self.on_gpu:
+            keep_freed_memory()
         if self.compile == "blocks":
             for block in _small_blocks(objective):
-                block.threads = self.threads
+                block.threads = self.block_threads
 
     def compile_model(self, model: nn.Module) -> None:
         """Compile the model in place by `torch.compile`, if this hardware does."""

@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -26,9 +27,9 @@ using V = Vector<8>;
 using Integers [[gnu::vector_size(32)]] = int32_t;
 
 #ifdef __AVX512F__
-constexpr int WIDEST = 16;
+constexpr int LANES = 16;
 #else
-constexpr int WIDEST = 8;
+constexpr int LANES = 8;
 #endif
 
 template <int N = 8>
@@ -93,10 +94,10 @@ enum Into { REPLACE, ADD };
 void product(int rows, int columns, int depth, Matrix a, const float* b, int b_row, float* c, int c_row,
              Into into) {
     int j = 0;
-    for (; j + 2 * WIDEST <= columns; j += 2 * WIDEST)
-        tiles<WIDEST, 2>(rows, depth, a, b + j, b_row, c + j, c_row, into == ADD);
-    for (; j + WIDEST <= columns; j += WIDEST)
-        tiles<WIDEST, 1>(rows, depth, a, b + j, b_row, c + j, c_row, into == ADD);
+    for (; j + 2 * LANES <= columns; j += 2 * LANES)
+        tiles<LANES, 2>(rows, depth, a, b + j, b_row, c + j, c_row, into == ADD);
+    for (; j + LANES <= columns; j += LANES)
+        tiles<LANES, 1>(rows, depth, a, b + j, b_row, c + j, c_row, into == ADD);
     if (j < columns) tiles<8, 1>(rows, depth, a, b + j, b_row, c + j, c_row, into == ADD);
 }
 
@@ -424,15 +425,21 @@ void backward(const Shape& s, int64_t from, int64_t to, const float* all_x, cons
 // The batch in a fixed number of parts, so that sums do not depend on the number of threads.
 constexpr int PARTS = 8;
 
+// Returns 0, or 1 if there was no memory.
 template <class Work>
-void in_parallel(int threads, int64_t rows, const Work& work) {
+int in_parallel(int threads, int64_t rows, const Work& work) {
     struct Progress {
-        std::atomic<int> next{0}, done{0};
+        std::atomic<int> next{0}, done{0}, failed{0};
     };
     auto progress = std::make_shared<Progress>();
     auto run = [progress, rows, &work] {  // touches `work` only while the caller waits for a part
         for (int part = progress->next++; part < PARTS; part = progress->next++) {
-            work(part, rows * part / PARTS, rows * (part + 1) / PARTS);
+            int64_t from = rows * part / PARTS, to = rows * (part + 1) / PARTS;
+            try {
+                if (from < to) work(part, from, to);
+            } catch (const std::bad_alloc&) {
+                progress->failed = 1;
+            }
             ++progress->done;
         }
     };
@@ -443,26 +450,29 @@ void in_parallel(int threads, int64_t rows, const Work& work) {
     }
     run();
     while (progress->done < PARTS) std::this_thread::yield();
+    return progress->failed;
 }
 
 }  // namespace
 
 extern "C" int64_t kept_size(const Shape* shape) { return shape->B * Kept::size(*shape); }
 
-extern "C" void block_forward(const Shape* shape, int threads, const float* x, const bool* mask,
-                              const Weights* weights, float* y, float* kept) {
+extern "C" int block_forward(const Shape* shape, int threads, const float* x, const bool* mask,
+                             const Weights* weights, float* y, float* kept) try {
     Transposed transposed(*weights, shape->D);
-    in_parallel(threads, shape->B, [&](int, int64_t from, int64_t to) {
+    return in_parallel(threads, shape->B, [&](int, int64_t from, int64_t to) {
         forward(*shape, from, to, x, mask, *weights, transposed, y, kept);
     });
+} catch (const std::bad_alloc&) {
+    return 1;
 }
 
 // `gradients` has room for those of all parameters, one after the other.
-extern "C" void block_backward(const Shape* shape, int threads, const float* x, const Weights* weights,
-                               const float* dy, float* kept, float* dx, float* gradients) {
+extern "C" int block_backward(const Shape* shape, int threads, const float* x, const Weights* weights,
+                              const float* dy, float* kept, float* dx, float* gradients) try {
     int64_t D = shape->D, size = 12 * D * D + 13 * D;
     std::vector<float> sums(PARTS * size);
-    in_parallel(threads, shape->B, [&](int part, int64_t from, int64_t to) {
+    int failed = in_parallel(threads, shape->B, [&](int part, int64_t from, int64_t to) {
         float* next = sums.data() + part * size;
         auto take = [&](int64_t count) { return std::exchange(next, next + count); };
         Parameters<float> d{take(D), take(D), take(3 * D * D), take(3 * D), take(D * D), take(D),
@@ -472,4 +482,7 @@ extern "C" void block_backward(const Shape* shape, int threads, const float* x, 
     std::copy_n(sums.data(), size, gradients);
     for (int part = 1; part < PARTS; ++part)
         for (int64_t i = 0; i < size; ++i) gradients[i] += sums[part * size + i];
+    return failed;
+} catch (const std::bad_alloc&) {
+    return 1;
 }

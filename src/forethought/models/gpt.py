@@ -119,7 +119,7 @@ class GPTBlock(Layer):
         self.any_order, self.pads = attention.any_order, attention.pads
 
     def forward(self, x: Float[Tensor, "B T D"], context: Context) -> Float[Tensor, "B L D"]:
-        if self.threads and compiled_block.applies(self, x, context):
+        if self.threads and compiled_block.can_compute(self, x, context):
             return compiled_block.compute(self, x, context)
         mixed = self.attention(self.attention_norm(x), context)
         residual = x[:, -mixed.shape[1] :] + mixed
@@ -132,9 +132,8 @@ class GPTBlock(Layer):
     def compilable(self) -> bool:
         """True if the block in C++ (`compiled_block`) can take its place, and gains by it."""
         attention = self.attention
-        if type(attention) is not Attention or attention.rotary:
-            return False
-        return compiled_block.supports(len(self.mlp_norm.weight), attention.heads)
+        plain = type(self) is GPTBlock and type(attention) is Attention and type(self.mlp) is MLP
+        return plain and not attention.rotary and compiled_block.supports(self)
 
 
 class Attention(Layer):

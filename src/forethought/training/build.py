@@ -109,8 +109,8 @@ def build(config: Config, cell: Cell | None = None) -> Run:
     factory = build_optimizer_factory(config)
     factory.build(objective)  # an option that the optimizer rejects is found before anything is written
     objective.make_optimizer = factory
-    tokens = settings.batch_size // hardware.devices * (task.prompt_length + task.answer_length)
-    hardware, reason = hardware.fitted(objective, tokens, settings.max_steps, settings.precision)
+    rows, length = settings.batch_size // hardware.devices, task.prompt_length + task.answer_length
+    hardware, reason = hardware.fitted(objective, rows, length, settings.max_steps, settings.precision)
     clipping = [] if factory.clip_norm is None else [ClipGradients(factory.clip_norm)]
     return Run(
         settings=settings,

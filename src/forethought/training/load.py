@@ -70,8 +70,8 @@ def evaluate_run(folder: Path, config: Config, overrides: list[str]) -> dict[str
     data = Data(task, settings.seed, settings.batch_size, hardware.device)
     own = Data(objective.task, trained["seed"], trained["batch_size"], hardware.device)
     rows = data.test(settings.evaluation.test_samples)
-    tokens = len(rows) * (task.prompt_length + task.answer_length)
-    hardware, _ = hardware.fitted(objective, tokens, steps=1)
+    length = task.prompt_length + task.answer_length
+    hardware, _ = hardware.fitted(objective, len(rows), length, 1, settings.precision)
     hardware.set_up(objective)
     torch.manual_seed(derive_seed(settings.seed, "test"))
     own_file = task.test_file is not None and task.test_file == trained["task"].get("test_file")
