@@ -90,12 +90,14 @@ def phase_rows() -> list[Row]:
     return [
         Row(
             title,
-            f"{where} and degree=2 and path_length=5",
+            f"{where} and {G25}",
             columns=of_graphs("phase_diagram", where, GRAPHS),
         )
         for title, where in settings.items()
     ]
 
+
+G25 = "degree=2 and path_length=5"
 
 TABLES = {
     "objectives": Table(
@@ -120,6 +122,20 @@ TABLES = {
     ),
     "phase_diagram": Table(
         "phase_diagram", "objective", phase_rows(), of_graphs("phase_diagram", "", GRAPHS)
+    ),
+    "phase_horizons": Table(
+        "phase_diagram",
+        "on G(2,5)",
+        [
+            Row(f"`{objective}`, {name} {value}", f"objective={objective} and {name}={value} and {G25}")
+            for objective, name, values in (
+                ("next_latent", "horizon", (1, 2, 3, 4)),
+                ("token_order", "window", (2, 3, 4)),
+                ("multi_token", "horizon", (3, 4)),
+            )
+            for value in values
+        ],
+        SOLVED | ACCURACY | DECISION | STEPS,
     ),
     "repairs": Table(
         "repairs",
