@@ -75,6 +75,7 @@ JUDGES = {
 
 
 GRAPHS = sorted(product((2, 3, 4), (3, 4, 5)), key=lambda graph: graph[::-1])
+G25 = "degree=2 and path_length=5"
 
 
 def phase_rows() -> list[Row]:
@@ -88,16 +89,10 @@ def phase_rows() -> list[Row]:
         "`teacherless`": "objective=teacherless",
     }
     return [
-        Row(
-            title,
-            f"{where} and {G25}",
-            columns=of_graphs("phase_diagram", where, GRAPHS),
-        )
+        Row(title, f"{where} and {G25}", columns=of_graphs("phase_diagram", where, GRAPHS))
         for title, where in settings.items()
     ]
 
-
-G25 = "degree=2 and path_length=5"
 
 TABLES = {
     "objectives": Table(

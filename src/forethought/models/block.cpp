@@ -240,12 +240,12 @@ struct Transposed {
     }
 };
 
-// What the backward pass needs of rows of the batch.
+// What the backward pass needs of the rows of a batch, from `row` on.
 struct Kept {
     float *moments1, *qkv, *attention, *mixed, *residual, *moments2, *up;
 
-    Kept(float* from, const Shape& s, int64_t rows) {
-        auto take = [&](int64_t size) { return std::exchange(from, from + rows * size); };
+    Kept(float* from, const Shape& s, int64_t rows, int64_t row) {
+        auto take = [&](int64_t size) { return std::exchange(from, from + rows * size) + row * size; };
         moments1 = take(s.T * 2);
         qkv = take(s.T * 3 * s.D);
         attention = take(s.H * s.L * s.padded());
@@ -257,18 +257,6 @@ struct Kept {
 
     static int64_t size(const Shape& s) {  // of one row
         return s.T * (2 + 3 * s.D) + s.L * (2 + 6 * s.D + s.H * s.padded());
-    }
-
-    Kept of(const Shape& s, int64_t row) const {
-        Kept k = *this;
-        k.moments1 += row * s.T * 2;
-        k.qkv += row * s.T * 3 * s.D;
-        k.attention += row * s.H * s.L * s.padded();
-        k.mixed += row * s.L * s.D;
-        k.residual += row * s.L * s.D;
-        k.moments2 += row * s.L * 2;
-        k.up += row * s.L * 4 * s.D;
-        return k;
     }
 };
 
@@ -310,7 +298,7 @@ void forward(const Shape& s, int64_t from, int64_t to, const float* all_x, const
     if (s.masks < 2) fill_bias(s, mask, bias.data());
     for (int64_t row = from; row < to; row += step) {
         int n = std::min<int64_t>(step, to - row), tokens = n * T, last = n * L;
-        Kept k = kept ? Kept(kept, s, s.B).of(s, row) : Kept(unkept.data(), s, step);
+        Kept k = kept ? Kept(kept, s, s.B, row) : Kept(unkept.data(), s, step, 0);
         const float* x = all_x + row * T * D;
         float* y = all_y + row * L * D;
 
@@ -360,7 +348,7 @@ void backward(const Shape& s, int64_t from, int64_t to, const float* all_x, cons
     std::vector<float> dqkv(step * T * 3 * D), values(E * S), dscores(L * S);
     for (int64_t row = from; row < to; row += step) {
         int n = std::min<int64_t>(step, to - row), tokens = n * T, last = n * L;
-        Kept k = Kept(kept, s, s.B).of(s, row);
+        Kept k(kept, s, s.B, row);
         const float* x = all_x + row * T * D;
         const float* dy = all_dy + row * L * D;
         float* dx = all_dx + row * T * D;
