@@ -1,7 +1,7 @@
 """Pictures of the report on synthetic sweeps of every size."""
 
 import warnings
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -132,11 +132,13 @@ def test_phase_diagram_gives_the_counts_of_each_panel(tmp_path: Path) -> None:
     assert sum(text == "hatched" for fields in panels.values() for text, _ in fields.values()) == 4
 
 
-def test_phase_diagram_packs_the_panels_if_a_line_for_each_objective_is_mostly_empty() -> None:
-    file = Path(__file__).parents[1] / "docs" / "results" / "phase_diagram.csv"
-    figure = draw("phase_diagram", build_sweep(load_sweep(file), x="path_length", y="degree"))
+def test_phase_diagram_packs_the_panels_if_a_line_for_each_objective_is_mostly_empty(tmp_path: Path) -> None:
+    single = ("next_token", "teacherless", "token_order", "belief_state")
+    variants = [*product(single, [None]), ("multi_token", 3), ("multi_token", 4)]
+    runs = [simulate(o, 0, d, n, h) for (o, h), d, n in product(variants, (2, 3), (3, 4))]
+    figure = draw("phase_diagram", build(tmp_path, runs, x="path_length", y="degree"))
     panels = [axes for axes in figure.axes if axes.patches]
-    assert len(panels) == 6  # five objectives, one of them with two options
+    assert len(panels) == 6
     assert len({round(axes.get_position().y0, 3) for axes in panels}) == 2
 
 

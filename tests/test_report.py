@@ -23,7 +23,7 @@ from forethought.errors import InputError
 from forethought.report import build_sweep, print_table, wilson
 from forethought.report.findings import describe_hue_levels, describe_settings
 from forethought.report.myopia import describe_myopia_gaps
-from forethought.report.page import _list_provenance
+from forethought.report.page import _list_provenance, render_page
 from forethought.report.plots import attention, grad_flow, gradient_split, probes
 from forethought.report.plots.graph_layout import layout_graph
 from forethought.report.wording import (
@@ -466,6 +466,20 @@ def test_page_is_self_contained_and_escaped(tmp_path: Path) -> None:
         assert (tmp_path / "report" / "plots" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         assert (tmp_path / "report" / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert html.count("data:image/png;base64,") == 6
+
+
+def test_objectives_that_ended_alike_share_a_line_at_the_top(tmp_path: Path) -> None:
+    names = ("teacherless", "multi_token", "token_order", "next_latent", "belief_state", "plan_tokens")
+    runs = [make_run("solved" if name < "c" else "shortcut", 0, name) for name in ("next_token", *names)]
+    more = [make_run("shortcut", 0, name, {"task.degree": 5}) for name in names]
+    html = render_page(make_sweep([*runs, *more]), tmp_path).replace("<wbr>", "")
+    top = html[html.index('<div class="hero">') : html.index("All 13 settings")]
+    labels = re.findall("<b>(.*?)</b>", top)
+    assert [sorted(label.split(", ")) for label in labels] == [
+        ["next_token"],
+        ["belief_state"],
+        sorted({*names} - {"belief_state"}),
+    ]
 
 
 def test_main_table_has_a_column_for_each_parameter_and_links(tmp_path: Path) -> None:

@@ -150,7 +150,12 @@ def _list_findings(sweep: Sweep) -> list[tuple[str, str, str]]:
 
 
 def _list_overview(sweep: Sweep) -> list[tuple[str, str, str]]:
-    return [_build_finding(row, sentence) for row, sentence in describe_hue_levels(sweep)]
+    """Return a finding for each level of the hue. Levels that ended alike share one."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for row, sentence in describe_hue_levels(sweep):
+        css_class, label, text = _build_finding(row, sentence)
+        alike.setdefault((css_class, text), []).append(label)
+    return [(css_class, ", ".join(labels), text) for (css_class, text), labels in alike.items()]
 
 
 def _build_finding(row: Row, sentence: str) -> tuple[str, str, str]:

@@ -31,8 +31,8 @@ PLOTS: dict[str, ModuleType] = {
     module.__name__.rsplit(".", 1)[1]: module
     for module in (
         phase_diagram,
-        published,
         solve_rate,
+        published,
         accuracy,
         trend,
         survival,
