@@ -1,13 +1,18 @@
 """TaskData in Lightning's own loops: epochs, resuming, and the shares of ranks."""
 
+import threading
+import time
+
 import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from forethought.errors import InputError
 from forethought.tasks import Addition, Batch, Data, PathStar, TaskData
 
 STEPS = 4  # optimiser steps of an epoch
+AHEAD = pytest.mark.parametrize(("accumulate", "ahead"), [(1, False), (2, False), (2, True)])
 
 
 class Recorder(pl.LightningModule):
@@ -55,11 +60,11 @@ def first_prompts(count):
     return [rows.batch(step).prompt[0].tolist() for step in range(count)]
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_an_epoch_is_so_many_optimiser_steps(tmp_path, accumulate):
+@AHEAD
+def test_an_epoch_is_so_many_optimiser_steps(tmp_path, accumulate, ahead):
     module = Recorder()
     fitted = trainer(tmp_path, max_steps=2 * STEPS + 1, accumulate_grad_batches=accumulate)
-    fitted.fit(module, data())
+    fitted.fit(module, data(draw_ahead=ahead))
     assert module.trained == first_prompts((2 * STEPS + 1) * accumulate)
     assert module.weight.item() == -(2 * STEPS + 1)
     assert module.validated == [(STEPS, 5), (2 * STEPS, 5), (2 * STEPS + 1, 5)]
@@ -80,14 +85,14 @@ SAVED = {
 }
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@AHEAD
 @pytest.mark.parametrize("saved", SAVED)
-def test_a_resumed_run_sees_the_batches_of_an_undisturbed_run(tmp_path, saved, accumulate):
+def test_a_resumed_run_sees_the_batches_of_an_undisturbed_run(tmp_path, saved, accumulate, ahead):
     whole = first_prompts(3 * STEPS * accumulate)
     saving = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, **SAVED[saved])
     arguments = {"max_steps": 3 * STEPS, "accumulate_grad_batches": accumulate}
     undisturbed = Recorder()
-    trainer(tmp_path, saving, **arguments).fit(undisturbed, data())
+    trainer(tmp_path, saving, **arguments).fit(undisturbed, data(draw_ahead=ahead))
     assert undisturbed.trained == whole
     paths = sorted(tmp_path.glob("*.ckpt"))
     assert paths
@@ -95,7 +100,7 @@ def test_a_resumed_run_sees_the_batches_of_an_undisturbed_run(tmp_path, saved, a
         done = torch.load(path, weights_only=True)["global_step"]
         resumed = Recorder()
         fitted = trainer(tmp_path, **arguments)
-        fitted.fit(resumed, data(), ckpt_path=path, weights_only=True)
+        fitted.fit(resumed, data(draw_ahead=ahead), ckpt_path=path, weights_only=True)
         assert resumed.trained == whole[done * accumulate :]
         assert resumed.weight.item() == -3 * STEPS
         assert fitted.global_step == 3 * STEPS
@@ -131,6 +136,42 @@ def test_without_a_trainer():
     assert [len(chunk) for chunk in chunks] == [1500, 1500, 1500]
     rows = Data(Addition(digits=3), 0, 3).validation(4500)
     assert torch.equal(torch.cat([chunk.prompt for chunk in chunks]), rows.prompt)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The steps whose batch was drawn: two of them, and then there are no more rows."""
+    plain, steps = Data.batch, []
+
+    def batch(self, step):
+        steps.append(step)
+        if step == 2:
+            raise InputError("no more rows")
+        return plain(self, step)
+
+    monkeypatch.setattr(Data, "batch", batch)
+    return steps
+
+
+def test_one_batch_is_drawn_ahead_in_a_thread_that_ends(drawn):
+    before = threading.active_count()
+    batches = iter(data(draw_ahead=True).train_dataloader())
+    next(batches)
+    deadline = time.monotonic() + 10
+    while drawn != [0, 1] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert drawn == [0, 1]
+    batches.close()
+    assert drawn == [0, 1]
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_rows_that_cannot_be_drawn_end_the_training(drawn, ahead):
+    batches = iter(data(draw_ahead=ahead).train_dataloader())
+    assert [next(batches).prompt[0].tolist() for _ in range(2)] == first_prompts(2)
+    with pytest.raises(InputError, match="no more rows"):
+        next(batches)
 
 
 class Rank:

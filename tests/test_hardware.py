@@ -141,7 +141,7 @@ def test_the_pool_shares_the_cores_and_leaves_the_user_s_threads(tmp_path, large
     assert len(slots(cell, None)) == 6
     assert len(slots(tiny(tmp_path / "run", "hardware=cpu", "hardware.threads=3"), None)) == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    for workers, threads in ((1, 2), (2, 2), (4, 1), (9, 1)):
+    for workers, threads, idle in ((1, 2, True), (2, 2, True), (4, 1, False), (9, 1, False)):
         (slot, *_) = shares = slots(cell, workers)
         assert shares == [slot] * workers
         assert "OMP_NUM_THREADS" not in slot
@@ -149,6 +149,8 @@ def test_the_pool_shares_the_cores_and_leaves_the_user_s_threads(tmp_path, large
             for name, value in slot.items():
                 worker.setenv(name, value)
             assert fit(tokens=1000)[0].threads == threads
+            assert Hardware(accelerator="cpu").has_idle_core is idle
+            assert not Hardware(accelerator="cpu", devices=6).has_idle_core
 
 
 @pytest.mark.parametrize(

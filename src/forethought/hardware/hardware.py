@@ -68,6 +68,11 @@ class Hardware:
         """The device of this process."""
         return f"cuda:{torch.cuda.current_device()}" if self.on_gpu else "cpu"
 
+    @property
+    def has_idle_core(self) -> bool:
+        """Whether each process on a CPU has a core beside the one that it trains on."""
+        return not self.on_gpu and available_cores() > self.devices
+
     def fitted(
         self, objective: nn.Module, rows: int, length: int, steps: int, precision: Precision = "fp32"
     ) -> tuple[Hardware, str]:

@@ -114,7 +114,7 @@ def build(config: Config, cell: Cell | None = None) -> Run:
     clipping = [] if factory.clip_norm is None else [ClipGradients(factory.clip_norm)]
     return Run(
         settings=settings,
-        data=build_data(settings, task),
+        data=build_data(settings, task, hardware.has_idle_core),
         objective=objective,
         hardware=hardware,
         hardware_reason=reason,
@@ -136,7 +136,7 @@ def build_settings(config: Config) -> Settings:
         raise explain_validation(error, "") from None
 
 
-def build_data(settings: Settings, task: Task) -> TaskData:
+def build_data(settings: Settings, task: Task, draw_ahead: bool) -> TaskData:
     return TaskData(
         task,
         batch_size=settings.batch_size,
@@ -144,6 +144,7 @@ def build_data(settings: Settings, task: Task) -> TaskData:
         validation_samples=settings.evaluation.validation_samples,
         test_samples=settings.evaluation.test_samples,
         steps_per_epoch=settings.eval_every,
+        draw_ahead=draw_ahead,
     )
 
 
