@@ -1,17 +1,18 @@
 """The pool: bounded, isolated, and robust against what happens inside a process."""
 
 import functools
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from helpers import TINY
+from helpers import TINY, heeds_ctrl_c
 from jobs import die, flood, remember, speak, use_streams, write
 
 from forethought.cli.main import run
-from forethought.launchers.processes import run_processes
+from forethought.processes import run_processes
 from forethought.sweeps import sweep_status
 
 # The server of the pool imports this module once; without it every job would import torch.
@@ -29,6 +30,34 @@ def test_never_more_processes_than_slots_and_each_has_its_own(tmp_path):
         assert len(at_once) <= 2
         assert len(set(at_once)) == len(at_once), "a slot serves one job at a time"
     assert len({process for *_, process in spans}) == 6
+
+
+@pytest.mark.slow
+def test_the_server_lives_on_when_it_gets_ctrl_c_while_it_imports(workplace):
+    """In a process of its own, as a process has one server."""
+    Path("takes_long.py").write_text("import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(1)\n")
+    Path("script.py").write_text(
+        "import functools, jobs, os, pathlib, signal, time\n"
+        "from forethought.processes import run_processes, start_server\n"
+        "start_server(['takes_long'])\n"
+        "while not pathlib.Path('begun').exists(): time.sleep(0.01)\n"
+        "signal.signal(signal.SIGINT, lambda *_: None)\n"
+        "os.killpg(0, signal.SIGINT)\n"
+        "stopped = run_processes([functools.partial(jobs.die, signal.SIGINT)], [{}])\n"
+        "print(run_processes([functools.partial(jobs.write, '.', 0)], [{}]), *stopped)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([".", *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
+        preexec_fn=heeds_ctrl_c,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "[ProcessEnd(exit_code=0)] its process ended with exit code 130\n"
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ SWEEP = ["train", "-m", *TINY, "sweep=s", "seed=0,1"]
 @pytest.mark.slow
 def test_the_pool_runs_with_a_long_temporary_folder(workplace, long_temporary_folder):
     """In a process of its own, as the server of the pool opens its socket once."""
-    code = "import functools, jobs; from forethought.launchers.processes import run_processes\n"
+    code = "import functools, jobs; from forethought.processes import run_processes\n"
     code += "print(run_processes([functools.partial(jobs.write, '.', 0)], [{}], ['jobs'])[0].exit_code)"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)

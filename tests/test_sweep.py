@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from helpers import TINY, last_checkpoint, outcome, started
@@ -44,6 +45,19 @@ def test_a_cell_is_known_by_what_determines_its_result(workplace):
     assert name_of("optimizer.lr=1", "optimizer.weight_decay=0") == name_of(
         "optimizer.lr=1.0", "optimizer.weight_decay=0.0"
     )
+
+
+def test_the_server_of_the_pool_starts_first_if_there_is_something_to_run(workplace, monkeypatch):
+    class Started(Exception):
+        pass
+
+    monkeypatch.setattr("forethought.cli.carry_out.start_server", Mock(side_effect=Started))
+    pool = [*SWEEP[:-1], "hydra/launcher=pool", "seed=0"]
+    with pytest.raises(Started):
+        run(pool)
+    assert run([*pool, "dry_run=true"]) == 0
+    assert run([*SWEEP, "seed=0"]) == 0
+    assert run(pool) == 0, "finished before"
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from forethought.cli.cost import describe_cost
 from forethought.cli.show import one_line, print_results, print_wandb_commands
 from forethought.config import Composer
 from forethought.errors import Impossible, InputError, describe_error, explain_os_error
+from forethought.processes import start_server
 from forethought.results import is_at_wandb, read_results
 from forethought.sweeps import (
     Cell,
@@ -102,9 +103,23 @@ def _on_any_machine(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "hardware": {**config["hardware"], "accelerator": "cpu"}}
 
 
+def _start_early(composer: Composer) -> None:
+    """Let the server of the pool import torch while this process does: it takes seconds."""
+    # By its name, as the class would import torch first.
+    if composer.launcher.get("_target_") == "forethought.launchers.Pool":
+        start_server()
+
+
+def _is_finished(cell: Cell) -> bool:
+    results = read_results(cell.folder)
+    return results is not None and results.status == "finished"
+
+
 @raise_on_signal()
 def carry_out(composer: Composer, cells: list[Cell]) -> int:
     """Run the cells of a command. Return the exit code."""
+    if composer.is_sweep and not cells[0].config.get("dry_run") and not all(map(_is_finished, cells)):
+        _start_early(composer)
     launcher = _launcher(composer) if composer.is_sweep else None
     plan = make_plan(cells, runs_here=launcher is None or not launcher.elsewhere)
     plan.print_files()
@@ -121,11 +136,12 @@ def carry_out(composer: Composer, cells: list[Cell]) -> int:
 
 @raise_on_signal()
 def carry_out_search(composer: Composer, search: dict[str, Any]) -> int:
+    if composer.shared.dry_run:
+        raise InputError("dry_run=true: a search does not know its cells beforehand; use a grid")
+    _start_early(composer)
     from forethought.launchers.optuna import OptunaSearch
     from forethought.training.construct import construct
 
-    if composer.shared.dry_run:
-        raise InputError("dry_run=true: a search does not know its cells beforehand; use a grid")
     OptunaSearch.check()
     options = {key: value for key, value in search.items() if key != "_convert_"}
     optuna = construct({"sweeper": options}, "sweeper", base=OptunaSearch, prefix="hydra.")

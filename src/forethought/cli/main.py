@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import os
 import signal
@@ -49,6 +50,7 @@ def main() -> None:
         print(f"forethought: standard output: {reason}; what was printed is incomplete", file=sys.stderr)
         if sys.argv[1] not in ("train", "resume"):  # runs are on disk
             code = code or 1
+    gc.freeze()  # else Python looks for cycles in all modules once more, which takes up to two seconds
     sys.exit(code)
 
 

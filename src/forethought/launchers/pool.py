@@ -10,16 +10,16 @@ from pydantic import PositiveInt
 
 from forethought.hardware import POOL_SHARE, available_cores
 from forethought.launchers.base import Launcher, OnEnd, resources
-from forethought.launchers.processes import ProcessEnd, run_processes
 from forethought.launchers.progress_line import ProgressLine
 from forethought.launchers.work import work
+from forethought.processes import ProcessEnd, run_processes
 from forethought.sweeps import Cell
 from forethought.validation import validated_dataclass
 
 
 @validated_dataclass
 class Pool(Launcher):
-    """Runs every cell in a process of its own (`forethought.launchers.processes`).
+    """Runs every cell in a process of its own (`forethought.processes`).
 
     Args:
         workers: processes at a time; None: one for each GPU, or for as many CPU cores as a run has threads.
@@ -39,8 +39,6 @@ class Pool(Launcher):
         run_processes(
             [partial(work, cell) for cell in cells],
             slots(cells[0], self.workers),
-            # The server of the pool imports these once; a worker forked from it starts in milliseconds.
-            preload=[f"forethought.{name}" for name in ("launchers.work", "models", "objectives")],
             stop_after=self.stop_after,
             print_line=line.print_line,
             watch=line.refresh if sys.stdout.isatty() else None,

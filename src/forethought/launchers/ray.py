@@ -11,8 +11,8 @@ from pydantic import Field
 
 from forethought.errors import InputError, first_line
 from forethought.launchers.base import Launcher, OnEnd, resources
-from forethought.launchers.processes import short_temporary_folder
 from forethought.launchers.work import work
+from forethought.processes import short_temporary_folder
 from forethought.sweeps import Cell
 from forethought.validation import validated_dataclass
 

@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
+
+PRELOAD = ("forethought.launchers.work", "forethought.models", "forethought.objectives")
+"""Modules of a run, whose imports take seconds. None of them touches a GPU."""
 
 _TICK = 2.0  # seconds between two looks at what the running jobs have reached
 _GRACE = 60.0  # seconds that interrupted jobs have to write down where they are
@@ -47,10 +50,25 @@ class _Running:
     rest: bytes = b""
 
 
+def start_server(preload: Sequence[str] = PRELOAD) -> None:
+    """Start the process from which jobs are forked, unless it runs. It imports `preload` meanwhile.
+
+    It ends with this process, and not by Ctrl-C, which a terminal sends to it, too.
+    """
+    forkserver.set_forkserver_preload([*preload])
+    resource_tracker.ensure_running()  # here, as its start would let the signal through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with _without_main(), _room_for_sockets():
+            forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def run_processes(
     jobs: Sequence[Job],
     slots: Sequence[dict[str, str]],
-    preload: Sequence[str] = (),
+    preload: Sequence[str] = PRELOAD,
     stop_after: int | None = None,
     print_line: Callable[[str], None] = print,
     watch: Callable[[], None] | None = None,
@@ -64,14 +82,14 @@ def run_processes(
     Args:
         jobs: picklable callables.
         slots: environment variables of each slot.
-        preload: modules that the server imports, none of which may touch a GPU.
+        preload: modules that the server imports if it does not run yet, none of which may touch a GPU.
         stop_after: start no more jobs after this many have failed (exit code other than 0).
         print_line: called with every line that a job prints.
         watch: called every two seconds.
         on_end: called with the index and the end of each job.
     """
     context = get_context("forkserver")
-    context.set_forkserver_preload(list(preload))
+    start_server(preload)
     ends = [ProcessEnd() for _ in jobs]
     free, upcoming = list(slots), list(range(len(jobs)))
     running: list[_Running] = []
@@ -102,7 +120,7 @@ def _start(context: Any, index: int, slot: dict[str, str], job: Job) -> _Running
     ours, theirs = context.Pipe(duplex=False)
     environment = {**os.environ, **slot}
     process = context.Process(target=_work, args=(job, theirs, environment, os.getcwd()), daemon=False)
-    with _without_main(), _room_for_sockets():  # starts the server, too
+    with _without_main(), _room_for_sockets():  # starts the server anew if it was killed
         process.start()
     theirs.close()
     return _Running(index, slot, process, ours)
@@ -182,6 +200,7 @@ def _terminate(running: list[_Running], print_line: Callable[[str], None]) -> No
 
 def _work(job: Job, lines: Connection, environment: dict[str, str], folder: str) -> None:
     """Run a job: the whole life of its process."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
