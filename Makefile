@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Tests start some 200 processes. If told to write no bytecode, each would compile this package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install quickstart published results check test test-slow test-all test-gpu bench lint clean
 

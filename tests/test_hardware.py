@@ -10,7 +10,7 @@ import torch
 from helpers import STAR, forethought, gpt, tiny
 from torch import nn
 
-from forethought.hardware import Hardware, available_cores, fastest_threads
+from forethought.hardware import Hardware, available_cores, fastest_threads, memory
 from forethought.launchers.pool import slots
 from forethought.models import compiled_block
 from forethought.models.gpt import GPTBlock
@@ -284,12 +284,12 @@ def test_a_compiled_model_trains_as_a_plain_one(workplace, compiled, precision, 
 def test_freed_memory_is_kept():
     """In a process of its own: a setting of the C library outlives the test."""
     code = """
-import resource, torch
-from forethought.hardware.memory import keep_freed_memory
+import resource, runpy, sys
+keep_freed_memory = runpy.run_path(sys.argv[1])["keep_freed_memory"]
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):
-        parts = [torch.ones(2**20) for _ in range(8)]
+        parts = [bytearray(2**22) for _ in range(8)]
         del parts
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 first = faults()
@@ -297,6 +297,7 @@ keep_freed_memory()
 faults()
 print(first, faults())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code, memory.__file__]  # the package would import torch first
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     before, after = map(int, done.stdout.split())
     assert after < before / 5

@@ -24,7 +24,7 @@ from forethought.report import build_sweep, print_table, wilson
 from forethought.report.findings import describe_hue_levels, describe_settings
 from forethought.report.myopia import describe_myopia_gaps
 from forethought.report.page import _list_provenance, render_page
-from forethought.report.plots import attention, grad_flow, gradient_split, probes
+from forethought.report.plots import attention, grad_flow, gradient_split, probes, render_plot
 from forethought.report.plots.graph_layout import layout_graph
 from forethought.report.wording import (
     format_count,
@@ -611,10 +611,11 @@ def test_examples_without_a_graph_are_shown_as_text(tmp_path: Path) -> None:
         (["8", "2", "5"], ["8", "3", "5"]),
     ],
 )
-def test_any_answer_can_be_drawn(tmp_path: Path, truth: list[str], answer: list[str]) -> None:
+def test_any_answer_can_be_drawn(truth: list[str], answer: list[str]) -> None:
     example = Example(text="", truth=truth, answer=answer, outcome="other", drawing=STAR)
-    build_report(save_runs(tmp_path, [make_run(examples=[example])]))
-    assert (tmp_path / "report" / "plots" / "example.png").exists()
+    images = render_plot("example", make_sweep([make_run(examples=[example])]))
+    assert isinstance(images, dict), images
+    assert images.keys() == {"png", "pdf"}
 
 
 # Plots

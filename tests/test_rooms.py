@@ -24,10 +24,10 @@ ROOMS = [
     ),
     *("optimizers", "models", "evaluation", "tasks", "results"),
 ]
-TREES = {path: ast.parse(path.read_text()) for path in SOURCE.rglob("*.py")}
+PATHS = sorted(SOURCE.rglob("*.py"))
 NAMES = {
     ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in TREES
+    for path in PATHS
 }
 PROTOCOLS = {
     "cli": {"add_arguments", "run"},  # each command
@@ -40,16 +40,21 @@ def room_of(path):
 
 
 @cache
+def tree_of(path):
+    return ast.parse(path.read_text())
+
+
+@cache
 def imports_of(path):
     """Return the modules that a file imports, also in functions, but not for type checkers alone."""
     skipped = {
         id(node)
-        for block in ast.walk(TREES[path])
+        for block in ast.walk(tree_of(path))
         if isinstance(block, ast.If) and getattr(block.test, "id", "") == "TYPE_CHECKING"
         for node in ast.walk(block)
     }
     names = set()
-    for node in ast.walk(TREES[path]):
+    for node in ast.walk(tree_of(path)):
         if id(node) in skipped:
             continue
         if isinstance(node, ast.Import):
@@ -63,11 +68,11 @@ def imports_of(path):
 
 
 def files_that_import(package):
-    return {path for path in TREES if any(f"{name}.".startswith(f"{package}.") for name in imports_of(path))}
+    return {path for path in PATHS if any(f"{name}.".startswith(f"{package}.") for name in imports_of(path))}
 
 
 def test_every_folder_is_a_room():
-    assert {room_of(path) for path in TREES if path.parent != SOURCE} == {*ROOMS}
+    assert {room_of(path) for path in PATHS if path.parent != SOURCE} == {*ROOMS}
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -97,7 +102,7 @@ def test_only_some_rooms_import(package, rooms):
 
 @pytest.mark.parametrize("room", ["cli", "config", "published", "report", "results", "sweeps"])
 def test_rooms_of_quick_commands_import_torch_in_no_module(room):
-    for path in TREES:
+    for path in PATHS:
         if room_of(path) == room:
             assert "torch" not in {name.split(".")[0] for name in imports_of(path)}, path
 
@@ -105,8 +110,8 @@ def test_rooms_of_quick_commands_import_torch_in_no_module(room):
 def test_a_public_name_is_defined_once():
     """Functions, classes and constants of all files, but those that every file of a kind must define."""
     definitions = defaultdict(set)
-    for path, tree in TREES.items():
-        for node in tree.body:
+    for path in PATHS:
+        for node in tree_of(path).body:
             names = {node.name} if isinstance(node, ast.FunctionDef | ast.ClassDef) else set()
             targets = getattr(node, "targets", [getattr(node, "target", None)])
             names |= {target.id for target in targets if isinstance(target, ast.Name)}
