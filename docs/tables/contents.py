@@ -76,6 +76,15 @@ JUDGES = {
 
 GRAPHS = sorted(product((2, 3, 4), (3, 4, 5)), key=lambda graph: graph[::-1])
 G25 = "degree=2 and path_length=5"
+HORIZONS = {
+    f"`{objective}`, {name} {value}": f"objective={objective} and {name}={value}"
+    for objective, name, values in (
+        ("next_latent", "horizon", (1, 2, 3, 4)),
+        ("token_order", "window", (2, 3, 4)),
+        ("multi_token", "horizon", (3, 4)),
+    )
+    for value in values
+}
 
 
 def phase_rows() -> list[Row]:
@@ -121,16 +130,17 @@ TABLES = {
     "phase_horizons": Table(
         "phase_diagram",
         "on G(2,5)",
-        [
-            Row(f"`{objective}`, {name} {value}", f"objective={objective} and {name}={value} and {G25}")
-            for objective, name, values in (
-                ("next_latent", "horizon", (1, 2, 3, 4)),
-                ("token_order", "window", (2, 3, 4)),
-                ("multi_token", "horizon", (3, 4)),
-            )
-            for value in values
-        ],
+        [Row(title, f"{where} and {G25}") for title, where in HORIZONS.items()],
         SOLVED | ACCURACY | DECISION | STEPS,
+    ),
+    "phase_arms": Table(
+        "phase_diagram",
+        "objective",
+        [
+            Row(title, f"{where} and {G25}", columns=of_graphs("phase_diagram", where, GRAPHS[-3:]))
+            for title, where in HORIZONS.items()
+        ],
+        of_graphs("phase_diagram", "", GRAPHS[-3:]),
     ),
     "repairs": Table(
         "repairs",
