@@ -16,7 +16,7 @@ from forethought.models import compiled_block
 from forethought.models.gpt import GPTBlock
 from forethought.objectives import MultiToken
 from forethought.results import read_curves, read_results
-from forethought.training import run_cell
+from forethought.training import build, run_cell
 
 
 def fit(tokens=1000, steps=1000, width=64, **given):
@@ -149,7 +149,7 @@ def test_the_pool_shares_the_cores_and_leaves_the_user_s_threads(tmp_path, large
             for name, value in slot.items():
                 worker.setenv(name, value)
             assert fit(tokens=1000)[0].threads == threads
-            assert Hardware(accelerator="cpu").has_idle_core is idle
+            assert build(cell.config).data.draw_ahead is idle
             assert not Hardware(accelerator="cpu", devices=6).has_idle_core
 
 

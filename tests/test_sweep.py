@@ -58,6 +58,8 @@ def test_the_server_of_the_pool_starts_first_if_there_is_something_to_run(workpl
     assert run([*pool, "dry_run=true"]) == 0
     assert run([*SWEEP, "seed=0"]) == 0
     assert run(pool) == 0, "finished before"
+    with pytest.raises(Started):
+        run([*pool, "force=true"])
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from forethought.cli.show import one_line, print_results, print_wandb_commands
 from forethought.config import Composer
 from forethought.errors import Impossible, InputError, describe_error, explain_os_error
 from forethought.processes import start_server
-from forethought.results import is_at_wandb, read_results
+from forethought.results import Results, is_at_wandb, read_results
 from forethought.sweeps import (
     Cell,
     Locked,
@@ -67,8 +67,7 @@ def make_plan(cells: list[Cell], runs_here: bool = True) -> Plan:
     """Sort cells by what is left to do. Every mistake is found before anything is written."""
     plan = Plan()
     for cell in cells:
-        results = read_results(cell.folder)
-        if results is not None and results.status == "finished" and not cell.config.get("force"):
+        if results := _results_to_keep(cell):
             if results.cell != cell.name:
                 raise InputError(f"{cell.folder}: holds the run {results.cell}; use another folder")
             plan.finished.append(cell)
@@ -92,6 +91,13 @@ def make_plan(cells: list[Cell], runs_here: bool = True) -> Plan:
     return plan
 
 
+def _results_to_keep(cell: Cell) -> Results | None:
+    """Return the results of a cell that is finished and not to be run again."""
+    results = read_results(cell.folder)
+    done = results is not None and results.status == "finished" and not cell.config.get("force")
+    return results if done else None
+
+
 def _edited(sources: dict[str, str]) -> list[str]:
     from forethought.sweeps.source import hash_source
 
@@ -110,15 +116,10 @@ def _start_early(composer: Composer) -> None:
         start_server()
 
 
-def _is_finished(cell: Cell) -> bool:
-    results = read_results(cell.folder)
-    return results is not None and results.status == "finished"
-
-
 @raise_on_signal()
 def carry_out(composer: Composer, cells: list[Cell]) -> int:
     """Run the cells of a command. Return the exit code."""
-    if composer.is_sweep and not cells[0].config.get("dry_run") and not all(map(_is_finished, cells)):
+    if composer.is_sweep and not cells[0].config.get("dry_run") and not all(map(_results_to_keep, cells)):
         _start_early(composer)
     launcher = _launcher(composer) if composer.is_sweep else None
     plan = make_plan(cells, runs_here=launcher is None or not launcher.elsewhere)

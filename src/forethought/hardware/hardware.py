@@ -70,7 +70,7 @@ class Hardware:
 
     @property
     def has_idle_core(self) -> bool:
-        """Whether each process on a CPU has a core beside the one that it trains on."""
+        """True if each process trains on a CPU and has a core beside the one that it trains on."""
         return not self.on_gpu and available_cores() > self.devices
 
     def fitted(
