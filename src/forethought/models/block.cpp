@@ -23,14 +23,16 @@ namespace {
 
 template <int N>
 using Vector [[gnu::vector_size(4 * N), gnu::aligned(4), gnu::may_alias]] = float;
-using V = Vector<8>;
-using Integers [[gnu::vector_size(32)]] = int32_t;
 
 #ifdef __AVX512F__
 constexpr int LANES = 16;
 #else
 constexpr int LANES = 8;
 #endif
+
+using V = Vector<8>;
+using Wide = Vector<LANES>;
+using Integers [[gnu::vector_size(4 * LANES)]] = int32_t;
 
 template <int N = 8>
 inline Vector<N> load(const float* from) {
@@ -46,6 +48,11 @@ inline float sum(V v) {
     return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
 }
 
+inline float sum(Vector<16> v) {
+    const V* half = reinterpret_cast<const V*>(&v);
+    return sum(half[0] + half[1]);
+}
+
 // A matrix to be read: element (i, j) is at[i * row + j * column].
 struct Matrix {
     const float* at;
@@ -54,14 +61,21 @@ struct Matrix {
     Matrix transposed() const { return {at, column, row}; }
 };
 
+// What a product is added to: an element of each sum, or nothing. Rows 0 apart: the same for each.
+struct Start {
+    const float* at = nullptr;
+    int row = 0;
+};
+
 // R rows and C vectors of a product, whose sums stay in registers.
 template <int N, int R, int C>
-void tile(int depth, Matrix a, const float* b, int b_row, float* c, int c_row, bool add) {
+void tile(int depth, Matrix a, const float* b, int b_row, float* c, int c_row, Start start) {
     Vector<N> sums[R][C];
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
-        for (int j = 0; j < C; ++j) sums[i][j] = add ? load<N>(c + i * c_row + j * N) : Vector<N>{};
+        for (int j = 0; j < C; ++j)
+            sums[i][j] = start.at ? load<N>(start.at + i * start.row + j * N) : Vector<N>{};
     for (int k = 0; k < depth; ++k) {
         Vector<N> right[C];
 #pragma GCC unroll 8
@@ -80,25 +94,45 @@ void tile(int depth, Matrix a, const float* b, int b_row, float* c, int c_row, b
 }
 
 template <int N, int C, int R = 6>
-void tiles(int rows, int depth, Matrix a, const float* b, int b_row, float* c, int c_row, bool add) {
-    for (; rows >= R; rows -= R, a.at += R * a.row, c += R * c_row)
-        tile<N, R, C>(depth, a, b, b_row, c, c_row, add);
+void tiles(int rows, int depth, Matrix a, const float* b, int b_row, float* c, int c_row, Start start) {
+    for (; rows >= R; rows -= R, a.at += R * a.row, c += R * c_row) {
+        tile<N, R, C>(depth, a, b, b_row, c, c_row, start);
+        if (start.at) start.at += R * start.row;
+    }
     if constexpr (R > 1) {
-        if (rows > 0) tiles<N, C, R - 1>(rows, depth, a, b, b_row, c, c_row, add);
+        if (rows > 0) tiles<N, C, R - 1>(rows, depth, a, b, b_row, c, c_row, start);
     }
 }
 
-enum Into { REPLACE, ADD };
+// Columns of b, copied so that their rows follow each other: rows a power of two apart share few lines of
+// the fastest cache.
+template <int N, int C>
+void panel(int rows, int depth, Matrix a, const float* b, int b_row, float* c, int c_row, Start start) {
+    constexpr int DEPTH = 192;
+    alignas(64) float packed[DEPTH * C * N];
+    for (; depth > 0; depth -= DEPTH, a.at += DEPTH * a.column, b += DEPTH * b_row, start = {c, c_row}) {
+        int some = std::min(depth, DEPTH);
+        for (int k = 0; k < some; ++k)
+            for (int j = 0; j < C; ++j) store<N>(packed + (k * C + j) * N, load<N>(b + k * b_row + j * N));
+        tiles<N, C>(rows, some, a, packed, C * N, c, c_row, start);
+    }
+}
 
-// c = a b, or c += a b. The rows of b and c are contiguous, and their columns a multiple of 8.
+// c = start + a b. The rows of b and c are contiguous, and their columns a multiple of 8.
 void product(int rows, int columns, int depth, Matrix a, const float* b, int b_row, float* c, int c_row,
-             Into into) {
+             Start start = {}) {
+    auto from = [&](int j) { return start.at ? Start{start.at + j, start.row} : start; };
     int j = 0;
     for (; j + 2 * LANES <= columns; j += 2 * LANES)
-        tiles<LANES, 2>(rows, depth, a, b + j, b_row, c + j, c_row, into == ADD);
+        panel<LANES, 2>(rows, depth, a, b + j, b_row, c + j, c_row, from(j));
     for (; j + LANES <= columns; j += LANES)
-        tiles<LANES, 1>(rows, depth, a, b + j, b_row, c + j, c_row, into == ADD);
-    if (j < columns) tiles<8, 1>(rows, depth, a, b + j, b_row, c + j, c_row, into == ADD);
+        tiles<LANES, 1>(rows, depth, a, b + j, b_row, c + j, c_row, from(j));
+    if (j < columns) tiles<8, 1>(rows, depth, a, b + j, b_row, c + j, c_row, from(j));
+}
+
+// c += a b
+void add_product(int rows, int columns, int depth, Matrix a, const float* b, int b_row, float* c, int c_row) {
+    product(rows, columns, depth, a, b, b_row, c, c_row, {c, c_row});
 }
 
 void transpose(int rows, int columns, const float* from, int from_row, float* to, int to_row) {
@@ -113,10 +147,6 @@ void add_bias(int rows, int columns, const float* x, const float* bias, float* y
             store(y + r * columns + i, load(x + r * columns + i) + load(bias + i));
 }
 
-void repeat(int rows, int columns, const float* bias, float* y) {
-    for (int r = 0; r < rows; ++r) std::copy_n(bias, columns, y + r * columns);
-}
-
 void add_rows(int rows, int columns, const float* y, float* total) {
     for (int r = 0; r < rows; ++r)
         for (int i = 0; i < columns; i += 8) store(total + i, load(total + i) + load(y + r * columns + i));
@@ -125,35 +155,35 @@ void add_rows(int rows, int columns, const float* y, float* total) {
 // ---- functions of numbers ----
 
 // Cephes' expf: 2^n times a polynomial; within 2 units in the last place. 0 below -87.
-inline V exponential(V x) {
-    V nothing{};
-    V kept = x < -87.0f ? nothing - 87.0f : x;
-    V rounded = kept * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: the last bits are the integer
+inline Wide exponential(Wide x) {
+    Wide nothing{};
+    Wide kept = x < -87.0f ? nothing - 87.0f : x;
+    Wide rounded = kept * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: the last bits are the integer
     Integers n = reinterpret_cast<Integers>(rounded) - 0x4B400000;
-    V whole = rounded - 12582912.0f;
-    V r = kept - whole * 0.693359375f + whole * 2.12194440e-4f;
-    V y = nothing + 1.9875691500e-4f;
+    Wide whole = rounded - 12582912.0f;
+    Wide r = kept - whole * 0.693359375f + whole * 2.12194440e-4f;
+    Wide y = nothing + 1.9875691500e-4f;
     y = y * r + 1.3981999507e-3f;
     y = y * r + 8.3334519073e-3f;
     y = y * r + 4.1665795894e-2f;
     y = y * r + 1.6666665459e-1f;
     y = y * r + 5.0000001201e-1f;
     y = y * r * r + r + 1.0f;
-    y *= reinterpret_cast<V>((n + 127) << 23);
+    y *= reinterpret_cast<Wide>((n + 127) << 23);
     return x < -87.0f ? nothing : y;
 }
 
 // x Phi(x) and its slope, Phi(x) + x phi(x); the error function by Abramowitz & Stegun 7.1.26, within 1.5e-7.
 struct Gelu {
-    V value, slope;
+    Wide value, slope;
 
-    explicit Gelu(V x) {
-        V size = x < 0.0f ? -x : x;
-        V bell = exponential(-0.5f * size * size);
-        V t = 1.0f / (1.0f + 0.231641888f * size);
-        V tail = ((((1.061405429f * t - 1.453152027f) * t + 1.421413741f) * t - 0.284496736f) * t +
+    explicit Gelu(Wide x) {
+        Wide size = x < 0.0f ? -x : x;
+        Wide bell = exponential(-0.5f * size * size);
+        Wide t = 1.0f / (1.0f + 0.231641888f * size);
+        Wide tail = ((((1.061405429f * t - 1.453152027f) * t + 1.421413741f) * t - 0.284496736f) * t +
                   0.254829592f) * t * bell * 0.5f;
-        V below = x < 0.0f ? tail : 1.0f - tail;
+        Wide below = x < 0.0f ? tail : 1.0f - tail;
         value = x * below;
         slope = below + x * bell * 0.39894228040143268f;
     }
@@ -215,8 +245,8 @@ void norm_backward(int rows, int D, const float* dy, const float* x, const float
 struct Shape {
     int64_t B, T, L, D, H, masks;  // masks: one for each row, one for all, or 0: the causal one
 
-    int padded() const { return (T + 7) / 8 * 8; }  // S: the tokens seen, a multiple of 8
-    int group() const { return std::max<int64_t>(1, 4096 / (T * D)); }  // rows that pass the block together
+    int padded() const { return (T + LANES - 1) / LANES * LANES; }  // S: the tokens seen, in whole vectors
+    int group() const { return std::max<int64_t>(1, 128 / T); }  // rows that pass the block together
 };
 
 // Of a block's parameters, and of their gradients, in the order of `PARAMETERS` of compiled_block.py.
@@ -238,6 +268,15 @@ struct Transposed {
         transpose(4 * D, D, w.up_weight, D, up.data(), 4 * D);
         transpose(D, 4 * D, w.down_weight, 4 * D, down.data(), D);
     }
+};
+
+// Room for intermediate values, which std::vector would fill with zeros.
+class Scratch {
+    std::unique_ptr<float[]> floats;
+
+  public:
+    explicit Scratch(int64_t size) : floats(new float[size]) {}
+    float* data() { return floats.get(); }
 };
 
 // What the backward pass needs of the rows of a batch, from `row` on.
@@ -271,21 +310,21 @@ void fill_bias(const Shape& s, const bool* mask, float* bias) {
 }
 
 void softmax(int S, float scale, const float* bias, float* scores) {
-    V most = V{} - INFINITY, total{};
-    for (int i = 0; i < S; i += 8) {
-        V score = load(scores + i) * scale + load(bias + i);
-        store(scores + i, score);
+    Wide most = Wide{} - INFINITY, total{};
+    for (int i = 0; i < S; i += LANES) {
+        Wide score = load<LANES>(scores + i) * scale + load<LANES>(bias + i);
+        store<LANES>(scores + i, score);
         most = score > most ? score : most;
     }
     float top = most[0];
-    for (int i = 1; i < 8; ++i) top = std::max(top, most[i]);
-    for (int i = 0; i < S; i += 8) {
-        V weight = exponential(load(scores + i) - top);
-        store(scores + i, weight);
+    for (int i = 1; i < LANES; ++i) top = std::max(top, most[i]);
+    for (int i = 0; i < S; i += LANES) {
+        Wide weight = exponential(load<LANES>(scores + i) - top);
+        store<LANES>(scores + i, weight);
         total += weight;
     }
     float inverse = 1 / sum(total);
-    for (int i = 0; i < S; i += 8) store(scores + i, load(scores + i) * inverse);
+    for (int i = 0; i < S; i += LANES) store<LANES>(scores + i, load<LANES>(scores + i) * inverse);
 }
 
 // Rows `from` to `to` of the batch; `kept` is where they are kept, or null.
@@ -293,8 +332,8 @@ void forward(const Shape& s, int64_t from, int64_t to, const float* all_x, const
              const Weights& w, const Transposed& t, float* all_y, float* kept) {
     int T = s.T, L = s.L, D = s.D, H = s.H, E = D / H, S = s.padded(), skipped = T - L, step = s.group();
     float scale = 1 / std::sqrt(float(E));
-    std::vector<float> normed(step * T * D), hidden(step * L * 4 * D), keys(E * S), bias(L * S);
-    std::vector<float> unkept(kept ? 0 : step * Kept::size(s));
+    Scratch normed(step * T * D), hidden(step * L * 4 * D), bias(L * S), unkept(kept ? 0 : step * Kept::size(s));
+    std::vector<float> keys(E * S);
     if (s.masks < 2) fill_bias(s, mask, bias.data());
     for (int64_t row = from; row < to; row += step) {
         int n = std::min<int64_t>(step, to - row), tokens = n * T, last = n * L;
@@ -304,12 +343,12 @@ void forward(const Shape& s, int64_t from, int64_t to, const float* all_x, const
 
         find_moments(tokens, D, x, k.moments1);
         norm(tokens, D, x, {w.norm1_weight, w.norm1_bias}, k.moments1, normed.data());
-        repeat(tokens, 3 * D, w.qkv_bias, k.qkv);
-        product(tokens, 2 * D, D, {normed.data(), D}, t.qkv.data() + D, 3 * D, k.qkv + D, 3 * D, ADD);
+        product(tokens, 2 * D, D, {normed.data(), D}, t.qkv.data() + D, 3 * D, k.qkv + D, 3 * D,
+                {w.qkv_bias + D});
         for (int b = 0; b < n; ++b) {
             int first = b * T + skipped;
             Matrix h{normed.data() + first * D, D};
-            product(L, D, D, h, t.qkv.data(), 3 * D, k.qkv + first * 3 * D, 3 * D, ADD);
+            product(L, D, D, h, t.qkv.data(), 3 * D, k.qkv + first * 3 * D, 3 * D, {w.qkv_bias});
         }
         for (int b = 0; b < n; ++b) {
             if (s.masks > 1) fill_bias(s, mask + (row + b) * T * T, bias.data());
@@ -319,22 +358,22 @@ void forward(const Shape& s, int64_t from, int64_t to, const float* all_x, const
                 const float* value = key + D;
                 float* weights = k.attention + (b * H + h) * L * S;
                 transpose(T, E, key, 3 * D, keys.data(), S);
-                product(L, S, E, {q, 3 * D}, keys.data(), S, weights, S, REPLACE);
+                product(L, S, E, {q, 3 * D}, keys.data(), S, weights, S);
                 for (int l = 0; l < L; ++l) softmax(S, scale, bias.data() + l * S, weights + l * S);
-                product(L, E, T, {weights, S}, value, 3 * D, k.mixed + b * L * D + h * E, D, REPLACE);
+                product(L, E, T, {weights, S}, value, 3 * D, k.mixed + b * L * D + h * E, D);
             }
         }
         for (int b = 0; b < n; ++b)
             add_bias(L, D, x + (b * T + skipped) * D, w.output_bias, k.residual + b * L * D);
-        product(last, D, D, {k.mixed, D}, t.output.data(), D, k.residual, D, ADD);
+        add_product(last, D, D, {k.mixed, D}, t.output.data(), D, k.residual, D);
 
         find_moments(last, D, k.residual, k.moments2);
         norm(last, D, k.residual, {w.norm2_weight, w.norm2_bias}, k.moments2, normed.data());
-        repeat(last, 4 * D, w.up_bias, k.up);
-        product(last, 4 * D, D, {normed.data(), D}, t.up.data(), 4 * D, k.up, 4 * D, ADD);
-        for (int i = 0; i < last * 4 * D; i += 8) store(hidden.data() + i, Gelu(load(k.up + i)).value);
+        product(last, 4 * D, D, {normed.data(), D}, t.up.data(), 4 * D, k.up, 4 * D, {w.up_bias});
+        for (int i = 0; i < last * 4 * D; i += LANES)
+            store<LANES>(hidden.data() + i, Gelu(load<LANES>(k.up + i)).value);
         add_bias(last, D, k.residual, w.down_bias, y);
-        product(last, D, 4 * D, {hidden.data(), 4 * D}, t.down.data(), D, y, D, ADD);
+        add_product(last, D, 4 * D, {hidden.data(), 4 * D}, t.down.data(), D, y, D);
     }
 }
 
@@ -343,9 +382,9 @@ void backward(const Shape& s, int64_t from, int64_t to, const float* all_x, cons
               const float* all_dy, float* kept, float* all_dx, const Parameters<float>& d) {
     int T = s.T, L = s.L, D = s.D, H = s.H, E = D / H, S = s.padded(), skipped = T - L, step = s.group();
     float scale = 1 / std::sqrt(float(E));
-    std::vector<float> normed(step * T * D), dnormed(step * T * D), hidden(step * L * 4 * D);
-    std::vector<float> dup(step * L * 4 * D), dresidual(step * L * D), dmixed(step * L * D);
-    std::vector<float> dqkv(step * T * 3 * D), values(E * S), dscores(L * S);
+    Scratch normed(step * T * D), dnormed(step * T * D), hidden(step * L * 4 * D), dup(step * L * 4 * D);
+    Scratch dresidual(step * L * D), dmixed(step * L * D), dqkv(step * T * 3 * D), dscores(L * S);
+    std::vector<float> values(E * S);
     for (int64_t row = from; row < to; row += step) {
         int n = std::min<int64_t>(step, to - row), tokens = n * T, last = n * L;
         Kept k(kept, s, s.B, row);
@@ -355,25 +394,25 @@ void backward(const Shape& s, int64_t from, int64_t to, const float* all_x, cons
 
         Matrix out{dy, D}, up{dup.data(), 4 * D}, residual{dresidual.data(), D}, qkv{dqkv.data(), 3 * D};
 
-        product(last, 4 * D, D, out, w.down_weight, 4 * D, dup.data(), 4 * D, REPLACE);
-        for (int i = 0; i < last * 4 * D; i += 8) {
-            Gelu gelu(load(k.up + i));
-            store(hidden.data() + i, gelu.value);
-            store(dup.data() + i, load(dup.data() + i) * gelu.slope);
+        product(last, 4 * D, D, out, w.down_weight, 4 * D, dup.data(), 4 * D);
+        for (int i = 0; i < last * 4 * D; i += LANES) {
+            Gelu gelu(load<LANES>(k.up + i));
+            store<LANES>(hidden.data() + i, gelu.value);
+            store<LANES>(dup.data() + i, load<LANES>(dup.data() + i) * gelu.slope);
         }
-        product(D, 4 * D, last, out.transposed(), hidden.data(), 4 * D, d.down_weight, 4 * D, ADD);
+        add_product(D, 4 * D, last, out.transposed(), hidden.data(), 4 * D, d.down_weight, 4 * D);
         add_rows(last, D, dy, d.down_bias);
         norm(last, D, k.residual, {w.norm2_weight, w.norm2_bias}, k.moments2, normed.data());
-        product(4 * D, D, last, up.transposed(), normed.data(), D, d.up_weight, D, ADD);
+        add_product(4 * D, D, last, up.transposed(), normed.data(), D, d.up_weight, D);
         add_rows(last, 4 * D, dup.data(), d.up_bias);
-        product(last, D, 4 * D, up, w.up_weight, D, dnormed.data(), D, REPLACE);
+        product(last, D, 4 * D, up, w.up_weight, D, dnormed.data(), D);
         std::copy_n(dy, last * D, dresidual.data());
         norm_backward(last, D, dnormed.data(), k.residual, w.norm2_weight, k.moments2, dresidual.data(),
                       d.norm2_weight, d.norm2_bias);
 
-        product(D, D, last, residual.transposed(), k.mixed, D, d.output_weight, D, ADD);
+        add_product(D, D, last, residual.transposed(), k.mixed, D, d.output_weight, D);
         add_rows(last, D, dresidual.data(), d.output_bias);
-        product(last, D, D, residual, w.output_weight, D, dmixed.data(), D, REPLACE);
+        product(last, D, D, residual, w.output_weight, D, dmixed.data(), D);
         if (skipped) std::fill_n(dqkv.data(), tokens * 3 * D, 0.0f);
         for (int b = 0; b < n; ++b)
             for (int h = 0; h < H; ++h) {
@@ -382,26 +421,29 @@ void backward(const Shape& s, int64_t from, int64_t to, const float* all_x, cons
                 float *dq = dqkv.data() + first + skipped * 3 * D, *dkey = dqkv.data() + first + D;
                 Matrix weights{k.attention + (b * H + h) * L * S, S}, ds{dscores.data(), S};
                 const float* dm = dmixed.data() + b * L * D + h * E;
-                product(T, E, L, weights.transposed(), dm, D, dkey + D, 3 * D, REPLACE);
+                product(T, E, L, weights.transposed(), dm, D, dkey + D, 3 * D);
                 transpose(T, E, value, 3 * D, values.data(), S);
-                product(L, S, E, {dm, D}, values.data(), S, dscores.data(), S, REPLACE);
+                product(L, S, E, {dm, D}, values.data(), S, dscores.data(), S);
                 for (int l = 0; l < L; ++l) {
                     float* line = dscores.data() + l * S;
                     const float* weight = weights.at + l * S;
-                    V total{};
-                    for (int i = 0; i < S; i += 8) total += load(line + i) * load(weight + i);
+                    Wide total{};
+                    for (int i = 0; i < S; i += LANES)
+                        total += load<LANES>(line + i) * load<LANES>(weight + i);
                     float mean = sum(total);
-                    for (int i = 0; i < S; i += 8)
-                        store(line + i, (load(line + i) - mean) * load(weight + i) * scale);
+                    for (int i = 0; i < S; i += LANES) {
+                        Wide slope = (load<LANES>(line + i) - mean) * load<LANES>(weight + i) * scale;
+                        store<LANES>(line + i, slope);
+                    }
                 }
-                product(L, E, T, ds, key, 3 * D, dq, 3 * D, REPLACE);
-                product(T, E, L, ds.transposed(), q, 3 * D, dkey, 3 * D, REPLACE);
+                product(L, E, T, ds, key, 3 * D, dq, 3 * D);
+                product(T, E, L, ds.transposed(), q, 3 * D, dkey, 3 * D);
             }
 
         norm(tokens, D, x, {w.norm1_weight, w.norm1_bias}, k.moments1, normed.data());
-        product(3 * D, D, tokens, qkv.transposed(), normed.data(), D, d.qkv_weight, D, ADD);
+        add_product(3 * D, D, tokens, qkv.transposed(), normed.data(), D, d.qkv_weight, D);
         add_rows(tokens, 3 * D, dqkv.data(), d.qkv_bias);
-        product(tokens, D, 3 * D, qkv, w.qkv_weight, D, dnormed.data(), D, REPLACE);
+        product(tokens, D, 3 * D, qkv, w.qkv_weight, D, dnormed.data(), D);
         std::fill_n(dx, tokens * D, 0.0f);
         for (int b = 0; b < n; ++b)
             std::copy_n(dresidual.data() + b * L * D, L * D, dx + (b * T + skipped) * D);
