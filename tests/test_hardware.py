@@ -197,7 +197,7 @@ def test_every_choice_says_why():
 
 def small(**changed):
     """An objective with blocks that are faster in C++, three of its own among them."""
-    return MultiToken(gpt(width=32, **changed), STAR)
+    return MultiToken(gpt(**{"width": 32, **changed}), STAR)
 
 
 def test_small_blocks_are_computed_in_cpp(monkeypatch):
@@ -217,7 +217,7 @@ def test_small_blocks_are_computed_in_cpp(monkeypatch):
         fitted, why = auto.fitted(objective, 1000, length, 10, precision)
         assert not fitted.compile
         assert why.startswith("not compiled")
-    assert auto.fitted(small(), 10**6, 10, 10**4)[0].compile == "blocks"  # width 32
+    assert auto.fitted(small(width=64), 10**6, 10, 10**4)[0].compile == "blocks"  # however long the run
     assert Hardware(accelerator="cpu", compile=False).fitted(small(), 1000, 10, 10)[0].compile is False
     given, _ = Hardware(accelerator="cpu", threads=2).fitted(small(), 1000, 10, 10)
     assert (given.threads, given.block_threads) == (2, 2)
@@ -232,6 +232,9 @@ def test_blocks_that_cannot_be_in_cpp_say_why(monkeypatch):
         fitted, why = hardware.fitted(small(), 1000, 10, 10)
         assert fitted.compile is False
         assert "blocks not in C++ (no compiler)" in why
+    fitted, why = Hardware(accelerator="cpu").fitted(small(width=64), 10**6, 10, 10**4)
+    assert fitted.compile is True
+    assert why.startswith("compiled (6e+16 FLOP in all), blocks not in C++ (no compiler)")
 
 
 def test_blocks_of_the_objective_are_set_up_too():

@@ -34,7 +34,7 @@ class Hardware:
         devices: number of processes; from 2 on each takes its share of every batch (DDP).
         compile: `torch.compile` the model; `reduce-overhead` also records CUDA graphs, for small models
             on a GPU; `blocks` computes small GPT blocks on a CPU in C++ (`compiled_block`), in fp32; `auto`
-            decides by the model and the length of the run.
+            takes blocks where there are some, and otherwise decides by the model and the length of the run.
         threads: CPU threads of each process; `auto` takes 1 for a small step. For a large step it takes
             `OMP_NUM_THREADS` if that is set, or else measures what is fastest on this machine now. For
             blocks in C++ it does so for a small step, too: their results do not depend on the threads.
@@ -105,24 +105,23 @@ class Hardware:
         self, objective: nn.Module, length: int, flop: float, precision: Precision
     ) -> tuple[Any, list[str]]:
         """Decide `compile` for a run of so many FLOP; reasons as of `fitted`."""
-        chosen: Any = self.compile
         reasons = []
-        if chosen == "auto":
-            wide = getattr(objective.model, "width", 0) >= _COMPILE_WIDTH
-            gains = _compiling_gains()
-            chosen = flop >= _COMPILE_FLOP and wide and gains and not self.on_gpu
-            how = "compiled" if chosen else "not compiled"
-            why = "" if gains or self.on_gpu else ", no AVX-512"
-            reasons.append(f"{how} ({flop:.1g} FLOP in all{why})")
-        if self.compile == "blocks" or (self.compile == "auto" and not chosen):
+        if self.compile in ("auto", "blocks"):
             short = not self.on_gpu and precision == "fp32" and length <= compiled_block.MAX_LENGTH
             small = short and bool(_small_blocks(objective))
             error = compiled_block.compile_error() if small else "no small GPT block in fp32 on a CPU"
             if error is None:
                 return "blocks", [f"blocks in C++ ({flop:.1g} FLOP in all)"]
             if small or self.compile == "blocks":
-                return False, [f"blocks not in C++ ({error})"]
-        return chosen, reasons
+                reasons.append(f"blocks not in C++ ({error})")
+        if self.compile != "auto":
+            return self.compile != "blocks" and self.compile, reasons
+        wide = getattr(objective.model, "width", 0) >= _COMPILE_WIDTH
+        gains = _compiling_gains()
+        chosen = flop >= _COMPILE_FLOP and wide and gains and not self.on_gpu
+        how = "compiled" if chosen else "not compiled"
+        why = "" if gains or self.on_gpu else ", no AVX-512"
+        return chosen, [f"{how} ({flop:.1g} FLOP in all{why})", *reasons]
 
     def _most_useful_threads(self) -> int:
         """Return a process's share of the user's `OMP_NUM_THREADS`, or else what is fastest here and now."""
