@@ -136,8 +136,11 @@ void add_product(int rows, int columns, int depth, Matrix a, const float* b, int
 }
 
 void transpose(int rows, int columns, const float* from, int from_row, float* to, int to_row) {
-    for (int i = 0; i < rows; ++i)
-        for (int j = 0; j < columns; ++j) to[j * to_row + i] = from[i * from_row + j];
+    constexpr int SOME = 16;  // lines of `to` that are written in turns
+    for (int first = 0; first < columns; first += SOME)
+        for (int i = 0; i < rows; ++i)
+            for (int j = first; j < std::min(first + SOME, columns); ++j)
+                to[j * to_row + i] = from[i * from_row + j];
 }
 
 // y[r] = x[r] + bias
@@ -466,7 +469,7 @@ int in_parallel(int threads, int64_t rows, const Work& work) {
         for (int part = progress->next++; part < PARTS; part = progress->next++) {
             int64_t from = rows * part / PARTS, to = rows * (part + 1) / PARTS;
             try {
-                if (from < to) work(part, from, to);
+                work(part, from, to);
             } catch (const std::bad_alloc&) {
                 progress->failed = 1;
             }
@@ -501,17 +504,20 @@ extern "C" int block_forward(const Shape* shape, int threads, const float* x, co
 extern "C" int block_backward(const Shape* shape, int threads, const float* x, const Weights* weights,
                               const float* dy, float* kept, float* dx, float* gradients) try {
     int64_t D = shape->D, size = 12 * D * D + 13 * D;
-    std::vector<float> sums(PARTS * size);
+    Scratch sums(PARTS * size);
     int failed = in_parallel(threads, shape->B, [&](int part, int64_t from, int64_t to) {
         float* next = sums.data() + part * size;
+        std::fill_n(next, size, 0.0f);
         auto take = [&](int64_t count) { return std::exchange(next, next + count); };
         Parameters<float> d{take(D), take(D), take(3 * D * D), take(3 * D), take(D * D), take(D),
                             take(D), take(D), take(4 * D * D), take(4 * D), take(4 * D * D), take(D)};
         backward(*shape, from, to, x, *weights, dy, kept, dx, d);
     });
-    std::copy_n(sums.data(), size, gradients);
-    for (int part = 1; part < PARTS; ++part)
-        for (int64_t i = 0; i < size; ++i) gradients[i] += sums[part * size + i];
+    in_parallel(threads, size, [&](int, int64_t from, int64_t to) {
+        std::copy(sums.data() + from, sums.data() + to, gradients + from);
+        for (int part = 1; part < PARTS; ++part)
+            for (int64_t i = from; i < to; ++i) gradients[i] += sums.data()[part * size + i];
+    });
     return failed;
 } catch (const std::bad_alloc&) {
     return 1;
