@@ -5,22 +5,24 @@ import random
 import socket
 from pathlib import Path
 
-# What a hooked module imports is compiled anew in each process, and torch and Lightning take seconds. So they
-# come first.
-import hydra  # noqa: F401
-import lightning.pytorch  # noqa: F401
-import pandas  # noqa: F401
-import pydantic  # noqa: F401
 import pytest
-import torch
 import typecheck
-from jaxtyping import install_import_hook
 
-install_import_hook("forethought", "typecheck.check")
 
-from helpers import TINY  # noqa: E402
+def pytest_configure(config):
+    """Import what takes seconds, but not in the process that only hands out tests to others (xdist)."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    # What a hooked module imports is compiled anew in each process. So these come first.
+    import hydra  # noqa: F401
+    import lightning.pytorch  # noqa: F401
+    import pandas  # noqa: F401
+    import pydantic  # noqa: F401
+    import torch
+    from jaxtyping import install_import_hook
 
-torch.set_num_threads(1)
+    install_import_hook("forethought", "typecheck.check")
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +58,8 @@ def workplace(tmp_path, monkeypatch):
 @pytest.fixture
 def faulty(workplace, monkeypatch):
     """Command-line words for `faulty.py`, and the environment in which processes find it."""
+    from helpers import TINY
+
     Path("my_conf/objective").mkdir(parents=True)
     Path("my_conf/objective/faulty.yaml").write_text(
         "_target_: faulty.Faulty\nlabel: ${.fault}\nfault: none\nat: 3\n"
@@ -76,6 +80,8 @@ def long_temporary_folder(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def gpt2_checkpoint(tmp_path_factory):
     """The folder of a tiny GPT-2 with random weights, where transformers is installed."""
+    import torch
+
     transformers = pytest.importorskip("transformers", reason="needs the extra [pretrained]")
     torch.manual_seed(0)
     config = transformers.GPT2Config(
