@@ -41,7 +41,7 @@ check: install # the inner loop, below forty seconds: lint, types, and the contr
 	$(BIN)/pytest -m "not slow and not grid" tests/test_rooms.py tests/test_defaults.py tests/test_models.py \
 	    tests/test_objectives.py
 
-test: install # all but the slow ones and the grid: seven minutes on two slow cores
+test: install # all but the slow ones and the grid: five to seven minutes on two cores
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not grid"
 
 test-slow: install # kills, launchers, notebooks, every pair of choices: ten to twenty minutes

@@ -138,8 +138,8 @@ def measure_auto(tiny: bool = False) -> Section:
         "Threads, blocks in C++, precision and compiling: times as fast as PyTorch's operations in fp32 on "
         "one thread. GPT of 2 layers, 64 rows of G(2,5) a step. In fp32, `auto` takes blocks in C++ up to "
         f"width {MAX_WIDTH}. Otherwise, on a CPU with AVX-512, it compiles runs of 2e13 FLOP or more from "
-        "width 64 on. It takes more threads from 5e9 FLOP a step on, and with blocks in C++ from 1e8; it never "
-        "changes the precision. On a CPU, bf16 attention is written out: the fused kernel takes "
+        "width 64 on. It takes more threads from 5e9 FLOP a step on, and with blocks in C++ from 1e8; it "
+        "never changes the precision. On a CPU, bf16 attention is written out: the fused kernel takes "
         f"**{longer:.1f}** times as long forward and backward ({' × '.join(map(str, ATTENTION_SHAPE))}).",
         table(["width", "plain, ms a step", *list(choices)[1:]], rows),
     )

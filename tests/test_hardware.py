@@ -166,6 +166,18 @@ def test_threads_are_those_that_are_fastest_now(seconds, threads):
     assert fastest_threads(8, seconds.__getitem__) == threads
 
 
+def test_threads_are_measured_anew_after_a_minute(large_machine, monkeypatch):
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "2")
+    taken = {1: 0.1, 2: 0.2}
+    monkeypatch.setattr("forethought.hardware.threads._seconds_of_work", taken.__getitem__)
+    monkeypatch.setattr("time.monotonic", lambda: 1000.0)
+    assert fit(tokens=1000)[0].threads == 1
+    taken[2] = 0.05  # another process has ended
+    assert fit(tokens=1000)[0].threads == 1
+    monkeypatch.setattr("time.monotonic", lambda: 1061.0)
+    assert fit(tokens=1000)[0].threads == 2
+
+
 def test_without_a_user_s_number_threads_are_measured(large_machine, monkeypatch):
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "2")
     assert fit(tokens=1000)[0].threads in (1, 2)

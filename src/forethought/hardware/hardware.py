@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import field, replace
 from typing import Any, Literal
 
@@ -127,7 +128,9 @@ class Hardware:
         """Return a process's share of the user's `OMP_NUM_THREADS`, or else what is fastest here and now."""
         requested = requested_threads()
         most = max(1, (requested or available_cores()) // self.devices)
-        return most if requested or most == 1 else fastest_threads(most)
+        if requested or most == 1:
+            return most
+        return fastest_threads(most, minute=int(time.monotonic() / 60))
 
     def set_up(self, objective: nn.Module) -> None:
         """Limit this process to its threads; on a CPU, keep freed memory, and compute small blocks in C++."""

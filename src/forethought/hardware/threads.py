@@ -74,7 +74,7 @@ def _quota_of(group: Path) -> list[float]:
 
 
 @cache
-def fastest_threads(most: int, seconds: Callable[[int], float] | None = None) -> int:
+def fastest_threads(most: int, seconds: Callable[[int], float] | None = None, minute: int = 0) -> int:
     """Return the number of threads, up to `most`, that is fastest on this machine as busy as it is now.
 
     On a busy machine, a thread that waits for its turn delays all others at the end of each kernel. So
@@ -82,6 +82,7 @@ def fastest_threads(most: int, seconds: Callable[[int], float] | None = None) ->
 
     Args:
         seconds: returns the seconds of a piece of work on a number of threads; measured by default.
+        minute: measured once for each, as other processes come and go between the cells of a sweep.
     """
     counts = [most]
     while counts[-1] > 1:
