@@ -74,12 +74,15 @@ def slow_weights(model, prompt, answer, position):
     for block in model.blocks:
         normed, mixed = block.attention_norm(x), []
         q, k, v = block.attention.input(normed).view(len(tokens), 3, model.heads, -1).unbind(1)
+        if model.rotary:
+            for t in range(len(tokens)):
+                for h in range(model.heads):
+                    q[t, h], k[t, h] = slow_rotary(q[t, h], t), slow_rotary(k[t, h], t)
         layer = torch.zeros(len(tokens), model.heads, len(tokens), dtype=torch.float64)
         for t in range(len(tokens)):
             for h in range(model.heads):
-                turn = slow_rotary if model.rotary else lambda vector, _: vector
                 sees = [s for s in range(len(tokens)) if visible[t, s]]
-                scores = [turn(q[t, h], t) @ turn(k[s, h], s) / math.sqrt(q.shape[2]) for s in sees]
+                scores = [q[t, h] @ k[s, h] / math.sqrt(q.shape[2]) for s in sees]
                 layer[t, h, sees] = torch.stack(scores).exp() / torch.stack(scores).exp().sum()
             mixed.append(torch.cat([layer[t, h] @ v[:, h] for h in range(model.heads)]))
         x = x + block.attention.output(torch.stack(mixed))
