@@ -34,7 +34,7 @@ published:
 results: install # the tables of docs/RESULTS.md and docs/phase_diagram.png, from docs/results/*.csv
 	PYTHONPATH=docs $(BIN)/python -m tables
 
-check: install # the inner loop, below forty seconds: lint, types, and the contracts of tasks, models and objectives
+check: install # the inner loop, below forty seconds once mypy has its cache: lint, types, and the contracts of tasks, models and objectives
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

@@ -116,7 +116,7 @@ class Hardware:
             if small or self.compile == "blocks":
                 reasons.append(f"blocks not in C++ ({error})")
         if self.compile != "auto":
-            return self.compile != "blocks" and self.compile, reasons
+            return (False if self.compile == "blocks" else self.compile), reasons
         wide = getattr(objective.model, "width", 0) >= _COMPILE_WIDTH
         gains = _compiling_gains()
         chosen = flop >= _COMPILE_FLOP and wide and gains and not self.on_gpu

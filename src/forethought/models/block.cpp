@@ -336,7 +336,7 @@ void forward(const Shape& s, int64_t from, int64_t to, const float* all_x, const
     int T = s.T, L = s.L, D = s.D, H = s.H, E = D / H, S = s.padded(), skipped = T - L, step = s.group();
     float scale = 1 / std::sqrt(float(E));
     Scratch normed(step * T * D), hidden(step * L * 4 * D), bias(L * S), unkept(kept ? 0 : step * Kept::size(s));
-    std::vector<float> keys(E * S);
+    std::vector<float> keys(E * S);  // zeros beyond the last token
     if (s.masks < 2) fill_bias(s, mask, bias.data());
     for (int64_t row = from; row < to; row += step) {
         int n = std::min<int64_t>(step, to - row), tokens = n * T, last = n * L;
@@ -387,7 +387,7 @@ void backward(const Shape& s, int64_t from, int64_t to, const float* all_x, cons
     float scale = 1 / std::sqrt(float(E));
     Scratch normed(step * T * D), dnormed(step * T * D), hidden(step * L * 4 * D), dup(step * L * 4 * D);
     Scratch dresidual(step * L * D), dmixed(step * L * D), dqkv(step * T * 3 * D), dscores(L * S);
-    std::vector<float> values(E * S);
+    std::vector<float> values(E * S);  // zeros beyond the last token
     for (int64_t row = from; row < to; row += step) {
         int n = std::min<int64_t>(step, to - row), tokens = n * T, last = n * L;
         Kept k(kept, s, s.B, row);
